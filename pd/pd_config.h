@@ -1,0 +1,31 @@
+/* pd_config: everything a pd member can be told. Sources: flag > POLDER_* environment > YAML file > default. */
+#ifndef PD_PD_CONFIG_H
+#define PD_PD_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pd_config {
+    /* basic */
+    char *name;              /* owned; pd-1 */
+    char *data_dir;          /* owned */
+    char *address;           /* owned; tcp://127.0.0.1:2379 */
+    char *advertise_address; /* owned; default: address */
+    bool insecure;           /* allow an address that is not loopback without TLS */
+    char *log_level;         /* owned */
+    uint32_t bootstrap_stores;  /* stores that must have registered before the first regions are made: 3 */
+    uint32_t bootstrap_regions; /* first regions, pre-split over the key space: 16 */
+    uint32_t replicas;          /* peers per region: 3 (never more than bootstrap_stores) */
+    /* advanced */
+    uint64_t tick_ms;                 /* 100 */
+    uint32_t heartbeat_ticks;         /* 2 */
+    uint32_t election_ticks;          /* 10 */
+    uint32_t mailbox_max;             /* 65536 */
+    uint64_t store_disconnected_ms;   /* a store is "disconnected" after this long without a heartbeat: 5 s */
+    uint64_t store_down_ms;           /* and "down" after this long: 30 min */
+    uint64_t timestamp_window_ms;     /* persisted ahead: 3 s */
+    uint64_t block_cache_size;        /* 32 MiB */
+    uint64_t write_buffer_size;       /* 16 MiB */
+};
+
+#endif
