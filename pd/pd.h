@@ -1,0 +1,37 @@
+/* pd: a member of the placement driver, ready to serve.
+ *
+ * pd knows where every key range lives. What must never be lost (cluster id, stores, regions, id and timestamp windows) is
+ * replicated truth behind a Raft group (pd_fsm); what stores report again anyway (heartbeats, leaders) is the leader's
+ * memory (cluster). One actor owns all of it; connections post their frames to that actor.
+ *
+ *   frame --on_frame (transport thread)--> actor --> pd_service --> answer at once, or propose and answer after apply
+ *
+ * The caller fills `env` (the engine is open, the executor runs) and owns it. Shutdown: stop the executor, close the
+ * transport, then pd_free; after pd_new has failed the same order holds.
+ *
+ * Errors of pd_new: ERR_CLUSTER_NOT_MATCH when the engine holds something that is not a pd's (a storenode's data
+ * directory), ERR_CORRUPT when a row cannot be read, ERR_LOCKED when the port is in use, ERR_INVALID for an address that
+ * is none. The text names the data directory or the address. */
+#ifndef PD_PD_H
+#define PD_PD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "env/env.h"
+#include "pd/pd_config.h"
+
+struct pd;
+
+/* Listens, loads and starts; `config` is borrowed until pd_free. Serving begins a little later: pd_is_ready. */
+enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret_pd, struct error *err);
+/* Only when the executor no longer runs any of its actors; NULL is fine. */
+void pd_free(struct pd *pd);
+
+/* Any thread. A leader is known and the cluster has its id: requests are answered, not refused with NotReady. */
+bool pd_is_ready(const struct pd *pd);
+/* Any thread. 0 until the first start has given the cluster its id. */
+uint64_t pd_cluster_id(const struct pd *pd);
+
+#endif
