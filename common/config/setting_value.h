@@ -1,0 +1,15 @@
+/* setting_value: the text of one value, checked against its row of the table, and back. */
+#ifndef CONFIG_SETTING_VALUE_H
+#define CONFIG_SETTING_VALUE_H
+
+#include "config/settings.h"
+
+/* Numbers, booleans, sizes and durations; `ret_number` is filled for those. The error text does not name the place. */
+enum err setting_value_parse(const struct setting *setting, const char *text, uint64_t *ret_number, struct error *err);
+/* "64MiB", "200ms": in the largest unit that is exact. `text` holds at least 32 bytes. */
+void setting_value_print_size(uint64_t size, char *text);
+void setting_value_print_duration(uint64_t ms, char *text);
+/* What to write for a value in help: "SIZE", "true|false". */
+const char *setting_value_name(const struct setting *setting);
+
+#endif
