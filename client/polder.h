@@ -1,0 +1,380 @@
+/* polder: the client library of Polder, a sharded, replicated, ordered key-value database.
+ *
+ *   struct polder *db;
+ *   char error_text[256];
+ *   struct polder_options options = {.size = sizeof options, .pd = "127.0.0.1:2379"};
+ *   if (polder_open(&options, &db, error_text, sizeof error_text) != POLDER_OK) ...
+ *   struct polder_result *result = polder_put(db, polder_string("key"), polder_string("value"), NULL);
+ *   if (result->outcome != POLDER_DONE)
+ *       fprintf(stderr, "put: %s: %s\n", result->name, result->text);
+ *   polder_result_free(result);
+ *   polder_close(db);
+ *
+ * The one question that every call answers is: did it happen?
+ *
+ *   POLDER_DONE      it happened (a read: this is the answer; `found` says whether the key exists)
+ *   POLDER_NOT_DONE  it did not happen and will not happen later
+ *   POLDER_UNKNOWN   a write left this process and no definite answer came before the deadline: it may have happened,
+ * or may still happen within a moment. Never for reads.
+ *
+ * Routing, retries, changes of leader, splits of regions and lost connections are dealt with inside, until the
+ * deadline. A write is repeated only under an idempotency token that the servers know, so it is never applied twice.
+ *
+ * Keys: 1 byte to 8 KiB, any octets, ordered byte by byte, unsigned. Values: up to 8 MiB, empty is fine. What breaks
+ * these limits is refused here, before anything is sent.
+ *
+ * Threads: any number may use one handle at once, and should: requests of all threads that are ready together travel
+ * together, on one connection per store. A handle is meant to live as long as the program. No globals; several handles
+ * do not know of each other. Not usable after fork() in the child.
+ *
+ * Versions: every struct that the caller fills begins with its `size` (sizeof); fields are only ever appended, and zero
+ * is always the default. Results are allocated here, so they may grow as well. */
+#ifndef POLDER_H
+#define POLDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define POLDER_API __attribute__((visibility("default")))
+#else
+#define POLDER_API
+#endif
+
+struct polder;
+
+/* A view of bytes that somebody else owns. */
+struct polder_bytes {
+    const void *data;
+    size_t size;
+};
+
+static inline struct polder_bytes polder_bytes(const void *data, size_t size)
+{
+    struct polder_bytes view;
+    view.data = data;
+    view.size = size;
+    return view;
+}
+
+static inline struct polder_bytes polder_string(const char *text)
+{
+    return polder_bytes(text, strlen(text));
+}
+
+enum polder_outcome { POLDER_DONE = 0, POLDER_NOT_DONE = 1, POLDER_UNKNOWN = 2 };
+
+/* What may help now (the library has already retried for as long as the deadline allowed). */
+enum polder_advice {
+    POLDER_ADVICE_NONE = 0,    /* nothing to do: it is done */
+    POLDER_ADVICE_RETRY = 1,   /* did not happen: try again, after `wait_ms` if that is not 0 */
+    POLDER_ADVICE_RECHECK = 2, /* perhaps happened: read before you repeat, or repeat if repeating does no harm */
+    POLDER_ADVICE_GIVE_UP = 3, /* the request itself is at fault */
+};
+
+/* Codes. Numbers are never reused; a program must expect numbers that it does not know. */
+enum polder_code {
+    POLDER_OK = 0,
+    POLDER_NOT_LEADER = 1,
+    POLDER_EPOCH_NOT_MATCH = 2,
+    POLDER_REGION_NOT_FOUND = 3,
+    POLDER_KEY_NOT_IN_REGION = 4,
+    POLDER_STORE_NOT_MATCH = 5,
+    POLDER_BUSY = 16,      /* a queue is full, here or there */
+    POLDER_NOT_READY = 17, /* starting, electing, catching up */
+    POLDER_DISK_FULL = 18,
+    POLDER_UNAVAILABLE = 19, /* never left this process: no connection, no route */
+    POLDER_MAYBE = 32,       /* sent, then the outcome was lost sight of */
+    POLDER_TIMEOUT = 33,     /* the deadline passed after it was sent */
+    POLDER_INVALID = 48,     /* malformed argument */
+    POLDER_KEY_TOO_LARGE = 49,
+    POLDER_ENTRY_TOO_LARGE = 50, /* value over 8 MiB, or one region's part of a batch */
+    POLDER_KEY_EMPTY = 51,
+    POLDER_NOT_FOUND =
+        52, /* never a result code of get: that is DONE with `found` false. cluster calls: no such region */
+    POLDER_CONDITION_FAILED = 53, /* compare-and-swap found another value */
+    POLDER_CLUSTER_NOT_MATCH = 54,
+    POLDER_VERSION = 55,   /* the other side speaks another protocol */
+    POLDER_DEADLINE = 56,  /* the deadline passed before it was executed: it did not happen */
+    POLDER_CANCELLED = 58, /* the handle was closed before it was sent */
+    POLDER_UNSUPPORTED = 59,
+    POLDER_IO = 64,
+    POLDER_CORRUPT = 65,
+    POLDER_NO_MEMORY = 66,
+    POLDER_CLOSED = 67,
+};
+
+/* ---- opening */
+
+struct polder_options {
+    size_t size;    /* sizeof(struct polder_options) */
+    const char *pd; /* endpoints of the placement drivers: "host:port,host:port" (or tcp://host:port, tls+tcp://...) */
+    uint32_t deadline_ms;      /* per operation, when the call names none; 0: 10 000 */
+    uint32_t outstanding_max;  /* operations under way at once, further ones get POLDER_BUSY; 0: 65 536 */
+    uint32_t silence_ms;       /* a store that owes answers and says nothing for this long is tried around; 0: 1 000 */
+    uint32_t route_count_max;  /* routes remembered; 0: 100 000 */
+    const char *tls_ca_file;   /* PEM; given: connections are TLS and the servers are verified */
+    const char *tls_cert_file; /* PEM: the own certificate, for mutual TLS; NULL: none */
+    const char *tls_key_file;  /* PEM */
+    const char *name;          /* shows in the logs of servers; NULL: "libpolder" */
+    /* Lines for operators (a store became unreachable, ...), from the library's threads; NULL: none are written. */
+    void (*log)(void *user, const char *line);
+    void *log_user;
+};
+
+/* Checks the options and starts the client's threads; connecting goes on in the background, so an unreachable cluster
+ * shows as POLDER_UNAVAILABLE of the first operations (after their deadline), not here. Returns POLDER_OK, or
+ * POLDER_INVALID and the like with one line in `error_text` (may be NULL). */
+POLDER_API int polder_open(const struct polder_options *options, struct polder **ret_polder, char *error_text,
+                           size_t error_text_size);
+
+/* Ends all operations under way (their results say CANCELLED and NOT_DONE if they were never sent, MAYBE and UNKNOWN
+ * for writes that were), waits for callbacks that run, then frees the handle. Not from a callback. NULL is fine. */
+POLDER_API void polder_close(struct polder *polder);
+
+POLDER_API const char *polder_version(void);       /* "0.1.0" */
+POLDER_API const char *polder_code_name(int code); /* "NotLeader"; never NULL */
+
+/* ---- results */
+
+struct polder_row {
+    struct polder_bytes key;
+    struct polder_bytes value; /* scan, batch get */
+    bool found;                /* batch get: the key exists */
+    uint8_t outcome;           /* enum polder_outcome, of this key */
+    uint16_t code;             /* enum polder_code, of this key */
+};
+
+struct polder_cluster;
+
+/* Never NULL from a call; freed by whoever got it. All memory that it points to ends with it. */
+struct polder_result {
+    enum polder_outcome outcome;
+    int code; /* enum polder_code */
+    enum polder_advice advice;
+    uint32_t wait_ms;  /* with ADVICE_RETRY: not before this */
+    const char *name;  /* of the code, static */
+    const char *text;  /* one line for people; "" when done */
+    bool found;        /* get: the key exists. cas: it existed with `value` */
+    bool more;         /* scan: stopped by a limit (there may be more): go on with `next` */
+    uint32_t attempts; /* how often something was sent for it */
+    struct polder_bytes
+        value; /* get; cas that failed: the value now (absent when the failing attempt was a repeated one) */
+    const struct polder_row *rows; /* scan: in scan order. batches: one per key, in the caller's order */
+    size_t row_count;
+    struct polder_bytes next;             /* scan: continuation token */
+    const struct polder_cluster *cluster; /* cluster calls, when done; else NULL */
+};
+
+POLDER_API void polder_result_free(struct polder_result *result); /* NULL is fine */
+
+/* ---- operations, blocking
+ *
+ * `call` may be NULL: all defaults. Arguments are lent for the duration of the call only. */
+
+enum polder_read {
+    POLDER_READ_LEADER = 0, /* linearizable; the leader answers under its lease if it has one */
+    POLDER_READ_INDEX = 1,  /* linearizable; the leader asks a quorum each time */
+    POLDER_READ_STALE = 2,  /* whatever the asked replica has applied; may be old */
+};
+
+struct polder_call {
+    size_t size;          /* sizeof(struct polder_call) */
+    uint32_t deadline_ms; /* 0: as in the options */
+    enum polder_read read;
+};
+
+POLDER_API struct polder_result *polder_get(struct polder *polder, struct polder_bytes key,
+                                            const struct polder_call *call);
+POLDER_API struct polder_result *polder_put(struct polder *polder, struct polder_bytes key, struct polder_bytes value,
+                                            const struct polder_call *call);
+/* DONE also when there was no such key. */
+POLDER_API struct polder_result *polder_delete(struct polder *polder, struct polder_bytes key,
+                                               const struct polder_call *call);
+/* Writes `value` if the key's value is `*expected` (NULL: if there is no such key). Otherwise NOT_DONE with
+ * POLDER_CONDITION_FAILED, and `found` and `value` tell what is there. */
+POLDER_API struct polder_result *polder_cas(struct polder *polder, struct polder_bytes key,
+                                            const struct polder_bytes *expected, struct polder_bytes value,
+                                            const struct polder_call *call);
+
+struct polder_scan {
+    size_t size;                /* sizeof(struct polder_scan) */
+    struct polder_bytes start;  /* first key, inclusive; empty: the first of all */
+    struct polder_bytes end;    /* exclusive; empty: after the last of all */
+    struct polder_bytes prefix; /* only keys that begin so; narrows [start, end) further */
+    struct polder_bytes token;  /* `next` of the page before; empty: the first page. All other fields as before */
+    uint32_t limit;             /* rows in one result; 0: 1 000 */
+    uint32_t limit_size;        /* bytes of keys and values in one result, about; 0: 4 MiB, at most 64 MiB */
+    bool reverse;               /* from the last key towards the first */
+    bool keys_only;
+};
+
+/* One page of the rows in key order. A page is consistent per region, not across regions. */
+POLDER_API struct polder_result *polder_scan(struct polder *polder, const struct polder_scan *scan,
+                                             const struct polder_call *call);
+
+struct polder_pair {
+    struct polder_bytes key;
+    struct polder_bytes value;
+    bool remove; /* batch write: delete the key instead */
+};
+
+/* Batches go to each region once, together; each region's part happens wholly or not at all, the parts are independent.
+ * `rows` of the result tells per key. `outcome`: DONE if all keys are done, NOT_DONE if none is, else UNKNOWN (see
+ * rows); `code`: that of the first key that is not done. If a key comes twice in a write, the later one wins. */
+POLDER_API struct polder_result *polder_batch_get(struct polder *polder, const struct polder_bytes *keys, size_t count,
+                                                  const struct polder_call *call);
+POLDER_API struct polder_result *polder_batch_put(struct polder *polder, const struct polder_pair *pairs, size_t count,
+                                                  const struct polder_call *call);
+POLDER_API struct polder_result *polder_batch_delete(struct polder *polder, const struct polder_bytes *keys,
+                                                     size_t count, const struct polder_call *call);
+/* Puts and deletes mixed (`remove`). */
+POLDER_API struct polder_result *polder_batch_write(struct polder *polder, const struct polder_pair *pairs,
+                                                    size_t count, const struct polder_call *call);
+
+/* ---- operations, by callback
+ *
+ * Return POLDER_OK: accepted, and `callback` comes exactly once, on the library's thread, with a result that it owns
+ * (and frees, now or later). Anything else: refused at once (POLDER_BUSY, POLDER_KEY_EMPTY, POLDER_CLOSED, ...),
+ * nothing was done and no callback comes. Arguments are copied before the return. A callback must not wait and must not
+ * make blocking calls of this library; it may start further operations. */
+
+typedef void (*polder_callback)(void *user, struct polder_result *take_result);
+
+POLDER_API int polder_get_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
+                                polder_callback callback, void *user);
+POLDER_API int polder_put_async(struct polder *polder, struct polder_bytes key, struct polder_bytes value,
+                                const struct polder_call *call, polder_callback callback, void *user);
+POLDER_API int polder_delete_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
+                                   polder_callback callback, void *user);
+POLDER_API int polder_cas_async(struct polder *polder, struct polder_bytes key, const struct polder_bytes *expected,
+                                struct polder_bytes value, const struct polder_call *call, polder_callback callback,
+                                void *user);
+POLDER_API int polder_scan_async(struct polder *polder, const struct polder_scan *scan, const struct polder_call *call,
+                                 polder_callback callback, void *user);
+POLDER_API int polder_batch_get_async(struct polder *polder, const struct polder_bytes *keys, size_t count,
+                                      const struct polder_call *call, polder_callback callback, void *user);
+POLDER_API int polder_batch_write_async(struct polder *polder, const struct polder_pair *pairs, size_t count,
+                                        const struct polder_call *call, polder_callback callback, void *user);
+
+/* ---- the cluster, for tools */
+
+struct polder_peer {
+    uint64_t id;
+    uint64_t store_id;
+    uint8_t role; /* 0 voter, 1 learner, 2 incoming voter, 3 demoting voter */
+};
+
+struct polder_region {
+    uint64_t id;
+    struct polder_bytes start_key; /* encoded: raw user keys have the byte 'r' in front */
+    struct polder_bytes end_key;   /* encoded, exclusive; empty: end of the key space */
+    uint64_t epoch_conf;
+    uint64_t epoch_version;
+    const struct polder_peer *peers;
+    size_t peer_count;
+    uint64_t leader_peer; /* 0: not known */
+    uint64_t leader_store;
+};
+
+enum polder_store_state {
+    POLDER_STORE_UNKNOWN = 0,
+    POLDER_STORE_UP = 1,
+    POLDER_STORE_DISCONNECTED = 2,
+    POLDER_STORE_DOWN = 3
+};
+
+struct polder_store {
+    uint64_t id;
+    const char *address;
+    const char *status_address;
+    const char *version;
+    enum polder_store_state state;
+    uint64_t heartbeat_age_ms;
+    uint64_t region_count;
+    uint64_t leader_count;
+    uint64_t capacity_size;
+    uint64_t available_size;
+    uint64_t used_size;
+    uint64_t started_at_ms; /* Unix time */
+    uint64_t keys_written;
+    uint64_t keys_read;
+};
+
+struct polder_member {
+    uint64_t id;
+    const char *name;
+    const char *address;
+    bool leader;
+};
+
+/* Each call fills what it says, the rest is zero. */
+struct polder_cluster {
+    uint64_t cluster_id;
+    bool bootstrapped;
+    uint32_t store_count_wanted; /* before bootstrap: how many stores pd waits for */
+    uint64_t region_count;
+    const struct polder_member *members;
+    size_t member_count;
+    const struct polder_store *stores;
+    size_t store_count;
+    const struct polder_region *regions;
+    size_t region_page_count; /* elements of `regions` */
+    uint64_t first_id;
+    uint64_t timestamp; /* physical ms << 18 | counter */
+    uint32_t count;
+    uint64_t revision; /* of pd's state that answered */
+    uint64_t lag_ms;
+};
+
+/* cluster_id, bootstrapped, store_count_wanted, region_count, members. */
+POLDER_API struct polder_result *polder_cluster_info(struct polder *polder, const struct polder_call *call);
+POLDER_API struct polder_result *polder_cluster_stores(struct polder *polder, const struct polder_call *call);
+/* A page of regions in key order, from the one that holds `start_key` (encoded; empty: the first). The page after it
+ * starts at the last region's end_key; an empty end_key is the end. limit 0: 256. */
+POLDER_API struct polder_result *polder_cluster_regions(struct polder *polder, struct polder_bytes start_key,
+                                                        uint32_t limit, const struct polder_call *call);
+POLDER_API struct polder_result *polder_cluster_region_by_id(struct polder *polder, uint64_t id,
+                                                             const struct polder_call *call);
+/* The region that holds a raw user key, as pd knows it. */
+POLDER_API struct polder_result *polder_cluster_region_of(struct polder *polder, struct polder_bytes key,
+                                                          const struct polder_call *call);
+/* `count` ids that nobody else gets: first_id .. first_id + count - 1. */
+POLDER_API struct polder_result *polder_cluster_alloc_ids(struct polder *polder, uint32_t count,
+                                                          const struct polder_call *call);
+/* `count` timestamps larger than all given out before: timestamp .. timestamp + count - 1. */
+POLDER_API struct polder_result *polder_cluster_timestamp(struct polder *polder, uint32_t count,
+                                                          const struct polder_call *call);
+
+/* ---- counters of this handle, since it was opened */
+
+struct polder_stats {
+    size_t size;           /* sizeof(struct polder_stats), set by the caller */
+    uint64_t operations;   /* ended */
+    uint64_t outstanding;  /* under way */
+    uint64_t requests;     /* sent to stores, re-sent ones included */
+    uint64_t retries;      /* of these: re-sent */
+    uint64_t frames;       /* sent to stores: requests / frames is the batching */
+    uint64_t reroutes;     /* answers that said "not here" */
+    uint64_t backoffs;     /* answers that said "not now" */
+    uint64_t losses;       /* requests whose answer was lost with a connection, or waited for too long */
+    uint64_t unknown;      /* operations that ended UNKNOWN */
+    uint64_t route_misses; /* keys that no cached route covered */
+    uint64_t route_loads;  /* questions to pd about routes */
+    uint64_t routes;       /* cached now */
+    uint64_t stores;       /* known now */
+};
+
+POLDER_API void polder_stats(struct polder *polder, struct polder_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
