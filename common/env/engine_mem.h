@@ -1,0 +1,53 @@
+/* engine_mem: the engine of the simulator: an ordered map that forgets unsynced writes when told to crash.
+ *
+ * Each column family is a treap whose nodes are shared between versions (a changed path is copied if somebody else
+ * still looks at it). So an iterator holds a version and sees the state at its creation whatever is written meanwhile,
+ * and each batch that is not durable yet holds the version before it: a crash is going back to one of those. Priorities
+ * come from the bytes of the key: equal contents have equal shape, whatever their history.
+ *
+ * The object is the disk: it survives the node. A node that crashed is brought up again over the same engine. Handles
+ * of the node that died (batches, iterators) may still be freed, and writing such a batch is ERR_CLOSED; what nobody
+ * frees goes with engine_mem_free.
+ *
+ * Time: without a disk model a sync takes no time. With one, the disk does one sync after the other; each ends at a
+ * time of its own, and only at that time it and all batches before it are durable. A crash in between may lose them. At
+ * most 4096 batches wait for being durable: then the oldest becomes so (a kernel writes back sometimes as well).
+ *
+ * Owner: the simulated store or the unit test. Threads: one at a time. */
+#ifndef ENV_ENGINE_MEM_H
+#define ENV_ENGINE_MEM_H
+
+#include "base/rng.h"
+#include "env/engine.h"
+
+enum err engine_mem_new(struct engine **ret_engine);
+void engine_mem_free(struct engine *engine); /* and all handles that are left; NULL is fine */
+
+/* What the disk is like. All three or none; `now_us` and `wait_us` are about the actor that is calling right now. */
+struct engine_mem_disk {
+    void *context; /* borrowed */
+    uint64_t (*now_us)(void *context);
+    uint64_t (*sync_cost_us)(void *context, size_t size); /* of syncing so many bytes */
+    void (*wait_us)(void *context, uint64_t us);          /* a synced write waits: move the actor's time */
+};
+void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *disk); /* copied; NULL: no disk model */
+
+/* Asked before each write. ERR_OK: go on; ERR_DISK_FULL: the write fails, nothing changed; ERR_IO: it fails and so does
+ * every write until the next crash. NULL takes it away. It may be left in place over a crash. */
+typedef enum err engine_mem_fault(void *context, bool sync, size_t size);
+void engine_mem_set_fault(struct engine *engine, engine_mem_fault *fault, void *context);
+
+/* The node dies at `now_us` (of the disk's clock; ignored without a disk model). What was synced by then stays, and of
+ * the batches after it a prefix of random length. */
+void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng);
+
+struct engine_mem_stats {
+    uint64_t row_count[ENGINE_CF_COUNT];
+    uint64_t row_size;       /* bytes of keys and values */
+    uint64_t volatile_count; /* batches that a crash right now could lose, as far as is known without a clock */
+    uint64_t write_count, sync_count;
+    uint64_t batch_count, iter_count; /* handles that are alive: a node that was shut down cleanly left none */
+};
+void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats);
+
+#endif

@@ -1,0 +1,54 @@
+/* engine_rocks: the engine of production, RocksDB through its C API.
+ *
+ * Owner: whoever opened it. Threads: any, except that close must be the last call, after all iterators and batches are
+ * freed. A batch belongs to one thread at a time, an iterator too.
+ *
+ * After a crash the log is replayed up to the first record that is not whole. A write that failed for another reason
+ * than a full disk is final: from then on every write gets ERR_IO; reads go on. A full disk gives ERR_DISK_FULL from
+ * then on until the engine is opened again (RocksDB's C API cannot resume), so refuse work *before*: engine_rocks_stats
+ * says how much room the file system has.
+ *
+ * Errors of open: ERR_LOCKED (another process, or this one, has it open), ERR_NOT_FOUND (no database there and `create`
+ * is false), ERR_VERSION (column families that we do not know), ERR_CORRUPT (names the file), ERR_DISK_FULL, ERR_IO. */
+#ifndef ENV_ENGINE_ROCKS_H
+#define ENV_ENGINE_ROCKS_H
+
+#include "env/engine.h"
+
+struct engine_rocks_options {
+    const char *path;           /* the directory; its parent must exist */
+    bool create;                /* make it when it is not there */
+    uint64_t block_cache_size;  /* shared by all column families; filled as needed; 0: 64 MiB */
+    uint64_t write_buffer_size; /* of one column family; grown as needed; 0: 64 MiB */
+    uint64_t wal_size_max;      /* what a restart has to replay at most; 0: four write buffers */
+    uint32_t background_jobs;   /* flushes and compactions at a time; 0: 2 */
+    uint32_t open_files_max;    /* 0: 2000 */
+};
+
+enum err engine_rocks_open(const struct engine_rocks_options *options, struct engine **ret_engine, struct error *err);
+/* Does not flush: what was not synced may be lost if the machine stops, never if only the process does. NULL is fine.
+ */
+void engine_rocks_close(struct engine *engine);
+/* Writes all memtables to files, so that the next open has nothing to replay. Waits for the disk. */
+enum err engine_rocks_flush(struct engine *engine, struct error *err);
+
+struct engine_rocks_stats {
+    uint64_t memtable_size;
+    uint64_t table_size; /* of the files that are live */
+    uint64_t cache_size; /* used */
+    uint64_t table_readers_size;
+    uint64_t pending_compaction_size;
+    uint64_t row_count; /* an estimate */
+    uint64_t running_flush_count, running_compaction_count;
+    uint64_t delayed_write_rate;        /* bytes per second that writes are held to; 0: they are not */
+    uint64_t disk_size, disk_free_size; /* of the file system */
+    bool is_write_stopped;
+    bool is_broken; /* a write failed for good */
+};
+void engine_rocks_stats(struct engine *engine, struct engine_rocks_stats *ret_stats);
+
+/* Bytes on disk of [start, end) in one column family, an estimate; an empty bound is open. */
+enum err engine_rocks_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start, struct bytes end,
+                                       uint64_t *ret_size, struct error *err);
+
+#endif
