@@ -16,7 +16,7 @@ struct bytes {
 
 static inline struct bytes bytes_of(const void *data, size_t size)
 {
-    return (struct bytes){.data = data, .size = size};
+    return (struct bytes){.data = (const uint8_t *)data, .size = size};
 }
 
 static inline struct bytes bytes_of_string(const char *text)
