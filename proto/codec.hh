@@ -1,4 +1,4 @@
-/* codec: what the generated conversions of wire.cc share. Included by wire.cc only.
+/* codec: what the generated conversions (wire.cc) share. Included by generated code only.
  *
  * The official FlatBufferBuilder writes and the official Verifier judges; between them and the C structs stands only
  * this. */
@@ -13,8 +13,10 @@
 #include <flatbuffers/flatbuffers.h>
 
 extern "C" {
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/types.h"
-#include "proto/wire.h"
+#include "env/transport.h"
 }
 
 namespace codec
@@ -23,7 +25,8 @@ namespace codec
 using flatbuffers::Offset;
 using flatbuffers::Vector;
 
-constexpr size_t MESSAGE_SIZE_MAX = WIRE_SIZE_MAX, TABLE_COUNT_MAX = WIRE_TABLE_COUNT_MAX;
+constexpr size_t MESSAGE_SIZE_MAX = size_t{1} << 30; /* FlatBuffers ends at 2 GiB */
+constexpr size_t TABLE_COUNT_MAX = 1000000;          /* of one message; what is written can also be read */
 constexpr size_t BUILDER_SIZE_KEPT = 256 * 1024;
 constexpr flatbuffers::uoffset_t DEPTH_MAX = 16;
 
