@@ -3,29 +3,46 @@
 #define PD_PD_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/error.h"
+
+struct setting;
 
 struct pd_config {
     /* basic */
-    char *name;              /* owned; pd-1 */
-    char *data_dir;          /* owned */
-    char *address;           /* owned; tcp://127.0.0.1:2379 */
-    char *advertise_address; /* owned; default: address */
-    bool insecure;           /* allow an address that is not loopback without TLS */
-    char *log_level;         /* owned */
+    char *name;                 /* owned; pd-1 */
+    char *data_dir;             /* owned */
+    char *address;              /* owned; tcp://127.0.0.1:2379 */
+    char *advertise_address;    /* owned; default: address */
+    bool insecure;              /* allow an address that is not loopback without TLS */
+    char *log_level;            /* owned */
     uint32_t bootstrap_stores;  /* stores that must have registered before the first regions are made: 3 */
     uint32_t bootstrap_regions; /* first regions, pre-split over the key space: 16 */
     uint32_t replicas;          /* peers per region: 3 (never more than bootstrap_stores) */
     /* advanced */
-    uint64_t tick_ms;                 /* 100 */
-    uint32_t heartbeat_ticks;         /* 2 */
-    uint32_t election_ticks;          /* 10 */
-    uint32_t mailbox_max;             /* 65536 */
-    uint64_t store_disconnected_ms;   /* a store is "disconnected" after this long without a heartbeat: 5 s */
-    uint64_t store_down_ms;           /* and "down" after this long: 30 min */
-    uint64_t timestamp_window_ms;     /* persisted ahead: 3 s */
-    uint64_t block_cache_size;        /* 32 MiB */
-    uint64_t write_buffer_size;       /* 16 MiB */
+    uint64_t tick_ms;               /* 100 */
+    uint32_t heartbeat_ticks;       /* 2 */
+    uint32_t election_ticks;        /* 10 */
+    uint32_t mailbox_max;           /* 65536 */
+    uint64_t store_disconnected_ms; /* a store is "disconnected" after this long without a heartbeat: 5 s */
+    uint64_t store_down_ms;         /* and "down" after this long: 30 min */
+    uint64_t timestamp_window_ms;   /* persisted ahead: 3 s */
+    uint64_t block_cache_size;      /* 32 MiB */
+    uint64_t write_buffer_size;     /* 16 MiB */
+    char *tls_ca_file;              /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
+    char *tls_cert_file;            /* owned; PEM, own certificate; a tls+tcp:// address needs it */
+    char *tls_key_file;             /* owned; PEM, its key */
 };
+
+/* The rows for config/settings.h: settings_fill writes a struct pd_config. */
+const struct setting *pd_config_table(size_t *ret_count);
+/* All defaults (and no data_dir). */
+void pd_config_init(struct pd_config *config);
+void pd_config_fini(struct pd_config *config);
+/* After settings_fill: completes addresses (`host:port` becomes tcp://host:port, no advertise_address becomes address)
+ * and checks what one key alone cannot tell. ERR_INVALID names the key. */
+enum err pd_config_finish(struct pd_config *config, struct error *err);
 
 #endif

@@ -3,40 +3,57 @@
 #define STORENODE_STORE_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/error.h"
+
+struct setting;
 
 enum { STORE_PD_ENDPOINTS_MAX = 8 };
 
 struct store_config {
     /* basic */
-    char *data_dir;          /* owned */
-    char *address;           /* owned; where it listens: tcp://127.0.0.1:20160 */
-    char *advertise_address; /* owned; what others dial; default: address */
+    char *data_dir;                   /* owned */
+    char *address;                    /* owned; where it listens: tcp://127.0.0.1:20160 */
+    char *advertise_address;          /* owned; what others dial; default: address */
     char *pd[STORE_PD_ENDPOINTS_MAX]; /* owned; pd endpoints */
     uint32_t pd_count;
-    bool insecure;           /* allow an address that is not loopback without TLS */
-    char *log_level;         /* owned; debug info warn error */
+    bool insecure;   /* allow an address that is not loopback without TLS */
+    char *log_level; /* owned; debug info warn error */
     /* advanced */
-    uint32_t region_workers;        /* actors that own regions; 0: one per 4 cores, at least 1 */
-    uint32_t read_workers;          /* 0: one per 2 cores, at least 1 */
-    uint64_t tick_ms;               /* 100 */
-    uint32_t heartbeat_ticks;       /* 2 */
-    uint32_t election_ticks;        /* 10 */
-    bool lease_read;                /* true */
-    uint64_t lease_ms;              /* 750; below (election_ticks - 1) * tick_ms less clock drift */
-    uint32_t mailbox_max;           /* messages waiting per actor: 65536 */
-    uint32_t region_proposals_max;  /* requests waiting per region: 4096 */
-    uint64_t proposal_size_max;     /* bytes in one log entry: 9 MiB */
-    uint32_t inflight_count_max;    /* append messages on the way per follower: 256 */
-    uint64_t inflight_size_max;     /* bytes on the way per follower: 64 MiB */
-    uint64_t append_size_max;       /* bytes per append message: 1 MiB */
-    uint64_t log_retain_count;      /* entries kept after apply for slow followers and tokens: 1024 */
-    uint64_t log_size_max;          /* per region; then a slow follower gets a snapshot: 64 MiB */
-    uint64_t store_heartbeat_ms;    /* 1000 */
-    uint64_t block_cache_size;      /* 256 MiB */
-    uint64_t write_buffer_size;     /* 64 MiB per column family */
-    uint32_t scan_limit_max;        /* rows per reply: 10000 */
-    uint64_t scan_size_max;         /* bytes per reply: 8 MiB */
+    uint32_t region_workers;       /* actors that own regions; 0: one per 4 cores, at least 1 */
+    uint32_t read_workers;         /* 0: one per 2 cores, at least 1 */
+    uint64_t tick_ms;              /* 100 */
+    uint32_t heartbeat_ticks;      /* 2 */
+    uint32_t election_ticks;       /* 10 */
+    bool lease_read;               /* true */
+    uint64_t lease_ms;             /* 750; below (election_ticks - 1) * tick_ms less clock drift */
+    uint32_t mailbox_max;          /* messages waiting per actor: 65536 */
+    uint32_t region_proposals_max; /* requests waiting per region: 4096 */
+    uint64_t proposal_size_max;    /* bytes in one log entry: 9 MiB */
+    uint32_t inflight_count_max;   /* append messages on the way per follower: 256 */
+    uint64_t inflight_size_max;    /* bytes on the way per follower: 64 MiB */
+    uint64_t append_size_max;      /* bytes per append message: 1 MiB */
+    uint64_t log_retain_count;     /* entries kept after apply for slow followers and tokens: 1024 */
+    uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
+    uint64_t store_heartbeat_ms;   /* 1000 */
+    uint64_t block_cache_size;     /* 256 MiB */
+    uint64_t write_buffer_size;    /* 64 MiB per column family */
+    uint32_t scan_limit_max;       /* rows per reply: 10000 */
+    uint64_t scan_size_max;        /* bytes per reply: 8 MiB */
+    char *tls_ca_file;             /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
+    char *tls_cert_file;           /* owned; PEM, own certificate; a tls+tcp:// address needs it */
+    char *tls_key_file;            /* owned; PEM, its key */
 };
+
+/* The rows for config/settings.h: settings_fill writes a struct store_config. */
+const struct setting *store_config_table(size_t *ret_count);
+/* All defaults (and no data_dir). */
+void store_config_init(struct store_config *config);
+void store_config_fini(struct store_config *config);
+/* After settings_fill: completes addresses (`host:port` becomes tcp://host:port, no advertise_address becomes address)
+ * and checks what one key alone cannot tell. ERR_INVALID names the key. */
+enum err store_config_finish(struct store_config *config, struct error *err);
 
 #endif

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 struct nearest {
-    const char *word;  /* borrowed */
-    const char *best;  /* borrowed; NULL: nothing is near enough to be worth saying */
+    const char *word; /* borrowed */
+    const char *best; /* borrowed; NULL: nothing is near enough to be worth saying */
     size_t distance;
 };
 

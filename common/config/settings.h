@@ -1,11 +1,12 @@
 /* settings: everything that a command can be told, described by one table.
  *
- * A row of the table names a key and says how it is spelt in a YAML file, in the environment and as a flag, what type it
- * has and where in the caller's struct it goes. From the table come the parsers, `--help`, `polder config gen` and
+ * A row of the table names a key and says how it is spelt in a YAML file, in the environment and as a flag, what type
+ * it has and where in the caller's struct it goes. From the table come the parsers, `--help`, `polder config gen` and
  * `polder config show --origin`, so none of them can disagree with the others.
  *
- * Precedence: flag > environment > file > default, whatever the order of reading. Where a value came from is remembered.
- * Sizes and durations must carry a unit. What is not in the table is an error that names the nearest thing that is.
+ * Precedence: flag > environment > file > default, whatever the order of reading. Where a value came from is
+ * remembered. Sizes and durations must carry a unit. What is not in the table is an error that names the nearest thing
+ * that is.
  *
  * Nothing here opens a file or asks for the environment: both are handed in. Owner: the caller. Threads: one.
  *
@@ -36,13 +37,13 @@ enum setting_type {
 };
 
 struct setting {
-    const char *key;   /* as in YAML; the flag is `--key` */
-    const char *env;   /* POLDER_...; NULL: cannot be set so */
-    char letter;       /* `-o` beside `--output`; 0: none */
+    const char *key; /* as in YAML; the flag is `--key` */
+    const char *env; /* POLDER_...; NULL: cannot be set so */
+    char letter;     /* `-o` beside `--output`; 0: none */
     enum setting_type type;
-    bool advanced;     /* under `advanced:` in YAML */
-    bool flag_only;    /* not a configuration key (`--config` itself) */
-    size_t offset;     /* of the field in the target */
+    bool advanced;            /* under `advanced:` in YAML */
+    bool flag_only;           /* not a configuration key (`--config` itself) */
+    size_t offset;            /* of the field in the target */
     size_t count_offset;      /* SETTING_STRINGS: of the uint32_t count */
     uint32_t list_max;        /* SETTING_STRINGS */
     const char *default_text; /* NULL: empty */
@@ -62,7 +63,8 @@ struct settings;
 struct settings *settings_new(const struct setting *table, size_t count);
 void settings_free(struct settings *settings); /* NULL is fine */
 
-/* `file` is a name for messages. Refused: over SETTINGS_FILE_SIZE_MAX, unknown and repeated keys, aliases, tags, nesting. */
+/* `file` is a name for messages. Refused: over SETTINGS_FILE_SIZE_MAX, unknown and repeated keys, aliases, tags,
+ * nesting. */
 enum err settings_read_yaml(struct settings *settings, const char *file, struct bytes text, struct error *err);
 /* `environment`: "NAME=value" strings, ended by NULL. Variables that the table does not name are nobody's business. */
 enum err settings_read_env(struct settings *settings, char *const *environment, struct error *err);
@@ -75,8 +77,8 @@ size_t settings_operand_count(const struct settings *settings);
 const char *settings_operand(const struct settings *settings, size_t index); /* lent */
 
 /* Sets one value as if a flag had said so (defaults that are computed: use ORIGIN_DEFAULT). */
-enum err settings_set(struct settings *settings, const char *key, enum setting_origin origin, const char *place, const char *text,
-                      struct error *err);
+enum err settings_set(struct settings *settings, const char *key, enum setting_origin origin, const char *place,
+                      const char *text, struct error *err);
 
 /* Writes all values into `target`, whose old contents are overwritten, not freed. */
 void settings_fill(const struct settings *settings, void *target);
@@ -84,10 +86,12 @@ void settings_fill(const struct settings *settings, void *target);
 void settings_fini_target(const struct setting *table, size_t count, void *target);
 
 /* What is set, for `config show`. */
+const struct setting *settings_table(const struct settings *settings, size_t *ret_count);
 const char *settings_value(const struct settings *settings, size_t index); /* text as given; NULL: none */
 enum setting_origin settings_origin(const struct settings *settings, size_t index);
-const char *settings_place(const struct settings *settings, size_t index); /* "pd.yaml:7", "POLDER_TICK", "--tick", "default" */
-bool settings_is_set(const struct settings *settings, const char *key);    /* by something else than a default */
+const char *settings_place(const struct settings *settings,
+                           size_t index); /* "pd.yaml:7", "POLDER_TICK", "--tick", "default" */
+bool settings_is_set(const struct settings *settings, const char *key); /* by something else than a default */
 
 /* All values as YAML that settings_read_yaml accepts; with `origin`, each line ends in `# place`. */
 void settings_show(const struct settings *settings, bool origin, struct buf *out);

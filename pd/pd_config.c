@@ -1,0 +1,213 @@
+#include "pd/pd_config.h"
+
+#include "config/address.h"
+#include "config/settings.h"
+
+#define FIELD(field) SETTING_FIELD(struct pd_config, field)
+
+static const struct setting table[] = {
+    {.key = "name",
+     .env = "POLDER_NAME",
+     .type = SETTING_STRING,
+     FIELD(name),
+     .default_text = "pd-1",
+     .value_name = "NAME",
+     .help = "of this member, for people"},
+    {.key = "data-dir",
+     .env = "POLDER_DATA_DIR",
+     .type = SETTING_STRING,
+     FIELD(data_dir),
+     .value_name = "DIR",
+     .help = "where pd keeps its data; one process at a time"},
+    {.key = "address",
+     .env = "POLDER_ADDRESS",
+     .type = SETTING_STRING,
+     FIELD(address),
+     .default_text = "tcp://127.0.0.1:2379",
+     .value_name = "ADDRESS",
+     .help = "where it listens: tcp://host:port, tls+tcp://host:port, ipc:///path"},
+    {.key = "advertise-address",
+     .env = "POLDER_ADVERTISE_ADDRESS",
+     .type = SETTING_STRING,
+     FIELD(advertise_address),
+     .value_name = "ADDRESS",
+     .help = "what others dial; not given: the address"},
+    {.key = "insecure",
+     .env = "POLDER_INSECURE",
+     .type = SETTING_BOOL,
+     FIELD(insecure),
+     .default_text = "false",
+     .help = "allow an address that other machines reach, without TLS"},
+    {.key = "log-level",
+     .env = "POLDER_LOG_LEVEL",
+     .type = SETTING_STRING,
+     FIELD(log_level),
+     .default_text = "info",
+     .choices = "debug|info|warn|error",
+     .help = "what is less important is not logged"},
+    {.key = "bootstrap-stores",
+     .env = "POLDER_BOOTSTRAP_STORES",
+     .type = SETTING_U32,
+     FIELD(bootstrap_stores),
+     .default_text = "3",
+     .min = 1,
+     .max = 1024,
+     .help = "stores that must register before the first regions are made"},
+    {.key = "bootstrap-regions",
+     .env = "POLDER_BOOTSTRAP_REGIONS",
+     .type = SETTING_U32,
+     FIELD(bootstrap_regions),
+     .default_text = "16",
+     .min = 1,
+     .max = 65536,
+     .help = "first regions, spread over the key space"},
+    {.key = "replicas",
+     .env = "POLDER_REPLICAS",
+     .type = SETTING_U32,
+     FIELD(replicas),
+     .default_text = "3",
+     .min = 1,
+     .max = 9,
+     .help = "copies of each region, on different stores"},
+    {.key = "tick",
+     .env = "POLDER_TICK",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(tick_ms),
+     .default_text = "100ms",
+     .min = 10,
+     .max = 10000,
+     .help = "the clock step of pd's own group"},
+    {.key = "heartbeat-ticks",
+     .env = "POLDER_HEARTBEAT_TICKS",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(heartbeat_ticks),
+     .default_text = "2",
+     .min = 1,
+     .max = 1000,
+     .help = "ticks between two signs of life of the leader"},
+    {.key = "election-ticks",
+     .env = "POLDER_ELECTION_TICKS",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(election_ticks),
+     .default_text = "10",
+     .min = 2,
+     .max = 10000,
+     .help = "ticks of silence until members elect"},
+    {.key = "mailbox-max",
+     .env = "POLDER_MAILBOX_MAX",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(mailbox_max),
+     .default_text = "65536",
+     .min = 16,
+     .max = 16777216,
+     .help = "messages waiting per actor"},
+    {.key = "store-disconnected-after",
+     .env = "POLDER_STORE_DISCONNECTED_AFTER",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(store_disconnected_ms),
+     .default_text = "5s",
+     .min = 100,
+     .help = "silence until a store counts as disconnected"},
+    {.key = "store-down-after",
+     .env = "POLDER_STORE_DOWN_AFTER",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(store_down_ms),
+     .default_text = "30min",
+     .min = 1000,
+     .help = "silence until a store counts as down"},
+    {.key = "timestamp-window",
+     .env = "POLDER_TIMESTAMP_WINDOW",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(timestamp_window_ms),
+     .default_text = "3s",
+     .min = 100,
+     .max = 60000,
+     .help = "how far ahead timestamps are reserved"},
+    {.key = "block-cache",
+     .env = "POLDER_BLOCK_CACHE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(block_cache_size),
+     .default_text = "32MiB",
+     .min = 1024 * 1024,
+     .help = "RocksDB block cache"},
+    {.key = "write-buffer",
+     .env = "POLDER_WRITE_BUFFER",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(write_buffer_size),
+     .default_text = "16MiB",
+     .min = 1024 * 1024,
+     .help = "RocksDB write buffer per column family"},
+    {.key = "tls-ca",
+     .env = "POLDER_TLS_CA",
+     .type = SETTING_STRING,
+     .advanced = true,
+     FIELD(tls_ca_file),
+     .value_name = "FILE",
+     .help = "PEM: who may vouch for the other side"},
+    {.key = "tls-cert",
+     .env = "POLDER_TLS_CERT",
+     .type = SETTING_STRING,
+     .advanced = true,
+     FIELD(tls_cert_file),
+     .value_name = "FILE",
+     .help = "PEM: own certificate, for tls+tcp:// addresses"},
+    {.key = "tls-key",
+     .env = "POLDER_TLS_KEY",
+     .type = SETTING_STRING,
+     .advanced = true,
+     FIELD(tls_key_file),
+     .value_name = "FILE",
+     .help = "PEM: key of the certificate"},
+};
+
+enum { TABLE_COUNT = sizeof table / sizeof table[0] };
+
+const struct setting *pd_config_table(size_t *ret_count)
+{
+    *ret_count = TABLE_COUNT;
+    return table;
+}
+
+void pd_config_init(struct pd_config *config)
+{
+    struct settings *settings = settings_new(table, TABLE_COUNT);
+    settings_fill(settings, config);
+    settings_free(settings);
+}
+
+void pd_config_fini(struct pd_config *config)
+{
+    settings_fini_target(table, TABLE_COUNT, config);
+}
+
+enum err pd_config_finish(struct pd_config *config, struct error *err)
+{
+    if (!config->data_dir || config->data_dir[0] == '\0')
+        return error_set(err, ERR_INVALID, "data-dir: must be given");
+    enum err code = address_complete(&config->address, "address", err);
+    if (code == ERR_OK && config->advertise_address)
+        code = address_complete(&config->advertise_address, "advertise-address", err);
+    if (code == ERR_OK)
+        code = address_check_listen(config->address, config->advertise_address, config->insecure, config->tls_cert_file,
+                                    err);
+    if (code != ERR_OK)
+        return code;
+    if (config->replicas > config->bootstrap_stores)
+        return error_set(err, ERR_INVALID, "replicas: %u are more than bootstrap-stores (%u)", config->replicas,
+                         config->bootstrap_stores);
+    if (config->election_ticks < 2 * config->heartbeat_ticks)
+        return error_set(err, ERR_INVALID, "election-ticks: %u is less than twice heartbeat-ticks (%u)",
+                         config->election_ticks, config->heartbeat_ticks);
+    if (config->store_down_ms < config->store_disconnected_ms)
+        return error_set(err, ERR_INVALID, "store-down-after: is shorter than store-disconnected-after");
+    return config->advertise_address ? ERR_OK : address_copy(&config->advertise_address, config->address);
+}
