@@ -9,6 +9,7 @@
  *   spawn                         any thread, actors included
  *   stop, free                    not an actor's thread (it would wait for itself)
  *
+ * Messages of the round that is being handled still count as waiting until the round is over.
  * A message that is dropped at stop is freed by the stopping thread. */
 #ifndef ENV_EXEC_THREADS_H
 #define ENV_EXEC_THREADS_H

@@ -1,0 +1,654 @@
+#include "env/engine_mem.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/check.h"
+#include "env/engine_batch.h"
+
+enum { PENDING_COUNT_MAX = 4096 };
+
+/* --- rows and the treap. A node or row is changed in place only while nobody else refers to it. --- */
+
+struct row {
+    uint32_t count;
+    uint32_t key_size;
+    size_t value_size;
+    uint8_t data[]; /* key, value */
+};
+
+struct node {
+    uint32_t count;
+    uint32_t row_count; /* of the subtree, as the next */
+    uint64_t row_size;
+    uint64_t priority;
+    struct row *row;
+    struct node *left, *right;
+};
+
+static struct bytes row_key(const struct row *row)
+{
+    return bytes_of(row->data, row->key_size);
+}
+
+static struct bytes row_value(const struct row *row)
+{
+    return bytes_of(row->data + row->key_size, row->value_size);
+}
+
+static struct row *row_new(struct bytes key, struct bytes value)
+{
+    struct row *row = malloc(sizeof *row + key.size + value.size);
+    CHECK(row && key.size <= UINT32_MAX);
+    *row = (struct row){.count = 1, .key_size = (uint32_t)key.size, .value_size = value.size};
+    if (key.size > 0)
+        memcpy(row->data, key.data, key.size);
+    if (value.size > 0)
+        memcpy(row->data + key.size, value.data, value.size);
+    return row;
+}
+
+static void row_unref(struct row *row)
+{
+    if (--row->count == 0)
+        free(row);
+}
+
+static struct node *node_ref(struct node *node)
+{
+    if (node)
+        node->count++;
+    return node;
+}
+
+static void node_unref(struct node *node)
+{
+    while (node && --node->count == 0) {
+        struct node *right = node->right;
+        node_unref(node->left);
+        row_unref(node->row);
+        free(node);
+        node = right;
+    }
+}
+
+/* The node as one that may be changed: itself, or a copy that takes over the caller's reference. */
+static struct node *node_own(struct node *node)
+{
+    if (node->count == 1)
+        return node;
+    struct node *copy = malloc(sizeof *copy);
+    CHECK(copy);
+    *copy = *node;
+    copy->count = 1;
+    copy->row->count++;
+    node_ref(copy->left);
+    node_ref(copy->right);
+    node->count--;
+    return copy;
+}
+
+static void node_update(struct node *node)
+{
+    node->row_count = 1;
+    node->row_size = node->row->key_size + node->row->value_size;
+    const struct node *const children[] = {node->left, node->right};
+    for (int i = 0; i < 2; i++)
+        if (children[i]) {
+            node->row_count += children[i]->row_count;
+            node->row_size += children[i]->row_size;
+        }
+}
+
+/* Which of two rows is nearer to the root. Depends on their keys alone, so the shape depends on the contents alone. */
+static bool is_above(uint64_t a_priority, struct bytes a, const struct node *b)
+{
+    return a_priority != b->priority ? a_priority > b->priority : bytes_compare(a, row_key(b->row)) < 0;
+}
+
+/* Into keys < `key` and keys >= `key`. Takes `node`. */
+static void split(struct node *node, struct bytes key, struct node **ret_left, struct node **ret_right)
+{
+    if (!node) {
+        *ret_left = *ret_right = NULL;
+        return;
+    }
+    node = node_own(node);
+    if (bytes_compare(row_key(node->row), key) < 0) {
+        split(node->right, key, &node->right, ret_right);
+        *ret_left = node;
+    } else {
+        split(node->left, key, ret_left, &node->left);
+        *ret_right = node;
+    }
+    node_update(node);
+}
+
+/* All keys of `left` are below those of `right`. Takes both. */
+static struct node *merge(struct node *left, struct node *right)
+{
+    if (!left)
+        return right;
+    if (!right)
+        return left;
+    struct node *top;
+    if (is_above(left->priority, row_key(left->row), right)) {
+        top = node_own(left);
+        top->right = merge(top->right, right);
+    } else {
+        top = node_own(right);
+        top->left = merge(left, top->left);
+    }
+    node_update(top);
+    return top;
+}
+
+/* Takes `node` and `take_row`. */
+static struct node *put(struct node *node, struct row *take_row, uint64_t priority)
+{
+    struct bytes key = row_key(take_row);
+    if (!node || is_above(priority, key, node)) { /* then the key is not below `node`: it would have this priority */
+        struct node *top = malloc(sizeof *top);
+        CHECK(top);
+        *top = (struct node){.count = 1, .priority = priority, .row = take_row};
+        split(node, key, &top->left, &top->right);
+        node_update(top);
+        return top;
+    }
+    node = node_own(node);
+    int order = bytes_compare(key, row_key(node->row));
+    if (order == 0) {
+        row_unref(node->row);
+        node->row = take_row;
+    } else if (order < 0) {
+        node->left = put(node->left, take_row, priority);
+    } else {
+        node->right = put(node->right, take_row, priority);
+    }
+    node_update(node);
+    return node;
+}
+
+static struct node *find(struct node *node, struct bytes key)
+{
+    while (node) {
+        int order = bytes_compare(key, row_key(node->row));
+        if (order == 0)
+            break;
+        node = order < 0 ? node->left : node->right;
+    }
+    return node;
+}
+
+/* Takes `node`; the key is in it. */
+static struct node *delete_found(struct node *node, struct bytes key)
+{
+    node = node_own(node);
+    int order = bytes_compare(key, row_key(node->row));
+    if (order == 0) {
+        struct node *rest = merge(node->left, node->right);
+        node->left = node->right = NULL;
+        node_unref(node);
+        return rest;
+    }
+    if (order < 0)
+        node->left = delete_found(node->left, key);
+    else
+        node->right = delete_found(node->right, key);
+    node_update(node);
+    return node;
+}
+
+static struct node *delete_range(struct node *node, struct bytes start, struct bytes end)
+{
+    struct node *left, *middle, *right;
+    split(node, start, &left, &middle);
+    split(middle, end, &middle, &right);
+    node_unref(middle);
+    return merge(left, right);
+}
+
+/* The first row with a key >= `key` (or > `key`). */
+static struct node *find_from(struct node *node, struct bytes key, bool is_strict)
+{
+    struct node *best = NULL;
+    while (node) {
+        int order = bytes_compare(row_key(node->row), key);
+        if (is_strict ? order > 0 : order >= 0) {
+            best = node;
+            node = node->left;
+        } else {
+            node = node->right;
+        }
+    }
+    return best;
+}
+
+/* The last row with a key < `key`. */
+static struct node *find_before(struct node *node, struct bytes key)
+{
+    struct node *best = NULL;
+    while (node) {
+        if (bytes_compare(row_key(node->row), key) < 0) {
+            best = node;
+            node = node->right;
+        } else {
+            node = node->left;
+        }
+    }
+    return best;
+}
+
+static struct node *find_last(struct node *node)
+{
+    while (node && node->right)
+        node = node->right;
+    return node;
+}
+
+/* --- the engine --- */
+
+struct version {
+    struct node *roots[ENGINE_CF_COUNT];
+};
+
+/* A batch that a crash may still take back. */
+struct pending {
+    struct version before;
+    uint64_t durable_us; /* UINT64_MAX: not synced by itself */
+};
+
+struct engine_iter {
+    struct engine_mem *engine;
+    struct engine_iter *next, *previous;
+    uint64_t generation;
+    struct node *root;         /* counted */
+    struct node *current;      /* in root; NULL: not valid */
+    struct bytes lower, upper; /* owned */
+};
+
+struct engine_mem {
+    struct engine engine; /* must be first */
+    struct version version;
+    struct pending pending[PENDING_COUNT_MAX]; /* a ring, oldest at first */
+    size_t pending_first, pending_count;
+    size_t unsynced_size;   /* of batches written since the last sync began */
+    uint64_t busy_until_us; /* the disk's */
+    uint64_t generation;    /* of the node: grows with each crash */
+    bool is_broken;
+    bool has_disk;
+    struct engine_mem_disk disk;
+    engine_mem_fault *fault;
+    void *fault_context;
+    struct engine_batch *batches; /* all that are alive */
+    struct engine_iter *iters;
+    uint64_t write_count, sync_count;
+};
+
+static struct engine_mem *self_of(struct engine *engine)
+{
+    return (struct engine_mem *)engine;
+}
+
+static struct version version_ref(const struct version *version)
+{
+    struct version copy;
+    for (int cf = 0; cf < ENGINE_CF_COUNT; cf++)
+        copy.roots[cf] = node_ref(version->roots[cf]);
+    return copy;
+}
+
+static void version_unref(struct version *version)
+{
+    for (int cf = 0; cf < ENGINE_CF_COUNT; cf++) {
+        node_unref(version->roots[cf]);
+        version->roots[cf] = NULL;
+    }
+}
+
+static struct pending *pending_at(struct engine_mem *self, size_t index)
+{
+    return &self->pending[(self->pending_first + index) % PENDING_COUNT_MAX];
+}
+
+/* The oldest `count` batches are durable from now on. */
+static void pending_forget(struct engine_mem *self, size_t count)
+{
+    CHECK(count <= self->pending_count);
+    for (size_t i = 0; i < count; i++)
+        version_unref(&pending_at(self, i)->before);
+    self->pending_first = (self->pending_first + count) % PENDING_COUNT_MAX;
+    self->pending_count -= count;
+}
+
+/* A sync covers all batches before it too: one log, in order. */
+static void pending_settle(struct engine_mem *self, uint64_t now_us)
+{
+    size_t durable_count = 0;
+    for (size_t i = 0; i < self->pending_count; i++)
+        if (pending_at(self, i)->durable_us <= now_us)
+            durable_count = i + 1;
+    pending_forget(self, durable_count);
+}
+
+static struct pending *pending_push(struct engine_mem *self)
+{
+    if (self->pending_count == PENDING_COUNT_MAX)
+        pending_forget(self, 1);
+    struct pending *pending = pending_at(self, self->pending_count++);
+    *pending = (struct pending){.before = version_ref(&self->version), .durable_us = UINT64_MAX};
+    return pending;
+}
+
+static void apply(struct engine_mem *self, const struct engine_batch *batch)
+{
+    struct engine_batch_operation operation;
+    for (size_t position = 0; engine_batch_next(batch, &position, &operation);) {
+        struct node **root = &self->version.roots[operation.cf];
+        switch (operation.kind) {
+        case ENGINE_BATCH_PUT:
+            *root = put(*root, row_new(operation.key, operation.value),
+                        XXH3_64bits(operation.key.size ? operation.key.data : (const uint8_t *)"", operation.key.size));
+            break;
+        case ENGINE_BATCH_DELETE:
+            if (find(*root, operation.key))
+                *root = delete_found(*root, operation.key);
+            break;
+        case ENGINE_BATCH_DELETE_RANGE:
+            *root = delete_range(*root, operation.key, operation.value);
+            break;
+        }
+    }
+}
+
+static enum err write_refused(struct engine_mem *self, const struct engine_batch *batch, bool sync, struct error *err)
+{
+    if (batch->generation != self->generation)
+        return error_set(err, ERR_CLOSED, "the batch belongs to a node that crashed");
+    if (self->is_broken)
+        return error_set(err, ERR_IO, "an earlier write failed");
+    if (!self->fault)
+        return ERR_OK;
+    enum err code = self->fault(self->fault_context, sync, engine_batch_data_size(batch));
+    CHECK(code == ERR_OK || code == ERR_IO || code == ERR_DISK_FULL);
+    if (code == ERR_IO)
+        self->is_broken = true;
+    return code == ERR_OK ? ERR_OK : error_set(err, code, "injected fault: %s", err_name(code));
+}
+
+static enum err engine_mem_write(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err)
+{
+    struct engine_mem *self = self_of(engine);
+    CHECK(batch->engine == engine);
+    enum err code = write_refused(self, batch, sync, err);
+    if (code != ERR_OK)
+        return code;
+    uint64_t now_us = self->has_disk ? self->disk.now_us(self->disk.context) : 0;
+    if (self->has_disk)
+        pending_settle(self, now_us);
+    struct pending *pending = pending_push(self);
+    apply(self, batch);
+    self->write_count++;
+    self->unsynced_size += batch->data.size;
+    if (!sync)
+        return ERR_OK;
+    self->sync_count++;
+    size_t size = self->unsynced_size;
+    self->unsynced_size = 0;
+    if (!self->has_disk) {
+        pending_forget(self, self->pending_count);
+        return ERR_OK;
+    }
+    uint64_t begin_us = self->busy_until_us > now_us ? self->busy_until_us : now_us;
+    self->busy_until_us = begin_us + self->disk.sync_cost_us(self->disk.context, size);
+    pending->durable_us = self->busy_until_us;
+    self->disk.wait_us(self->disk.context,
+                       self->busy_until_us - now_us); /* last: nothing here may depend on after it */
+    return ERR_OK;
+}
+
+void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng)
+{
+    struct engine_mem *self = self_of(engine);
+    if (self->has_disk)
+        pending_settle(self, now_us);
+    size_t kept_count = (size_t)rng_below(rng, self->pending_count + 1);
+    if (kept_count < self->pending_count) {
+        version_unref(&self->version);
+        self->version = version_ref(&pending_at(self, kept_count)->before);
+    }
+    pending_forget(self, self->pending_count);
+    self->unsynced_size = 0;
+    self->busy_until_us = 0;
+    self->is_broken = false;
+    self->generation++;
+}
+
+static enum err engine_mem_get(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value,
+                               struct error *err)
+{
+    CHECK((unsigned)cf < ENGINE_CF_COUNT);
+    const struct node *node = find(self_of(engine)->version.roots[cf], key);
+    if (!node)
+        return ERR_NOT_FOUND;
+    enum err code = buf_assign(value, row_value(node->row));
+    if (code != ERR_OK)
+        return error_set(err, code, "a value of %zu bytes does not fit into %zu", node->row->value_size,
+                         value->size_max);
+    return ERR_OK;
+}
+
+/* --- handles --- */
+
+static struct engine_batch *engine_mem_batch_new(struct engine *engine)
+{
+    struct engine_mem *self = self_of(engine);
+    struct engine_batch *batch = malloc(sizeof *batch);
+    CHECK(batch);
+    engine_batch_init(batch, engine);
+    batch->generation = self->generation;
+    batch->next = self->batches;
+    if (self->batches)
+        self->batches->previous = batch;
+    self->batches = batch;
+    return batch;
+}
+
+static void engine_mem_batch_free(struct engine_batch *batch)
+{
+    if (!batch)
+        return;
+    struct engine_mem *self = self_of(batch->engine);
+    if (batch->next)
+        batch->next->previous = batch->previous;
+    if (batch->previous)
+        batch->previous->next = batch->next;
+    else
+        self->batches = batch->next;
+    engine_batch_fini(batch);
+    free(batch);
+}
+
+static struct bytes bytes_duplicate(struct bytes bytes)
+{
+    if (bytes.size == 0)
+        return bytes_empty();
+    uint8_t *data = malloc(bytes.size);
+    CHECK(data);
+    memcpy(data, bytes.data, bytes.size);
+    return bytes_of(data, bytes.size);
+}
+
+static struct engine_iter *engine_mem_iter_new(struct engine *engine, enum engine_cf cf, struct bytes lower,
+                                               struct bytes upper)
+{
+    CHECK((unsigned)cf < ENGINE_CF_COUNT);
+    struct engine_mem *self = self_of(engine);
+    struct engine_iter *iter = malloc(sizeof *iter);
+    CHECK(iter);
+    *iter = (struct engine_iter){
+        .engine = self,
+        .next = self->iters,
+        .generation = self->generation,
+        .root = node_ref(self->version.roots[cf]),
+        .lower = bytes_duplicate(lower),
+        .upper = bytes_duplicate(upper),
+    };
+    if (self->iters)
+        self->iters->previous = iter;
+    self->iters = iter;
+    return iter;
+}
+
+static void engine_mem_iter_free(struct engine_iter *iter)
+{
+    if (!iter)
+        return;
+    if (iter->next)
+        iter->next->previous = iter->previous;
+    if (iter->previous)
+        iter->previous->next = iter->next;
+    else
+        iter->engine->iters = iter->next;
+    node_unref(iter->root);
+    free((void *)iter->lower.data);
+    free((void *)iter->upper.data);
+    free(iter);
+}
+
+static void iter_set(struct engine_iter *iter, struct node *node)
+{
+    bool is_inside = node && bytes_compare(row_key(node->row), iter->lower) >= 0 &&
+                     (iter->upper.size == 0 || bytes_compare(row_key(node->row), iter->upper) < 0);
+    iter->current = is_inside ? node : NULL;
+}
+
+static void engine_mem_iter_seek(struct engine_iter *iter, struct bytes key)
+{
+    struct bytes from = bytes_compare(key, iter->lower) < 0 ? iter->lower : key;
+    iter_set(iter, find_from(iter->root, from, false));
+}
+
+static void engine_mem_iter_seek_for_previous(struct engine_iter *iter, struct bytes key)
+{
+    struct bytes before = key;
+    if (before.size == 0 || (iter->upper.size > 0 && bytes_compare(iter->upper, before) < 0))
+        before = iter->upper;
+    iter_set(iter, before.size == 0 ? find_last(iter->root) : find_before(iter->root, before));
+}
+
+static bool engine_mem_iter_valid(const struct engine_iter *iter)
+{
+    return iter->current != NULL;
+}
+
+static void engine_mem_iter_next(struct engine_iter *iter)
+{
+    CHECK(iter->current);
+    iter_set(iter, find_from(iter->root, row_key(iter->current->row), true));
+}
+
+static void engine_mem_iter_previous(struct engine_iter *iter)
+{
+    CHECK(iter->current);
+    iter_set(iter, find_before(iter->root, row_key(iter->current->row)));
+}
+
+static struct bytes engine_mem_iter_key(const struct engine_iter *iter)
+{
+    CHECK(iter->current);
+    return row_key(iter->current->row);
+}
+
+static struct bytes engine_mem_iter_value(const struct engine_iter *iter)
+{
+    CHECK(iter->current);
+    return row_value(iter->current->row);
+}
+
+static enum err engine_mem_iter_error(const struct engine_iter *iter, struct error *err)
+{
+    (void)iter;
+    (void)err;
+    return ERR_OK;
+}
+
+static const struct engine_ops ops = {
+    .batch_new = engine_mem_batch_new,
+    .batch_free = engine_mem_batch_free,
+    .batch_clear = engine_batch_data_clear,
+    .batch_put = engine_batch_data_put,
+    .batch_delete = engine_batch_data_delete,
+    .batch_delete_range = engine_batch_data_delete_range,
+    .batch_append = engine_batch_data_append,
+    .batch_count = engine_batch_data_count,
+    .batch_size = engine_batch_data_size,
+    .write = engine_mem_write,
+    .get = engine_mem_get,
+    .iter_new = engine_mem_iter_new,
+    .iter_free = engine_mem_iter_free,
+    .iter_seek = engine_mem_iter_seek,
+    .iter_seek_for_previous = engine_mem_iter_seek_for_previous,
+    .iter_valid = engine_mem_iter_valid,
+    .iter_next = engine_mem_iter_next,
+    .iter_previous = engine_mem_iter_previous,
+    .iter_key = engine_mem_iter_key,
+    .iter_value = engine_mem_iter_value,
+    .iter_error = engine_mem_iter_error,
+};
+
+enum err engine_mem_new(struct engine **ret_engine)
+{
+    struct engine_mem *self = calloc(1, sizeof *self);
+    if (!self)
+        return ERR_NO_MEMORY;
+    self->engine.ops = &ops;
+    *ret_engine = &self->engine;
+    return ERR_OK;
+}
+
+void engine_mem_free(struct engine *engine)
+{
+    if (!engine)
+        return;
+    struct engine_mem *self = self_of(engine);
+    while (self->batches)
+        engine_mem_batch_free(self->batches);
+    while (self->iters)
+        engine_mem_iter_free(self->iters);
+    pending_forget(self, self->pending_count);
+    version_unref(&self->version);
+    free(self);
+}
+
+void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *disk)
+{
+    struct engine_mem *self = self_of(engine);
+    self->has_disk = disk != NULL;
+    self->disk = disk ? *disk : (struct engine_mem_disk){NULL, NULL, NULL, NULL};
+}
+
+void engine_mem_set_fault(struct engine *engine, engine_mem_fault *fault, void *context)
+{
+    self_of(engine)->fault = fault;
+    self_of(engine)->fault_context = context;
+}
+
+void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats)
+{
+    struct engine_mem *self = self_of(engine);
+    *ret_stats = (struct engine_mem_stats){
+        .volatile_count = self->pending_count,
+        .write_count = self->write_count,
+        .sync_count = self->sync_count,
+    };
+    for (int cf = 0; cf < ENGINE_CF_COUNT; cf++)
+        if (self->version.roots[cf]) {
+            ret_stats->row_count[cf] = self->version.roots[cf]->row_count;
+            ret_stats->row_size += self->version.roots[cf]->row_size;
+        }
+    for (struct engine_batch *batch = self->batches; batch; batch = batch->next)
+        ret_stats->batch_count += batch->generation == self->generation;
+    for (struct engine_iter *iter = self->iters; iter; iter = iter->next)
+        ret_stats->iter_count += iter->generation == self->generation;
+}
