@@ -1,0 +1,617 @@
+#include "pd/pd_fsm.h"
+
+#include <stdlib.h>
+
+#include <xxhash.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "pd/id_alloc.h"
+#include "pd/tso.h"
+
+enum { ROW_FORMAT = 1, ROW_HEAD_SIZE = 8, KEY_SIZE = 9 };
+
+/* Ids beyond are a broken counter, not a big cluster (and stores must fit in 56 bits: region_tree). */
+#define NEXT_ID_MAX (UINT64_C(1) << 55)
+
+struct pd_fsm {
+    uint64_t cluster_id;
+    bool bootstrapped;
+    uint64_t next_id;
+    uint64_t timestamp_limit_ms;
+    struct pd_store *stores; /* owned; in order of id */
+    uint32_t store_count, store_capacity;
+    struct region_tree *regions; /* owned */
+    struct arena command_arena;
+    struct buf row; /* scratch of one row */
+};
+
+/* Where the rows of one command go. */
+struct rows {
+    struct pd_fsm *fsm;
+    struct engine *engine;
+    struct engine_batch *batch;
+};
+
+struct pd_fsm *pd_fsm_new(void)
+{
+    struct pd_fsm *fsm = calloc(1, sizeof(*fsm));
+    CHECK(fsm);
+    fsm->next_id = 1;
+    fsm->regions = region_tree_new();
+    arena_init(&fsm->command_arena);
+    buf_init(&fsm->row, PD_FSM_ROW_SIZE_MAX);
+    return fsm;
+}
+
+static void store_fini(struct pd_store *store)
+{
+    free(store->address);
+    free(store->status_address);
+    free(store->version);
+}
+
+void pd_fsm_free(struct pd_fsm *fsm)
+{
+    if (!fsm)
+        return;
+    for (uint32_t i = 0; i < fsm->store_count; i++)
+        store_fini(&fsm->stores[i]);
+    free(fsm->stores);
+    region_tree_free(fsm->regions);
+    arena_fini(&fsm->command_arena);
+    buf_fini(&fsm->row);
+    free(fsm);
+}
+
+/* ---- rows */
+
+struct row_key {
+    uint8_t data[KEY_SIZE];
+    size_t size;
+};
+
+static struct row_key row_key(char kind, uint64_t id)
+{
+    struct row_key key = {.size = KEY_SIZE};
+    key.data[0] = (uint8_t)kind;
+    store_u64_be(key.data + 1, id);
+    return key;
+}
+
+static struct row_key row_key_single(char kind)
+{
+    return (struct row_key){.data = {(uint8_t)kind}, .size = 1};
+}
+
+static void rows_put(const struct rows *rows, struct row_key key, struct bytes value)
+{
+    engine_batch_put(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size), value);
+}
+
+static void rows_put_number(const struct rows *rows, struct row_key key, uint64_t number)
+{
+    uint8_t value[9] = {ROW_FORMAT};
+    store_u64_be(value + 1, number);
+    rows_put(rows, key, bytes_of(value, sizeof(value)));
+}
+
+static void rows_put_cluster(const struct rows *rows)
+{
+    uint8_t value[10] = {ROW_FORMAT};
+    store_u64_be(value + 1, rows->fsm->cluster_id);
+    value[9] = rows->fsm->bootstrapped;
+    rows_put(rows, row_key_single('c'), bytes_of(value, sizeof(value)));
+}
+
+/* `row` is the encoded table; the head keeps it aligned for the reader. */
+static void rows_put_table(const struct rows *rows, struct row_key key, struct bytes table, struct arena *arena)
+{
+    uint8_t *value = arena_alloc(arena, ROW_HEAD_SIZE + table.size);
+    value[0] = ROW_FORMAT;
+    memcpy(value + ROW_HEAD_SIZE, table.data, table.size);
+    rows_put(rows, key, bytes_of(value, ROW_HEAD_SIZE + table.size));
+}
+
+static void rows_put_store(const struct rows *rows, const struct pd_store *store)
+{
+    struct wire_store wire = {.id = store->id,
+                              .address = bytes_of_string(store->address),
+                              .status_address = bytes_of_string(store->status_address),
+                              .version = bytes_of_string(store->version),
+                              .started_at_ms = store->started_at_ms,
+                              .capacity_size = store->capacity_size};
+    CHECK(wire_encode_store(&wire, &rows->fsm->row) == ERR_OK);
+    rows_put_table(rows, row_key('s', store->id), buf_bytes(&rows->fsm->row), &rows->fsm->command_arena);
+}
+
+static void rows_put_region(const struct rows *rows, const struct wire_region *region)
+{
+    struct wire_route wire = {.region = (struct wire_region *)region, .leader_peer = region->peers[0].id};
+    CHECK(wire_encode_route(&wire, &rows->fsm->row) == ERR_OK);
+    rows_put_table(rows, row_key('g', region->id), buf_bytes(&rows->fsm->row), &rows->fsm->command_arena);
+}
+
+/* ---- stores */
+
+static uint32_t store_position(const struct pd_fsm *fsm, store_id id)
+{
+    uint32_t low = 0, high = fsm->store_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (fsm->stores[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct pd_store *pd_fsm_find_store(const struct pd_fsm *fsm, store_id id)
+{
+    uint32_t position = store_position(fsm, id);
+    return position < fsm->store_count && fsm->stores[position].id == id ? &fsm->stores[position] : NULL;
+}
+
+const struct pd_store *pd_fsm_find_store_token(const struct pd_fsm *fsm, uint64_t token)
+{
+    for (uint32_t i = 0; token != 0 && i < fsm->store_count; i++)
+        if (fsm->stores[i].token == token)
+            return &fsm->stores[i];
+    return NULL;
+}
+
+static struct pd_store *store_add(struct pd_fsm *fsm, store_id id)
+{
+    uint32_t position = store_position(fsm, id);
+    if (fsm->store_count == fsm->store_capacity) {
+        fsm->store_capacity = fsm->store_capacity ? 2 * fsm->store_capacity : 8;
+        fsm->stores = realloc(fsm->stores, fsm->store_capacity * sizeof(*fsm->stores));
+        CHECK(fsm->stores);
+    }
+    struct pd_store *store = &fsm->stores[position];
+    memmove(store + 1, store, (fsm->store_count - position) * sizeof(*store));
+    fsm->store_count++;
+    *store = (struct pd_store){.id = id};
+    return store;
+}
+
+static char *text_copy(struct bytes text)
+{
+    char *copy = malloc(text.size + 1);
+    CHECK(copy);
+    if (text.size)
+        memcpy(copy, text.data, text.size);
+    copy[text.size] = 0;
+    return copy;
+}
+
+static void store_assign(struct pd_store *store, const struct wire_store *wire)
+{
+    store_fini(store);
+    store->address = text_copy(wire->address);
+    store->status_address = text_copy(wire->status_address);
+    store->version = text_copy(wire->version);
+    store->started_at_ms = wire->started_at_ms;
+    store->capacity_size = wire->capacity_size;
+}
+
+static bool store_is_sane(const struct wire_store *store)
+{
+    return store && store->id != 0 && store->address.size <= PD_FSM_TEXT_SIZE_MAX &&
+           store->status_address.size <= PD_FSM_TEXT_SIZE_MAX && store->version.size <= PD_FSM_TEXT_SIZE_MAX;
+}
+
+/* ---- commands */
+
+static enum err apply_set_cluster(const struct rows *rows, const struct wire_pd_command *command)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (command->cluster_id == 0)
+        return ERR_CORRUPT;
+    if (fsm->cluster_id != 0)
+        return fsm->cluster_id == command->cluster_id ? ERR_OK : ERR_CLUSTER_NOT_MATCH;
+    fsm->cluster_id = command->cluster_id;
+    rows_put_cluster(rows);
+    return ERR_OK;
+}
+
+static enum err apply_put_store(const struct rows *rows, const struct wire_pd_command *command,
+                                struct pd_fsm_result *result)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (!store_is_sane(command->store))
+        return ERR_CORRUPT;
+    uint64_t id = command->store->id;
+    const struct pd_store *known = pd_fsm_find_store_token(fsm, command->token);
+    if (known && known->id != id) {
+        result->store_id = known->id;
+        return ERR_EXISTS;
+    }
+    struct pd_store *store = (struct pd_store *)pd_fsm_find_store(fsm, id);
+    if (!store) {
+        if (id >= fsm->next_id || fsm->store_count >= STORE_COUNT_MAX)
+            return ERR_INVALID;
+        store = store_add(fsm, id);
+        /* A token counts only when it makes a store, so there are never more tokens than stores. */
+        store->token = command->token;
+        if (store->token != 0)
+            rows_put_number(rows, row_key('k', store->token), id);
+    }
+    store_assign(store, command->store);
+    rows_put_store(rows, store);
+    result->store_id = id;
+    return ERR_OK;
+}
+
+static void delete_replaced(void *context, region_id id)
+{
+    const struct rows *rows = context;
+    struct row_key key = row_key('g', id);
+    engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size));
+}
+
+static void forget_regions(const struct rows *rows)
+{
+    struct row_key first = row_key_single('g'), behind = row_key_single('g' + 1);
+    engine_batch_delete_range(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(first.data, first.size),
+                              bytes_of(behind.data, behind.size));
+    region_tree_reset(rows->fsm->regions);
+}
+
+static bool region_is_sane(const struct pd_fsm *fsm, const struct wire_region *region)
+{
+    if (!region || region_check_wire(region, NULL) != ERR_OK || region->id >= fsm->next_id)
+        return false;
+    for (uint32_t i = 0; i < region->peers_count; i++)
+        if (region->peers[i].id >= fsm->next_id)
+            return false;
+    return true;
+}
+
+static bool regions_are_sane(const struct pd_fsm *fsm, const struct wire_pd_command *command)
+{
+    for (uint32_t i = 0; i < command->regions_count; i++)
+        if (!region_is_sane(fsm, command->regions[i].region))
+            return false;
+    return command->regions_count > 0;
+}
+
+static enum err apply_put_regions(const struct rows *rows, const struct wire_pd_command *command,
+                                  struct pd_fsm_result *result)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (!regions_are_sane(fsm, command))
+        return ERR_CORRUPT;
+    if (fsm->bootstrapped && command->bootstrapped)
+        return ERR_EXISTS;
+    if (!fsm->bootstrapped && command->regions[0].region->start_key.size == 0 &&
+        region_tree_count(fsm->regions) > 0)
+        forget_regions(rows);
+    for (uint32_t i = 0; i < command->regions_count; i++) {
+        const struct wire_region *region = command->regions[i].region;
+        if (region_tree_insert(fsm->regions, region, delete_replaced, (void *)rows) == ERR_OK)
+            rows_put_region(rows, region);
+        else
+            result->refused_count++;
+    }
+    if (!command->bootstrapped)
+        return ERR_OK;
+    struct bytes start, end;
+    if (region_tree_gap(fsm->regions, bytes_empty(), &start, &end))
+        return ERR_CONDITION_FAILED;
+    fsm->bootstrapped = true;
+    rows_put_cluster(rows);
+    return ERR_OK;
+}
+
+static enum err apply_alloc_ids(const struct rows *rows, const struct wire_pd_command *command,
+                                struct pd_fsm_result *result)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (command->count == 0 || fsm->next_id + command->count > NEXT_ID_MAX)
+        return ERR_INVALID;
+    result->first_id = fsm->next_id;
+    fsm->next_id += command->count;
+    rows_put_number(rows, row_key_single('i'), fsm->next_id);
+    return ERR_OK;
+}
+
+static enum err apply_timestamp_window(const struct rows *rows, const struct wire_pd_command *command)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (command->timestamp_limit > TSO_PHYSICAL_MS_MAX)
+        return ERR_CORRUPT;
+    if (command->timestamp_limit <= fsm->timestamp_limit_ms)
+        return ERR_OK;
+    fsm->timestamp_limit_ms = command->timestamp_limit;
+    rows_put_number(rows, row_key_single('t'), fsm->timestamp_limit_ms);
+    return ERR_OK;
+}
+
+static enum err apply_command(const struct rows *rows, const struct wire_pd_command *command,
+                              struct pd_fsm_result *result)
+{
+    switch (command->kind) {
+    case WIRE_PD_COMMAND_KIND_NONE:
+        return ERR_OK;
+    case WIRE_PD_COMMAND_KIND_SET_CLUSTER:
+        return apply_set_cluster(rows, command);
+    case WIRE_PD_COMMAND_KIND_PUT_STORE:
+        return apply_put_store(rows, command, result);
+    case WIRE_PD_COMMAND_KIND_PUT_REGIONS:
+        return apply_put_regions(rows, command, result);
+    case WIRE_PD_COMMAND_KIND_ALLOC_IDS:
+        return apply_alloc_ids(rows, command, result);
+    case WIRE_PD_COMMAND_KIND_TIMESTAMP_WINDOW:
+        return apply_timestamp_window(rows, command);
+    default:
+        return ERR_UNSUPPORTED;
+    }
+}
+
+void pd_fsm_apply(struct pd_fsm *fsm, struct bytes command, struct engine *engine, struct engine_batch *batch,
+                  struct pd_fsm_result *ret_result)
+{
+    struct rows rows = {.fsm = fsm, .engine = engine, .batch = batch};
+    struct wire_pd_command decoded;
+    *ret_result = (struct pd_fsm_result){.code = ERR_CORRUPT};
+    if (wire_decode_pd_command(command, &fsm->command_arena, &decoded) == ERR_OK)
+        ret_result->code = apply_command(&rows, &decoded, ret_result);
+    arena_reset(&fsm->command_arena);
+}
+
+/* ---- loading */
+
+struct load {
+    struct pd_fsm *fsm;
+    struct bytes key, value;
+    struct error *err;
+};
+
+static enum err load_corrupt(const struct load *load, const char *why)
+{
+    char kind = load->key.size ? (char)load->key.data[0] : '?';
+    uint64_t id = load->key.size == KEY_SIZE ? load_u64_be(load->key.data + 1) : 0;
+    return error_set(load->err, ERR_CORRUPT, "row '%c' %llu of pd: %s", kind, (unsigned long long)id, why);
+}
+
+static enum err load_number(const struct load *load, uint64_t *ret_number)
+{
+    if (load->value.size != 9 || load->value.data[0] != ROW_FORMAT)
+        return load_corrupt(load, "not a number of format 1");
+    *ret_number = load_u64_be(load->value.data + 1);
+    return ERR_OK;
+}
+
+static enum err load_table(const struct load *load, struct bytes *ret_table)
+{
+    if (load->key.size != KEY_SIZE || load->value.size < ROW_HEAD_SIZE || load->value.data[0] != ROW_FORMAT)
+        return load_corrupt(load, "not a table of format 1");
+    *ret_table = bytes_of(load->value.data + ROW_HEAD_SIZE, load->value.size - ROW_HEAD_SIZE);
+    return ERR_OK;
+}
+
+static enum err load_cluster(const struct load *load)
+{
+    if (load->value.size != 10 || load->value.data[0] != ROW_FORMAT || load->value.data[9] > 1)
+        return load_corrupt(load, "not a cluster row of format 1");
+    load->fsm->cluster_id = load_u64_be(load->value.data + 1);
+    load->fsm->bootstrapped = load->value.data[9];
+    return ERR_OK;
+}
+
+static enum err load_store(const struct load *load)
+{
+    struct bytes table;
+    enum err code = load_table(load, &table);
+    if (code != ERR_OK)
+        return code;
+    struct wire_store wire;
+    if (wire_decode_store(table, &load->fsm->command_arena, &wire) != ERR_OK || !store_is_sane(&wire) ||
+        wire.id != load_u64_be(load->key.data + 1) || load->fsm->store_count >= STORE_COUNT_MAX)
+        return load_corrupt(load, "not a store");
+    struct pd_store *store = (struct pd_store *)pd_fsm_find_store(load->fsm, wire.id);
+    if (!store)
+        store = store_add(load->fsm, wire.id);
+    store_assign(store, &wire);
+    return ERR_OK;
+}
+
+/* Rows come in key order, so tokens ('k') come before their stores ('s'). */
+static enum err load_token(const struct load *load)
+{
+    uint64_t id = 0;
+    enum err code = load_number(load, &id);
+    if (code != ERR_OK)
+        return code;
+    if (load->key.size != KEY_SIZE || id == 0 || pd_fsm_find_store(load->fsm, id) ||
+        load->fsm->store_count >= STORE_COUNT_MAX)
+        return load_corrupt(load, "not a token");
+    store_add(load->fsm, id)->token = load_u64_be(load->key.data + 1);
+    return ERR_OK;
+}
+
+static enum err load_region(const struct load *load)
+{
+    struct bytes table;
+    enum err code = load_table(load, &table);
+    if (code != ERR_OK)
+        return code;
+    struct wire_route wire;
+    struct error why;
+    if (wire_decode_route(table, &load->fsm->command_arena, &wire) != ERR_OK || !wire.region)
+        return load_corrupt(load, "not a region");
+    if (region_check_wire(wire.region, &why) != ERR_OK)
+        return load_corrupt(load, why.text);
+    uint64_t count = region_tree_count(load->fsm->regions);
+    if (wire.region->id != load_u64_be(load->key.data + 1) ||
+        region_tree_insert(load->fsm->regions, wire.region, NULL, NULL) != ERR_OK ||
+        region_tree_count(load->fsm->regions) != count + 1)
+        return load_corrupt(load, "overlaps another region");
+    return ERR_OK;
+}
+
+static enum err load_row(const struct load *load)
+{
+    switch (load->key.data[0]) {
+    case 'c':
+        return load_cluster(load);
+    case 'i':
+        return load_number(load, &load->fsm->next_id);
+    case 't':
+        return load_number(load, &load->fsm->timestamp_limit_ms);
+    case 'k':
+        return load_token(load);
+    case 's':
+        return load_store(load);
+    case 'g':
+        return load_region(load);
+    case 'm':
+        return ERR_OK;
+    default:
+        return load_corrupt(load, "unknown kind (a newer version wrote it?)");
+    }
+}
+
+/* Across rows: each is sane by itself by now. */
+static enum err load_finish(struct pd_fsm *fsm, struct error *err)
+{
+    for (uint32_t i = 0; i < fsm->store_count; i++)
+        if (!fsm->stores[i].address)
+            return error_set(err, ERR_CORRUPT, "pd has a token for store %llu, but no row 's' of it",
+                             (unsigned long long)fsm->stores[i].id);
+    if (fsm->next_id == 0 || fsm->next_id > NEXT_ID_MAX || fsm->timestamp_limit_ms > TSO_PHYSICAL_MS_MAX)
+        return error_set(err, ERR_CORRUPT, "pd's next id is %llu and its timestamp limit %llu ms",
+                         (unsigned long long)fsm->next_id, (unsigned long long)fsm->timestamp_limit_ms);
+    return ERR_OK;
+}
+
+enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *err)
+{
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    enum err code = ERR_OK;
+    for (engine_iter_seek(engine, iter, bytes_empty()); code == ERR_OK && engine_iter_valid(engine, iter);
+         engine_iter_next(engine, iter)) {
+        struct load load = {.fsm = fsm,
+                            .key = engine_iter_key(engine, iter),
+                            .value = engine_iter_value(engine, iter),
+                            .err = err};
+        code = load.key.size ? load_row(&load) : load_corrupt(&load, "empty key");
+        arena_reset(&fsm->command_arena);
+    }
+    if (code == ERR_OK)
+        code = engine_iter_error(engine, iter, err);
+    engine_iter_free(engine, iter);
+    if (code == ERR_OK)
+        code = load_finish(fsm, err);
+    return code;
+}
+
+/* ---- reading */
+
+uint64_t pd_fsm_cluster_id(const struct pd_fsm *fsm)
+{
+    return fsm->cluster_id;
+}
+
+bool pd_fsm_bootstrapped(const struct pd_fsm *fsm)
+{
+    return fsm->bootstrapped;
+}
+
+uint64_t pd_fsm_next_id(const struct pd_fsm *fsm)
+{
+    return fsm->next_id;
+}
+
+uint64_t pd_fsm_timestamp_limit_ms(const struct pd_fsm *fsm)
+{
+    return fsm->timestamp_limit_ms;
+}
+
+struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm)
+{
+    return fsm->regions;
+}
+
+uint32_t pd_fsm_store_count(const struct pd_fsm *fsm)
+{
+    return fsm->store_count;
+}
+
+const struct pd_store *pd_fsm_store_at(const struct pd_fsm *fsm, uint32_t position)
+{
+    CHECK(position < fsm->store_count);
+    return &fsm->stores[position];
+}
+
+static void digest_number(XXH3_state_t *state, uint64_t number)
+{
+    uint8_t bytes[8];
+    store_u64_be(bytes, number);
+    XXH3_64bits_update(state, bytes, sizeof(bytes));
+}
+
+static void digest_bytes(XXH3_state_t *state, struct bytes bytes)
+{
+    digest_number(state, bytes.size);
+    XXH3_64bits_update(state, bytes.data, bytes.size);
+}
+
+static void digest_store(XXH3_state_t *state, const struct pd_store *store)
+{
+    digest_number(state, store->id);
+    digest_number(state, store->token);
+    digest_bytes(state, bytes_of_string(store->address));
+    digest_bytes(state, bytes_of_string(store->status_address));
+    digest_bytes(state, bytes_of_string(store->version));
+    digest_number(state, store->started_at_ms);
+    digest_number(state, store->capacity_size);
+}
+
+static void digest_region(XXH3_state_t *state, const struct region_node *node)
+{
+    struct wire_peer peers[REGION_PEER_COUNT_MAX];
+    struct wire_region region;
+    region_node_wire(node, peers, &region);
+    digest_number(state, region.id);
+    digest_bytes(state, region.start_key);
+    digest_bytes(state, region.end_key);
+    digest_number(state, region.epoch_conf);
+    digest_number(state, region.epoch_version);
+    for (uint32_t i = 0; i < region.peers_count; i++) {
+        digest_number(state, peers[i].id);
+        digest_number(state, peers[i].store_id);
+        digest_number(state, peers[i].role);
+    }
+}
+
+uint64_t pd_fsm_digest(const struct pd_fsm *fsm)
+{
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state);
+    XXH3_64bits_reset(state);
+    digest_number(state, fsm->cluster_id);
+    digest_number(state, fsm->bootstrapped);
+    digest_number(state, fsm->next_id);
+    digest_number(state, fsm->timestamp_limit_ms);
+    for (uint32_t i = 0; i < fsm->store_count; i++)
+        digest_store(state, &fsm->stores[i]);
+    for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
+         node = region_tree_next(fsm->regions, node))
+        digest_region(state, node);
+    uint64_t digest = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return digest;
+}
+
+void pd_fsm_check(const struct pd_fsm *fsm)
+{
+    region_tree_check(fsm->regions);
+    for (uint32_t i = 0; i < fsm->store_count; i++) {
+        CHECK(fsm->stores[i].id < fsm->next_id);
+        CHECK(i == 0 || fsm->stores[i - 1].id < fsm->stores[i].id);
+    }
+    CHECK(!fsm->bootstrapped || region_tree_count(fsm->regions) > 0);
+}

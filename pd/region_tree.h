@@ -1,0 +1,89 @@
+/* region_tree: which region holds a key, at the newest epoch that pd has heard of.
+ *
+ * Regions ordered by start key, and found by id. A region that comes in with a newer epoch replaces every older one that
+ * it overlaps; an older one is refused. So after a split is reported in any order the tree ends with the newest regions,
+ * in between it may have gaps (region_tree_gap): a gap is told, never filled by guessing.
+ *
+ * What is known of a region beyond its descriptor (who leads it, how big it is) is kept in its `seen`: that part is
+ * cluster's, not replicated, and lost with the region's record.
+ *
+ * Owner: whoever owns the tree. Memory: one allocation per region (keys and peers inside) and a slot in a hash table;
+ * 300 bytes for three peers and short keys.
+ * Invariants (region_tree_check): R1 start < end;  R2 ranges do not overlap;  R3 tree and table hold the same regions;
+ * R4 the epoch of a region id never goes back while the region is in the tree. */
+#ifndef PD_REGION_TREE_H
+#define PD_REGION_TREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/types.h"
+#include "proto/wire.h"
+
+enum {
+    REGION_PEER_COUNT_MAX = 32,
+    REGION_KEY_SIZE_MAX = 2 * KEY_SIZE_MAX, /* encoded: mode prefix, escapes, timestamp */
+};
+
+/* Reported by the leader's store. cluster writes it, nobody else. */
+struct region_seen {
+    uint64_t leader_peer; /* 0: not known */
+    uint64_t term;
+    uint64_t approximate_size;
+    uint64_t approximate_keys;
+};
+
+struct region_node; /* one region; valid until the next insert or reset */
+struct region_tree;
+
+struct region_tree *region_tree_new(void);
+void region_tree_free(struct region_tree *tree); /* NULL is fine */
+void region_tree_reset(struct region_tree *tree);
+
+/* Whether `region` can be one at all: ids, range, peers, sizes. ERR_INVALID and a text. For bytes from outside. */
+enum err region_check_wire(const struct wire_region *region, struct error *err);
+
+/* Tells the insert below what it replaced. */
+typedef void (*region_replaced)(void *context, region_id id);
+
+/* `region` must pass region_check_wire (CHECK).
+ * ERR_OK: it is in the tree; `replaced` was called for each other region that it pushed out. The same region at the same
+ *   epoch and range is ERR_OK too and changes nothing; a newer one keeps what was seen if its leader is still a peer.
+ * ERR_EPOCH_NOT_MATCH: the tree knows newer: the same id with a higher conf or version, or an overlapping region whose
+ *   version is not lower. Nothing was changed. */
+enum err region_tree_insert(struct region_tree *tree, const struct wire_region *region, region_replaced replaced,
+                            void *context);
+
+/* The region that contains `key`; NULL in a gap. */
+struct region_node *region_tree_find(const struct region_tree *tree, struct bytes key);
+/* The region that contains the bytes just before `key` (an empty key: the end of the key space); NULL in a gap. */
+struct region_node *region_tree_find_previous(const struct region_tree *tree, struct bytes key);
+struct region_node *region_tree_find_id(const struct region_tree *tree, region_id id);
+/* The first region that ends behind `key`, so a scan from `key` begins with it. */
+struct region_node *region_tree_seek(const struct region_tree *tree, struct bytes key);
+struct region_node *region_tree_next(const struct region_tree *tree, struct region_node *node);
+uint64_t region_tree_count(const struct region_tree *tree);
+
+/* The first gap at or behind `from`: [*ret_start, *ret_end), borrowed from the tree or from `from`. False: none. */
+bool region_tree_gap(const struct region_tree *tree, struct bytes from, struct bytes *ret_start, struct bytes *ret_end);
+
+/* The descriptor as it travels: all pointers are borrowed from the node. `peers` must hold REGION_PEER_COUNT_MAX. */
+void region_node_wire(const struct region_node *node, struct wire_peer *peers, struct wire_region *ret_region);
+uint64_t region_node_id(const struct region_node *node);
+struct bytes region_node_start(const struct region_node *node);
+struct bytes region_node_end(const struct region_node *node);
+/* The store of one of its peers; 0: no such peer. */
+uint64_t region_node_store_of(const struct region_node *node, peer_id id);
+bool region_node_has_store(const struct region_node *node, store_id id);
+uint64_t region_node_conf(const struct region_node *node);
+uint64_t region_node_version(const struct region_node *node);
+/* The first of the peers: at bootstrap the one that should campaign. */
+uint64_t region_node_first_peer(const struct region_node *node);
+struct region_seen *region_node_seen(struct region_node *node);
+size_t region_node_size(const struct region_node *node); /* memory, for the sum in tests and metrics */
+
+void region_tree_check(const struct region_tree *tree);
+
+#endif
