@@ -1,0 +1,113 @@
+#include "apply_worker.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+
+enum { APPLY_WORKER_TASK, BATCH_SIZE_DEFAULT = 4 * 1024 * 1024 };
+
+struct apply_worker {
+    struct env *env;
+    struct actor *actor;
+    struct apply_worker_options options;
+    struct engine_batch *batch;
+    struct message *first, **last; /* applied, not answered yet */
+    enum err code;                 /* sticky */
+};
+
+struct engine_batch *apply_worker_batch(struct apply_worker *worker)
+{
+    return worker->batch;
+}
+
+struct env *apply_worker_env(struct apply_worker *worker)
+{
+    return worker->env;
+}
+
+void apply_worker_write(struct apply_worker *worker)
+{
+    struct engine *engine = worker->env->engine;
+    if (engine_batch_count(engine, worker->batch) == 0)
+        return;
+    if (worker->code == ERR_OK) {
+        struct error error = {0};
+        worker->code = engine_write(engine, worker->batch, false, &error);
+        if (worker->code != ERR_OK)
+            log_event(worker->env->log, LOG_ERROR, "event=apply_write_failed code=%s msg=\"%s\"",
+                      err_name(worker->code), error.text);
+    }
+    engine_batch_clear(engine, worker->batch);
+}
+
+static void finish(struct apply_worker *worker)
+{
+    apply_worker_write(worker);
+    struct message *message = worker->first;
+    worker->first = NULL;
+    worker->last = &worker->first;
+    while (message) {
+        struct apply_task *task = (struct apply_task *)message;
+        message = message->next;
+        task->done(task, worker->code);
+    }
+}
+
+static void on_message(void *state, struct message *take_message)
+{
+    struct apply_worker *worker = state;
+    struct apply_task *task = (struct apply_task *)take_message;
+    task->apply(task, worker);
+    take_message->next = NULL;
+    *worker->last = take_message;
+    worker->last = &take_message->next;
+    if (engine_batch_size(worker->env->engine, worker->batch) >= worker->options.batch_size_max)
+        finish(worker);
+}
+
+static void on_round(void *state)
+{
+    struct apply_worker *worker = state;
+    finish(worker);
+    if (worker->options.on_round)
+        worker->options.on_round(worker->options.context);
+}
+
+enum err apply_worker_new(struct env *env, const struct apply_worker_options *options, struct apply_worker **ret_worker)
+{
+    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
+    struct apply_worker *worker = calloc(1, sizeof *worker);
+    CHECK(worker);
+    worker->env = env;
+    worker->options = *options;
+    if (worker->options.batch_size_max == 0)
+        worker->options.batch_size_max = BATCH_SIZE_DEFAULT;
+    worker->last = &worker->first;
+    worker->batch = engine_batch_new(env->engine);
+    enum err code = executor_spawn(env->executor, "apply", &ops, worker, UINT32_MAX, &worker->actor);
+    if (code != ERR_OK) {
+        apply_worker_free(worker);
+        return code;
+    }
+    *ret_worker = worker;
+    return ERR_OK;
+}
+
+void apply_worker_free(struct apply_worker *worker)
+{
+    if (!worker)
+        return;
+    for (struct message *message = worker->first, *next; message; message = next) {
+        next = message->next;
+        message_free(message);
+    }
+    engine_batch_free(worker->env->engine, worker->batch);
+    free(worker);
+}
+
+void apply_worker_post(struct apply_worker *worker, struct apply_task *take_task)
+{
+    take_task->message.kind = APPLY_WORKER_TASK;
+    actor_post_must(worker->env->executor, worker->actor, &take_task->message);
+}

@@ -1,0 +1,46 @@
+/* region: a range of encoded keys with an id, an epoch and peers; the owned form of table Region.
+ *
+ * Epoch (conf_version, version): conf_version grows with membership, version with split and merge. A region is newer
+ * than another of the same id if neither part is smaller and one is greater.
+ *
+ * Owner: whoever holds the pointer. */
+#ifndef META_REGION_H
+#define META_REGION_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/types.h"
+#include "proto/wire.h"
+
+enum { REGION_PEERS_MAX = 15 };
+
+struct region_peer {
+    peer_id id;
+    store_id store_id;
+    uint8_t role; /* WIRE_PEER_ROLE_ */
+};
+
+struct region {
+    region_id id;
+    uint64_t epoch_conf, epoch_version;
+    struct bytes start_key; /* owned; inclusive */
+    struct bytes end_key;   /* owned; exclusive; empty: the end of the key space */
+    uint32_t peer_count;
+    struct region_peer peers[];
+};
+
+/* Checks (id, order of keys, sizes, peers, no id twice) and copies. ERR_INVALID says it is not a region. */
+enum err region_from_wire(const struct wire_region *wire, struct region **ret_region);
+struct region *region_copy(const struct region *region);
+void region_free(struct region *region); /* NULL is fine */
+/* Borrows the keys; peers are allocated in `arena`. */
+struct wire_region region_to_wire(const struct region *region, struct arena *arena);
+
+bool region_contains(const struct region *region, struct bytes key);
+/* [start, end) lies inside; an empty end is the end of the key space. */
+bool region_contains_range(const struct region *region, struct bytes start, struct bytes end);
+const struct region_peer *region_peer_on_store(const struct region *region, store_id store); /* NULL: none */
+const struct region_peer *region_peer_by_id(const struct region *region, peer_id peer);      /* NULL: none */
+
+#endif

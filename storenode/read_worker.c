@@ -1,0 +1,246 @@
+#include "read_worker.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/types.h"
+#include "env/clock.h"
+#include "env/engine.h"
+#include "storenode/row.h"
+
+enum { SCAN_LIMIT_DEFAULT = 1000 };
+
+struct read_worker {
+    struct env *env;
+    struct actor *actor;
+    struct read_limits limits;
+    struct replies *replies; /* owned */
+    struct buf row;
+};
+
+static void free_task_message(struct message *message)
+{
+    read_task_free((struct read_task *)message);
+}
+
+struct read_task *read_task_new(void)
+{
+    struct read_task *task = calloc(1, sizeof *task);
+    CHECK(task);
+    task->message.free = free_task_message;
+    arena_init(&task->task_arena);
+    task->last = &task->first;
+    return task;
+}
+
+void read_task_free(struct read_task *task)
+{
+    if (!task)
+        return;
+    arena_fini(&task->task_arena);
+    free(task);
+}
+
+void read_task_add(struct read_task *task, struct reply_to to, const struct wire_kv_request *request,
+                   struct bytes region_start, struct bytes region_end, uint64_t expire_us)
+{
+    struct arena *arena = &task->task_arena;
+    struct wire_kv_request *copy = arena_alloc(arena, sizeof *copy);
+    *copy = *request;
+    copy->key = arena_copy(arena, request->key);
+    copy->end_key = arena_copy(arena, request->end_key);
+    copy->value = copy->expected = bytes_empty();
+    copy->pairs = arena_alloc(arena, request->pairs_count * sizeof *copy->pairs);
+    for (uint32_t i = 0; i < request->pairs_count; i++)
+        copy->pairs[i].key = arena_copy(arena, request->pairs[i].key);
+    struct read_request *read = arena_alloc(arena, sizeof *read);
+    *read = (struct read_request){.to = to, .request = copy, .expire_us = expire_us};
+    if (request->op == WIRE_KV_OP_SCAN) {
+        read->region_start = arena_copy(arena, region_start);
+        read->region_end = arena_copy(arena, region_end);
+    }
+    *task->last = read;
+    task->last = &read->next;
+    task->count++;
+}
+
+void read_worker_post(struct read_worker *worker, struct read_task *take_task)
+{
+    actor_post_must(worker->env->executor, worker->actor, &take_task->message);
+}
+
+/* The value of `key`, copied to the replies' arena; never NULL data when present. */
+static enum err get_value(struct read_worker *worker, struct bytes key, struct bytes *ret_value)
+{
+    struct error error = {0};
+    enum err code = engine_get(worker->env->engine, ENGINE_DEFAULT, key, &worker->row, &error);
+    struct bytes value = bytes_empty();
+    if (code == ERR_OK)
+        code = row_value(buf_bytes(&worker->row), &value);
+    if (code == ERR_OK) {
+        *ret_value = arena_copy(replies_arena(worker->replies), value);
+        if (!ret_value->data)
+            *ret_value = bytes_of("", 0);
+    } else if (code != ERR_NOT_FOUND)
+        log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
+    return code;
+}
+
+static enum err batch_get(struct read_worker *worker, const struct wire_kv_request *request,
+                          struct wire_kv_reply *reply)
+{
+    struct arena *arena = replies_arena(worker->replies);
+    size_t size = 0;
+    reply->pairs = arena_alloc(arena, request->pairs_count * sizeof *reply->pairs);
+    for (uint32_t i = 0; i < request->pairs_count; i++) {
+        struct wire_kv_pair *pair = &reply->pairs[i];
+        pair->key = arena_copy(arena, request->pairs[i].key);
+        enum err code = get_value(worker, pair->key, &pair->value);
+        if (code == ERR_NOT_FOUND)
+            pair->remove = true;
+        else if (code != ERR_OK)
+            return code;
+        size += pair->key.size + pair->value.size;
+        reply->pairs_count = i + 1;
+        if (size > worker->limits.scan_size_max && i + 1 < request->pairs_count) {
+            reply->more = true; /* the client asks again for the keys that are missing */
+            break;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The part of [start, end) that lies in the region; an empty end is open. */
+static void clamp(const struct read_request *read, struct bytes *start, struct bytes *end)
+{
+    if (bytes_compare(*start, read->region_start) < 0)
+        *start = read->region_start;
+    if (read->region_end.size > 0 && (end->size == 0 || bytes_compare(*end, read->region_end) > 0))
+        *end = read->region_end;
+}
+
+static enum err scan(struct read_worker *worker, const struct read_request *read, struct wire_kv_reply *reply)
+{
+    const struct wire_kv_request *request = read->request;
+    struct engine *engine = worker->env->engine;
+    struct arena *arena = replies_arena(worker->replies);
+    struct bytes start = request->reverse ? request->end_key : request->key;
+    struct bytes end = request->reverse ? request->key : request->end_key;
+    clamp(read, &start, &end);
+    if (end.size > 0 && bytes_compare(start, end) >= 0)
+        return ERR_OK;
+    uint32_t limit = request->limit ? request->limit : SCAN_LIMIT_DEFAULT;
+    if (limit > worker->limits.scan_limit_max)
+        limit = worker->limits.scan_limit_max;
+    uint64_t size_max = request->limit_size && request->limit_size < worker->limits.scan_size_max
+                            ? request->limit_size
+                            : worker->limits.scan_size_max;
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, start, end);
+    if (request->reverse)
+        engine_iter_seek_for_previous(engine, iter, end);
+    else
+        engine_iter_seek(engine, iter, start);
+    uint32_t capacity = 0;
+    size_t size = 0;
+    enum err code = ERR_OK;
+    while (code == ERR_OK && engine_iter_valid(engine, iter)) {
+        struct bytes key = engine_iter_key(engine, iter);
+        if (reply->pairs_count >= limit || (reply->pairs_count > 0 && size >= size_max)) {
+            reply->more = true;
+            /* where to go on: forward at this key, backward below the last one given */
+            reply->next_key = request->reverse ? reply->pairs[reply->pairs_count - 1].key : arena_copy(arena, key);
+            break;
+        }
+        struct bytes value;
+        code = row_value(engine_iter_value(engine, iter), &value);
+        if (code != ERR_OK)
+            break;
+        if (reply->pairs_count == capacity) {
+            struct wire_kv_pair *old = reply->pairs;
+            capacity = capacity ? capacity * 2 : 16;
+            reply->pairs = arena_alloc(arena, capacity * sizeof *reply->pairs);
+            if (old)
+                memcpy(reply->pairs, old, reply->pairs_count * sizeof *old);
+        }
+        struct wire_kv_pair *pair = &reply->pairs[reply->pairs_count++];
+        pair->key = arena_copy(arena, key);
+        if (!request->keys_only) {
+            pair->value = arena_copy(arena, value);
+            if (!pair->value.data)
+                pair->value = bytes_of("", 0);
+        }
+        size += pair->key.size + pair->value.size;
+        if (request->reverse)
+            engine_iter_previous(engine, iter);
+        else
+            engine_iter_next(engine, iter);
+    }
+    struct error error = {0};
+    if (code == ERR_OK)
+        code = engine_iter_error(engine, iter, &error);
+    if (code != ERR_OK)
+        log_event(worker->env->log, LOG_ERROR, "event=scan_failed code=%s msg=\"%s\"", err_name(code), error.text);
+    engine_iter_free(engine, iter);
+    return code;
+}
+
+static void run(struct read_worker *worker, const struct read_request *read, uint64_t now_us)
+{
+    const struct wire_kv_request *request = read->request;
+    struct wire_kv_reply reply = {0};
+    enum err code;
+    if (read->expire_us != 0 && now_us >= read->expire_us)
+        code = ERR_DEADLINE;
+    else if (request->op == WIRE_KV_OP_GET)
+        code = get_value(worker, request->key, &reply.value);
+    else if (request->op == WIRE_KV_OP_BATCH_GET)
+        code = batch_get(worker, request, &reply);
+    else
+        code = scan(worker, read, &reply);
+    reply.code = (uint16_t)code;
+    replies_add(worker->replies, read->to, &reply);
+}
+
+static void on_message(void *state, struct message *take_message)
+{
+    struct read_worker *worker = state;
+    struct read_task *task = (struct read_task *)take_message;
+    uint64_t now_us = clock_now_us(worker->env->clock);
+    for (const struct read_request *read = task->first; read; read = read->next)
+        run(worker, read, now_us);
+    read_task_free(task);
+}
+
+static void on_round(void *state)
+{
+    struct read_worker *worker = state;
+    replies_flush(worker->replies);
+}
+
+enum err read_worker_new(struct env *env, const struct read_limits *limits, struct read_worker **ret_worker)
+{
+    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
+    struct read_worker *worker = calloc(1, sizeof *worker);
+    CHECK(worker);
+    worker->env = env;
+    worker->limits = *limits;
+    worker->replies = replies_new(env);
+    buf_init(&worker->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
+    enum err code = executor_spawn(env->executor, "read", &ops, worker, UINT32_MAX, &worker->actor);
+    if (code != ERR_OK) {
+        read_worker_free(worker);
+        return code;
+    }
+    *ret_worker = worker;
+    return ERR_OK;
+}
+
+void read_worker_free(struct read_worker *worker)
+{
+    if (!worker)
+        return;
+    replies_free(worker->replies);
+    buf_fini(&worker->row);
+    free(worker);
+}

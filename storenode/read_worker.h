@@ -1,0 +1,48 @@
+/* read_worker: gets and scans, off the region worker and never through the log.
+ *
+ * A read comes here when its region's leader has made sure that the engine holds everything that was acknowledged
+ * before the read began (lease, or ReadIndex and apply). It is answered from the engine as it is then.
+ *
+ * Owner: an actor of its own; it may wait for the disk. */
+#ifndef STORENODE_READ_WORKER_H
+#define STORENODE_READ_WORKER_H
+
+#include "base/arena.h"
+#include "env/env.h"
+#include "env/executor.h"
+#include "storenode/replies.h"
+
+struct read_worker;
+
+struct read_request {
+    struct read_request *next;
+    struct reply_to to;
+    const struct wire_kv_request *request; /* in the task's arena */
+    struct bytes region_start, region_end; /* a scan never leaves its region; in the task's arena */
+    uint64_t expire_us;                    /* clock_now_us; 0: never */
+};
+
+/* The reads that became ready in one round. */
+struct read_task {
+    struct message message;
+    struct arena task_arena;
+    struct read_request *first, **last;
+    uint32_t count;
+};
+
+struct read_limits {
+    uint32_t scan_limit_max; /* rows */
+    uint64_t scan_size_max;  /* bytes */
+};
+
+enum err read_worker_new(struct env *env, const struct read_limits *limits, struct read_worker **ret_worker);
+void read_worker_free(struct read_worker *worker); /* after the executor has stopped; NULL is fine */
+
+struct read_task *read_task_new(void);
+void read_task_free(struct read_task *task);
+/* Copies the request and the bounds. */
+void read_task_add(struct read_task *task, struct reply_to to, const struct wire_kv_request *request,
+                   struct bytes region_start, struct bytes region_end, uint64_t expire_us);
+void read_worker_post(struct read_worker *worker, struct read_task *take_task);
+
+#endif

@@ -1,0 +1,320 @@
+#include "region_fsm.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "group/group_keys.h"
+#include "meta/keyspace.h"
+#include "storenode/row.h"
+#include "storenode/tokens.h"
+
+enum { FORMAT = 1, APPLY_STATE_SIZE = 21, BUSY_WAIT_MS = 20 };
+
+struct region_fsm {
+    struct env *env;
+    struct region *region; /* owned */
+    struct tokens *tokens; /* owned */
+    raft_index applied_index;
+    raft_term applied_term;
+    struct buf row, value;
+};
+
+struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
+                                  raft_term applied_term)
+{
+    struct region_fsm *fsm = calloc(1, sizeof *fsm);
+    CHECK(fsm);
+    fsm->env = env;
+    fsm->region = region_copy(region);
+    fsm->tokens = tokens_new(env->engine, region->id);
+    fsm->applied_index = applied_index;
+    fsm->applied_term = applied_term;
+    buf_init(&fsm->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
+    buf_init(&fsm->value, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
+    return fsm;
+}
+
+void region_fsm_free(struct region_fsm *fsm)
+{
+    if (!fsm)
+        return;
+    region_free(fsm->region);
+    tokens_free(fsm->tokens);
+    buf_fini(&fsm->row);
+    buf_fini(&fsm->value);
+    free(fsm);
+}
+
+/* ---- apply state: u8 format | index u64 | term u64 | checksum u32 */
+
+void region_fsm_put_applied(struct engine *engine, struct engine_batch *batch, region_id region, raft_index index,
+                            raft_term term)
+{
+    uint8_t value[APPLY_STATE_SIZE] = {FORMAT};
+    store_u64_be(value + 1, index);
+    store_u64_be(value + 9, term);
+    store_u32_be(value + 17, group_checksum(GROUP_APPLY_STATE, value, 17));
+    struct group_key key = group_key(region, GROUP_APPLY_STATE);
+    engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, sizeof value));
+}
+
+enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
+                                 struct error *err)
+{
+    struct group_key key = group_key(region, GROUP_APPLY_STATE);
+    struct buf value;
+    buf_init(&value, 1024);
+    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
+    if (code == ERR_OK && (value.size != APPLY_STATE_SIZE || value.data[0] != FORMAT ||
+                           load_u32_be(value.data + 17) != group_checksum(GROUP_APPLY_STATE, value.data, 17)))
+        code =
+            error_set(err, ERR_CORRUPT, "region %llu: apply state: bad checksum or size", (unsigned long long)region);
+    if (code == ERR_OK) {
+        *ret_index = load_u64_be(value.data + 1);
+        *ret_term = load_u64_be(value.data + 9);
+    }
+    buf_fini(&value);
+    return code;
+}
+
+/* ---- one write */
+
+static void put_row(struct region_fsm *fsm, struct engine_batch *batch, struct bytes key, struct bytes value)
+{
+    buf_reset(&fsm->row);
+    buf_append_u8(&fsm->row, ROW_PLAIN);
+    enum err code = buf_append_bytes(&fsm->row, value);
+    CHECK(code == ERR_OK); /* sizes were checked */
+    engine_batch_put(fsm->env->engine, batch, ENGINE_DEFAULT, key, buf_bytes(&fsm->row));
+}
+
+static enum err check_key(const struct region_fsm *fsm, struct bytes key, struct bytes value)
+{
+    if (key.size <= KEYSPACE_PREFIX_SIZE || key.data[0] != KEYSPACE_RAW)
+        return ERR_INVALID;
+    if (key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE)
+        return ERR_KEY_TOO_LARGE;
+    if (value.size > VALUE_SIZE_MAX)
+        return ERR_ENTRY_TOO_LARGE;
+    return region_contains(fsm->region, key) ? ERR_OK : ERR_KEY_NOT_IN_REGION;
+}
+
+/* Compares with what is there now; the engine must already hold what this round wrote before. */
+static enum err apply_cas(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_write *write,
+                          struct arena *arena, struct wire_kv_reply *result)
+{
+    apply_worker_write(worker);
+    enum err code = engine_get(fsm->env->engine, ENGINE_DEFAULT, write->key, &fsm->value, NULL);
+    bool present = code == ERR_OK;
+    struct bytes now = bytes_empty();
+    if (present)
+        code = row_value(buf_bytes(&fsm->value), &now);
+    else if (code == ERR_NOT_FOUND)
+        code = ERR_OK;
+    if (code != ERR_OK)
+        return code;
+    bool want_present = write->expected.data != NULL;
+    if (present != want_present || (present && !bytes_equal(now, write->expected))) {
+        if (present) {
+            result->value = arena_copy(arena, now);
+            if (!result->value.data)
+                result->value = bytes_of("", 0); /* present and empty */
+        }
+        return ERR_CONDITION_FAILED;
+    }
+    put_row(fsm, apply_worker_batch(worker), write->key, write->value);
+    return ERR_OK;
+}
+
+static enum err apply_batch_write(struct region_fsm *fsm, struct engine_batch *batch,
+                                  const struct wire_log_write *write)
+{
+    for (uint32_t i = 0; i < write->pairs_count; i++) {
+        enum err code = check_key(fsm, write->pairs[i].key, write->pairs[i].value);
+        if (code != ERR_OK)
+            return code; /* all or nothing */
+    }
+    for (uint32_t i = 0; i < write->pairs_count; i++) {
+        if (write->pairs[i].remove)
+            engine_batch_delete(fsm->env->engine, batch, ENGINE_DEFAULT, write->pairs[i].key);
+        else
+            put_row(fsm, batch, write->pairs[i].key, write->pairs[i].value);
+    }
+    return ERR_OK;
+}
+
+static enum err execute(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_write *write,
+                        struct arena *arena, struct wire_kv_reply *result)
+{
+    struct engine_batch *batch = apply_worker_batch(worker);
+    if (write->op == WIRE_KV_OP_BATCH_WRITE)
+        return apply_batch_write(fsm, batch, write);
+    enum err code = check_key(fsm, write->key, write->value);
+    if (code != ERR_OK)
+        return code;
+    switch (write->op) {
+    case WIRE_KV_OP_PUT:
+        put_row(fsm, batch, write->key, write->value);
+        return ERR_OK;
+    case WIRE_KV_OP_DELETE_KEY:
+        engine_batch_delete(fsm->env->engine, batch, ENGINE_DEFAULT, write->key);
+        return ERR_OK;
+    case WIRE_KV_OP_CAS:
+        return apply_cas(fsm, worker, write, arena, result);
+    default:
+        return ERR_UNSUPPORTED;
+    }
+}
+
+/* What a write that was refused for its place may learn is not an outcome: the client goes elsewhere with the same
+ * token. */
+static bool is_outcome(enum err code)
+{
+    enum err_action action = err_action(code);
+    return action == ERR_ACTION_NONE || action == ERR_ACTION_GIVE_UP;
+}
+
+static void apply_write(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_command *command,
+                        const struct wire_log_write *write, raft_index index, struct arena *arena,
+                        struct wire_kv_reply *result)
+{
+    struct token token = {.client_id = write->client_id,
+                          .sequence = write->sequence,
+                          .sequence_done = write->sequence_done,
+                          .retry = write->retry};
+    bool seen = false;
+    enum err seen_code = ERR_OK;
+    enum err code = tokens_check(fsm->tokens, &token, &seen, &seen_code);
+    if (code == ERR_OK && seen)
+        code = seen_code;
+    else if (code == ERR_OK && command->epoch_version != fsm->region->epoch_version)
+        code = ERR_EPOCH_NOT_MATCH;
+    else if (code == ERR_OK) {
+        code = execute(fsm, worker, write, arena, result);
+        if (is_outcome(code))
+            tokens_record(fsm->tokens, &token, code, index);
+    }
+    result->code = (uint16_t)code;
+    result->wait_ms = code == ERR_BUSY ? BUSY_WAIT_MS : 0;
+}
+
+/* ---- a task */
+
+/* Bytes that every replica agreed on and that do not parse: nothing sensible can follow. */
+static void stop_on_corrupt(struct region_fsm *fsm, raft_index index)
+{
+    log_event(fsm->env->log, LOG_ERROR,
+              "event=corrupt_entry region=%llu index=%llu msg=\"a committed entry cannot be read\"",
+              (unsigned long long)fsm->region->id, (unsigned long long)index);
+}
+
+static enum err apply_entry(struct region_task *task, struct apply_worker *worker, const struct raft_entry *entry,
+                            struct wire_kv_reply **ret_results, uint32_t *ret_count)
+{
+    struct region_fsm *fsm = task->fsm;
+    CHECK(entry->index == fsm->applied_index + 1);
+    *ret_count = 0;
+    if (entry->kind == RAFT_ENTRY_NORMAL && entry->data.size > 0) {
+        struct wire_log_command command;
+        enum err code = wire_decode_log_command(entry->data, &task->results_arena, &command);
+        if (code != ERR_OK) {
+            stop_on_corrupt(fsm, entry->index);
+            return ERR_CORRUPT;
+        }
+        *ret_results = arena_alloc(&task->results_arena, command.writes_count * sizeof **ret_results);
+        *ret_count = command.writes_count;
+        for (uint32_t i = 0; i < command.writes_count; i++) {
+            apply_write(fsm, worker, &command, &command.writes[i], entry->index, &task->results_arena,
+                        &(*ret_results)[i]);
+            if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
+                return (enum err)(*ret_results)[i].code;
+        }
+        task->keys_written += command.writes_count;
+    }
+    fsm->applied_index = entry->index;
+    fsm->applied_term = entry->term;
+    return ERR_OK;
+}
+
+static void apply(struct apply_task *base, struct apply_worker *worker)
+{
+    struct region_task *task = (struct region_task *)base;
+    struct region_fsm *fsm = task->fsm;
+    struct proposal *proposal = task->proposals;
+    uint32_t proposal_index = 0;
+    for (uint32_t i = 0; i < task->entry_count && task->code == ERR_OK; i++) {
+        struct wire_kv_reply *results = NULL;
+        uint32_t count = 0;
+        task->code = apply_entry(task, worker, &task->entries[i], &results, &count);
+        if (proposal && proposal->index == task->entries[i].index) {
+            CHECK(task->code != ERR_OK || count == proposal->count);
+            task->results[proposal_index++] = results;
+            proposal = proposal->next;
+        }
+    }
+    tokens_save(fsm->tokens, apply_worker_batch(worker));
+    region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
+                           fsm->applied_term);
+    task->applied_index = fsm->applied_index;
+}
+
+static void done(struct apply_task *base, enum err code)
+{
+    struct region_task *task = (struct region_task *)base;
+    if (task->code == ERR_OK)
+        task->code = code;
+    if (task->code == ERR_OK) {
+        uint32_t at = 0;
+        for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
+            for (uint32_t i = 0; i < proposal->count; i++) {
+                struct wire_kv_reply *result = &task->results[at][i];
+                if (result->value.size > 0) /* the task goes back before the flush */
+                    result->value = arena_copy(replies_arena(task->replies), result->value);
+                replies_add(task->replies, proposal->replies[i], result);
+            }
+    }
+    task->task.message.kind = task->done_kind;
+    actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
+}
+
+static void free_task_message(struct message *message)
+{
+    region_task_free((struct region_task *)message);
+}
+
+struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner, uint32_t done_kind,
+                                    struct replies *replies, const struct raft_entry *entries, uint32_t count,
+                                    struct proposal *take_proposals)
+{
+    struct region_task *task = calloc(1, sizeof *task);
+    CHECK(task);
+    *task = (struct region_task){.task = {.message = {.free = free_task_message}, .apply = apply, .done = done},
+                                 .fsm = fsm,
+                                 .owner = owner,
+                                 .done_kind = done_kind,
+                                 .replies = replies,
+                                 .entry_count = count,
+                                 .proposals = take_proposals,
+                                 .region_id = fsm->region->id};
+    arena_init(&task->results_arena);
+    task->entries = arena_alloc(&task->results_arena, count * sizeof *entries);
+    memcpy(task->entries, entries, count * sizeof *entries);
+    uint32_t proposal_count = 0;
+    for (struct proposal *proposal = take_proposals; proposal; proposal = proposal->next)
+        proposal_count++;
+    task->results = arena_alloc(&task->results_arena, proposal_count * sizeof *task->results);
+    return task;
+}
+
+void region_task_free(struct region_task *task)
+{
+    if (!task)
+        return;
+    for (struct proposal *proposal = task->proposals, *next; proposal; proposal = next) {
+        next = proposal->next;
+        free(proposal);
+    }
+    arena_fini(&task->results_arena);
+    free(task);
+}

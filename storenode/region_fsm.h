@@ -1,0 +1,67 @@
+/* region_fsm: the state machine of one region: committed entries in, changes of the data out.
+ *
+ * An entry is a table LogCommand: all writes of one round. Each write is checked again here, because what was true when
+ * it was proposed may have changed: epoch (writes of another version than the region's are refused), range, idempotency
+ * token. Data, tokens and apply state go into one batch, so a crash never separates them.
+ *
+ * Owner: the apply worker. The region worker makes a task with the entries (lent by the raft core until the task has
+ * come back) and with who is owed an answer; `done` answers and posts the task to the region worker as `done_kind`.
+ *
+ * Invariants: F1 entries are applied in index order, each once: index == applied_index + 1.
+ *             F2 every reply of a task is given exactly once, after the write. */
+#ifndef STORENODE_REGION_FSM_H
+#define STORENODE_REGION_FSM_H
+
+#include "group/apply_worker.h"
+#include "meta/region.h"
+#include "raft/raft.h"
+#include "storenode/replies.h"
+
+struct region_fsm;
+
+/* What this peer proposed as one entry, and who is owed an answer: one reply per write, in order. */
+struct proposal {
+    struct proposal *next;
+    raft_index index;
+    raft_term term;
+    uint32_t count;
+    uint32_t size; /* bytes of the entry */
+    struct reply_to replies[];
+};
+
+struct region_task {
+    struct apply_task task; /* its message comes back to the region worker */
+    struct region_fsm *fsm;
+    struct actor *owner;
+    uint32_t done_kind;
+    struct replies *replies;    /* of the apply worker */
+    struct raft_entry *entries; /* owned array; payloads lent by the raft core */
+    uint32_t entry_count;
+    struct proposal *proposals; /* owned list, ascending index; only those whose entry is among `entries` */
+    struct arena results_arena;
+    struct wire_kv_reply **results; /* per proposal, an array of its results */
+    enum err code;                  /* when it comes back */
+    raft_index applied_index;
+    uint64_t region_id;
+    uint64_t keys_written;
+};
+
+/* `region` is copied. Applied: what the engine holds. */
+struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
+                                  raft_term applied_term);
+void region_fsm_free(struct region_fsm *fsm);
+
+/* A task for entries[0..count). Copies the array, not the payloads. */
+struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner, uint32_t done_kind,
+                                    struct replies *replies, const struct raft_entry *entries, uint32_t count,
+                                    struct proposal *take_proposals);
+void region_task_free(struct region_task *task); /* drops replies unanswered: the connection or the process is going */
+
+/* Reads the apply state of a group; ERR_NOT_FOUND: there is none. */
+enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
+                                 struct error *err);
+/* Puts the apply state. */
+void region_fsm_put_applied(struct engine *engine, struct engine_batch *batch, region_id region, raft_index index,
+                            raft_term term);
+
+#endif

@@ -1,0 +1,49 @@
+/* store: a storenode, ready to serve: many regions on one engine.
+ *
+ *   client frame --kv_service (transport thread)--> region worker --> log worker / apply worker / read worker --> reply
+ * frame raft frame   --kv_service (transport thread)--> region worker
+ *
+ * The caller fills `env` (the engine is open, the executor runs) and owns it. Shutdown: stop the executor, close the
+ * transport, then store_free; after store_new has failed the same order holds.
+ *
+ * Errors of store_new: ERR_CLUSTER_NOT_MATCH when the engine holds something that is not a storenode's, ERR_CORRUPT
+ * when a row cannot be read, ERR_LOCKED when the port is in use, ERR_INVALID for an address that is none. */
+#ifndef STORENODE_STORE_H
+#define STORENODE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "env/env.h"
+#include "raft/raft.h"
+#include "storenode/store_config.h"
+
+struct store;
+
+/* Listens, loads the regions and starts; `config` is borrowed until store_free. A first start goes on in the
+ * background: the store registers with pd, gets its id and its first regions. */
+enum err store_new(struct env *env, const struct store_config *config, struct store **ret_store, struct error *err);
+/* Only when the executor no longer runs any of its actors; NULL is fine. */
+void store_free(struct store *store);
+
+/* Any thread. The store has an id and its regions are loaded: requests are served, not refused with NotReady. */
+bool store_is_ready(const struct store *store);
+/* Any thread. ERR_OK, or why the store stopped serving for good (a failed write): the process must end. */
+enum err store_failure(const struct store *store);
+/* Any thread. 0 until it is known. */
+store_id store_get_id(const struct store *store);
+
+/* For checkers that run in the same thread (simulator): each peer of each region. `visit` must not keep the pointers.
+ */
+struct store_peer_view {
+    region_id region;
+    peer_id peer;
+    const struct raft *raft;
+    raft_index applied_index; /* by the state machine */
+};
+void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),
+                       void *context);
+
+#endif

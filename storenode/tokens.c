@@ -1,0 +1,283 @@
+#include "tokens.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "base/check.h"
+#include "group/group_keys.h"
+#include "storenode/store_keys.h"
+
+enum {
+    ENTRY_SIZE = 6,
+    HEAD_SIZE = 16,
+    CHECKSUM_SIZE = 4,
+    ROW_SIZE_MAX = HEAD_SIZE + TOKENS_SEQUENCES_MAX * ENTRY_SIZE + CHECKSUM_SIZE
+};
+
+struct entry {
+    uint64_t sequence;
+    uint16_t code;
+};
+
+struct window {
+    uint64_t client_id;
+    uint64_t sequence_done;
+    raft_index last_index;
+    struct entry *entries; /* owned; ascending sequence */
+    uint32_t count, capacity;
+    bool dirty;
+    UT_hash_handle hh;
+};
+
+struct tokens {
+    struct engine *engine;
+    region_id region;
+    bool loaded;
+    struct window *windows;
+    raft_index evicted_index; /* last_index of the newest window that was evicted; 0: none ever */
+    struct buf evicted;       /* client ids whose rows the next save deletes */
+    struct buf row;
+};
+
+struct tokens *tokens_new(struct engine *engine, region_id region)
+{
+    struct tokens *tokens = calloc(1, sizeof *tokens);
+    CHECK(tokens);
+    tokens->engine = engine;
+    tokens->region = region;
+    buf_init(&tokens->row, ROW_SIZE_MAX);
+    buf_init(&tokens->evicted, SIZE_MAX);
+    return tokens;
+}
+
+static void window_free(struct tokens *tokens, struct window *window)
+{
+    HASH_DEL(tokens->windows, window);
+    free(window->entries);
+    free(window);
+}
+
+void tokens_unload(struct tokens *tokens)
+{
+    struct window *window, *next;
+    HASH_ITER(hh, tokens->windows, window, next)
+    {
+        CHECK(!window->dirty);
+        window_free(tokens, window);
+    }
+    tokens->loaded = false;
+}
+
+void tokens_free(struct tokens *tokens)
+{
+    if (!tokens)
+        return;
+    struct window *window, *next;
+    HASH_ITER(hh, tokens->windows, window, next)
+    window_free(tokens, window);
+    buf_fini(&tokens->row);
+    buf_fini(&tokens->evicted);
+    free(tokens);
+}
+
+static struct window *window_new(struct tokens *tokens, uint64_t client_id)
+{
+    struct window *window = calloc(1, sizeof *window);
+    CHECK(window);
+    window->client_id = client_id;
+    HASH_ADD(hh, tokens->windows, client_id, sizeof window->client_id, window);
+    return window;
+}
+
+static void append_entry(struct window *window, uint64_t sequence, uint16_t code)
+{
+    if (window->count == window->capacity) {
+        window->capacity = window->capacity ? window->capacity * 2 : 8;
+        window->entries = realloc(window->entries, window->capacity * sizeof *window->entries);
+        CHECK(window->entries);
+    }
+    window->entries[window->count++] = (struct entry){.sequence = sequence, .code = code};
+}
+
+static enum err load_window(struct tokens *tokens, uint64_t client_id, struct bytes row)
+{
+    if (row.size < HEAD_SIZE + CHECKSUM_SIZE || (row.size - HEAD_SIZE - CHECKSUM_SIZE) % ENTRY_SIZE != 0 ||
+        load_u32_be(row.data + row.size - CHECKSUM_SIZE) !=
+            group_checksum(STORE_TOKENS, row.data, row.size - CHECKSUM_SIZE))
+        return ERR_CORRUPT;
+    struct window *window = window_new(tokens, client_id);
+    window->sequence_done = load_u64_be(row.data);
+    window->last_index = load_u64_be(row.data + 8);
+    for (size_t at = HEAD_SIZE; at < row.size - CHECKSUM_SIZE; at += ENTRY_SIZE)
+        append_entry(window, window->sequence_done + load_u32_be(row.data + at),
+                     (uint16_t)(row.data[at + 4] << 8 | row.data[at + 5]));
+    return ERR_OK;
+}
+
+static enum err load_evicted_index(struct tokens *tokens)
+{
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EVICTED);
+    buf_reset(&tokens->row);
+    enum err code = engine_get(tokens->engine, ENGINE_RAFT, group_key_bytes(&key), &tokens->row, NULL);
+    if (code == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (code != ERR_OK)
+        return code;
+    if (tokens->row.size != 12 ||
+        load_u32_be(tokens->row.data + 8) != group_checksum(STORE_TOKENS_EVICTED, tokens->row.data, 8))
+        return ERR_CORRUPT;
+    tokens->evicted_index = load_u64_be(tokens->row.data);
+    return ERR_OK;
+}
+
+static enum err load(struct tokens *tokens)
+{
+    struct group_key lower = group_key(tokens->region, STORE_TOKENS);
+    struct group_key upper = group_key(tokens->region, STORE_TOKENS + 1);
+    struct engine_iter *iter =
+        engine_iter_new(tokens->engine, ENGINE_RAFT, group_key_bytes(&lower), group_key_bytes(&upper));
+    enum err code = ERR_OK;
+    for (engine_iter_seek(tokens->engine, iter, group_key_bytes(&lower));
+         code == ERR_OK && engine_iter_valid(tokens->engine, iter); engine_iter_next(tokens->engine, iter)) {
+        struct bytes key = engine_iter_key(tokens->engine, iter);
+        code = key.size == 18 ? load_window(tokens, load_u64_be(key.data + 10), engine_iter_value(tokens->engine, iter))
+                              : ERR_CORRUPT;
+    }
+    if (code == ERR_OK)
+        code = engine_iter_error(tokens->engine, iter, NULL);
+    engine_iter_free(tokens->engine, iter);
+    if (code == ERR_OK)
+        code = load_evicted_index(tokens);
+    tokens->loaded = code == ERR_OK;
+    return code;
+}
+
+static struct window *find(struct tokens *tokens, uint64_t client_id)
+{
+    struct window *window;
+    HASH_FIND(hh, tokens->windows, &client_id, sizeof client_id, window);
+    return window;
+}
+
+/* The entry with that sequence, or the place where it belongs. */
+static uint32_t position_of(const struct window *window, uint64_t sequence)
+{
+    uint32_t low = 0, high = window->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (window->entries[middle].sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+enum err tokens_check(struct tokens *tokens, const struct token *token, bool *ret_seen, enum err *ret_code)
+{
+    *ret_seen = false;
+    if (token->client_id == 0)
+        return ERR_OK;
+    if (!tokens->loaded) {
+        enum err code = load(tokens);
+        if (code != ERR_OK)
+            return code;
+    }
+    struct window *window = find(tokens, token->client_id);
+    if (!window)
+        return token->retry && tokens->evicted_index > 0 ? ERR_MAYBE : ERR_OK;
+    if (token->sequence < window->sequence_done)
+        return ERR_MAYBE; /* ended long ago for its client: a copy that wandered about */
+    uint32_t at = position_of(window, token->sequence);
+    if (at < window->count && window->entries[at].sequence == token->sequence) {
+        *ret_seen = true;
+        *ret_code = (enum err)window->entries[at].code;
+        return ERR_OK;
+    }
+    uint64_t floor = token->sequence_done > window->sequence_done ? token->sequence_done : window->sequence_done;
+    if (window->count - position_of(window, floor) >= TOKENS_SEQUENCES_MAX || token->sequence - floor > UINT32_MAX)
+        return ERR_BUSY;
+    return ERR_OK;
+}
+
+/* The same on every replica: what is in memory between two saves must not matter, so the window goes at once and only
+ * the deletion of its row waits for the save. */
+static void evict_oldest(struct tokens *tokens)
+{
+    struct window *oldest = NULL;
+    for (struct window *window = tokens->windows; window; window = window->hh.next)
+        if (!oldest || window->last_index < oldest->last_index ||
+            (window->last_index == oldest->last_index && window->client_id < oldest->client_id))
+            oldest = window;
+    if (oldest->last_index > tokens->evicted_index)
+        tokens->evicted_index = oldest->last_index;
+    buf_append_u64_be(&tokens->evicted, oldest->client_id);
+    window_free(tokens, oldest);
+}
+
+static void raise_done(struct window *window, uint64_t sequence_done)
+{
+    if (sequence_done <= window->sequence_done)
+        return;
+    uint32_t gone = position_of(window, sequence_done);
+    memmove(window->entries, window->entries + gone, (window->count - gone) * sizeof *window->entries);
+    window->count -= gone;
+    window->sequence_done = sequence_done;
+}
+
+void tokens_record(struct tokens *tokens, const struct token *token, enum err code, raft_index index)
+{
+    if (token->client_id == 0)
+        return;
+    CHECK(tokens->loaded);
+    struct window *window = find(tokens, token->client_id);
+    if (!window) {
+        if (HASH_COUNT(tokens->windows) >= TOKENS_CLIENTS_MAX)
+            evict_oldest(tokens);
+        window = window_new(tokens, token->client_id);
+    }
+    raise_done(window, token->sequence_done);
+    uint32_t at = position_of(window, token->sequence);
+    append_entry(window, token->sequence, (uint16_t)code);
+    memmove(window->entries + at + 1, window->entries + at, (window->count - 1 - at) * sizeof *window->entries);
+    window->entries[at] = (struct entry){.sequence = token->sequence, .code = (uint16_t)code};
+    window->last_index = index;
+    window->dirty = true;
+}
+
+static void save_window(struct tokens *tokens, struct window *window, struct engine_batch *batch)
+{
+    struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
+    struct buf *row = &tokens->row;
+    buf_reset(row);
+    buf_append_u64_be(row, window->sequence_done);
+    buf_append_u64_be(row, window->last_index);
+    for (uint32_t i = 0; i < window->count; i++) {
+        buf_append_u32_be(row, (uint32_t)(window->entries[i].sequence - window->sequence_done));
+        buf_append_u8(row, (uint8_t)(window->entries[i].code >> 8));
+        buf_append_u8(row, (uint8_t)window->entries[i].code);
+    }
+    enum err code = buf_append_u32_be(row, group_checksum(STORE_TOKENS, row->data, row->size));
+    CHECK(code == ERR_OK);
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(row));
+    window->dirty = false;
+}
+
+void tokens_save(struct tokens *tokens, struct engine_batch *batch)
+{
+    for (size_t at = 0; at < tokens->evicted.size; at += 8) {
+        struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, load_u64_be(tokens->evicted.data + at));
+        engine_batch_delete(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key));
+    }
+    for (struct window *window = tokens->windows; window; window = window->hh.next)
+        if (window->dirty)
+            save_window(tokens, window, batch); /* after the deletions: a client may be back already */
+    if (tokens->evicted.size == 0)
+        return;
+    buf_reset(&tokens->evicted);
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EVICTED);
+    buf_reset(&tokens->row);
+    buf_append_u64_be(&tokens->row, tokens->evicted_index);
+    buf_append_u32_be(&tokens->row, group_checksum(STORE_TOKENS_EVICTED, tokens->row.data, 8));
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&tokens->row));
+}

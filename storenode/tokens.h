@@ -1,0 +1,48 @@
+/* tokens: which writes of which clients a region has applied, so that a write sent twice happens once.
+ *
+ * A client numbers its writes (client_id, sequence) and says with each the lowest number that has not ended
+ * (sequence_done); below that nothing is ever asked again. Per region and client the state machine keeps the numbers
+ * from sequence_done on, each with the code it ended with. This is replicated state: it changes only by applying
+ * entries and its rows go into the batch of the data they describe.
+ *
+ * Bounded: CLIENTS_MAX clients per region; the one whose last write is oldest (by log index) goes, the same on every
+ * replica. After such a loss a *repeated* write of an unknown client is answered ERR_MAYBE: nobody knows any more.
+ * A client may have SEQUENCES_MAX unfinished writes in one region; more are refused with ERR_BUSY.
+ *
+ *   row  key    'g' | region id | 0x11 | client id u64 be
+ *        value  sequence_done u64 | last_index u64 | n x (offset from sequence_done u32, code u16) | checksum u32
+ *        key    'g' | region id | 0x12          value  evicted_index u64 | checksum u32
+ *
+ * Owner: the apply worker. Ongaro 2014, 6.3 (linearizable semantics by client serial numbers). */
+#ifndef STORENODE_TOKENS_H
+#define STORENODE_TOKENS_H
+
+#include "base/error.h"
+#include "base/types.h"
+#include "env/engine.h"
+
+enum { TOKENS_CLIENTS_MAX = 256, TOKENS_SEQUENCES_MAX = 8192 };
+
+struct tokens;
+struct token {
+    uint64_t client_id;
+    uint64_t sequence;
+    uint64_t sequence_done;
+    bool retry;
+};
+
+/* Loads lazily: the engine is read at the first write that carries a token. */
+struct tokens *tokens_new(struct engine *engine, region_id region);
+void tokens_free(struct tokens *tokens); /* NULL is fine */
+
+/* May this write be executed? ERR_OK and `*ret_seen` false: yes, then call tokens_record with its result. `*ret_seen`
+ * true: it was, `*ret_code` is what it ended with. ERR_MAYBE, ERR_BUSY: refuse with that. ERR_IO, ERR_CORRUPT: the node
+ * stops. */
+enum err tokens_check(struct tokens *tokens, const struct token *token, bool *ret_seen, enum err *ret_code);
+void tokens_record(struct tokens *tokens, const struct token *token, enum err code, raft_index index);
+/* Puts the rows of all clients that changed since the last call into `batch`. */
+void tokens_save(struct tokens *tokens, struct engine_batch *batch);
+/* Forgets what is in memory (it is in the engine): for a region that went idle. Nothing may be unsaved. */
+void tokens_unload(struct tokens *tokens);
+
+#endif
