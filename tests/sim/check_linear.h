@@ -6,9 +6,9 @@
  *
  * The search is Wing and Gong's (1993) with Lowe's memory of configurations (2017): (set of operations done, value) is
  * visited once. The set is kept as a 128-bit sum of random words per operation (Zobrist), so a configuration
- * takes 20 bytes however long the history is; that two different ones meet in one sum is less likely than a broken
- * machine. Two reductions keep long histories nearly linear, both sound: an operation that changes nothing and fits the
- * present value is done at once; an unknown write whose value nobody was ever shown is left out (unless some cas was
+ * takes 16 bytes however long the history is; that two different ones meet in one sum is less likely than a broken
+ * machine. Two reductions keep long histories nearly linear, both sound: an answer that only looks and fits the present
+ * value is done at once; an unknown write whose value nobody was ever shown is left out (unless some cas was
  * not told what it found). */
 #ifndef SIM_CHECK_LINEAR_H
 #define SIM_CHECK_LINEAR_H
@@ -26,7 +26,7 @@ struct linear_result {
     uint64_t steps;       /* work done */
 };
 
-/* `steps_max`: work after which a key is given up as undecided; 0: 50 million per key. */
+/* `steps_max`: work after which a key is given up as undecided; 0: 10 million per key. */
 void check_linear(struct history *history, uint64_t steps_max, struct linear_result *ret_result);
 
 #endif

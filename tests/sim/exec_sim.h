@@ -54,6 +54,8 @@ uint64_t sim_heap_ns(const struct sim *sim); /* time of the event that runs: nev
 
 /* Runs the next event. False: nothing is left. */
 bool sim_step(struct sim *sim);
+/* Runs all events up to that time; heap time is `until_ns` then. */
+void sim_run_until(struct sim *sim, uint64_t until_ns);
 uint64_t sim_next_ns(const struct sim *sim); /* time of the next event, UINT64_MAX if none */
 uint64_t sim_event_count(const struct sim *sim);
 uint64_t sim_digest(const struct sim *sim);
@@ -66,7 +68,12 @@ const char *sim_current_actor(const struct sim *sim); /* "-" outside an actor */
 /* The running handler waits: its own time moves on. Outside of any node it does nothing. */
 void sim_wait(struct sim *sim, uint64_t wait_us);
 
-/* `run(context)` at absolute time `at_ns` (not before now). With a node: in its name, not when it has been killed
+/* Is the running handler ahead of the heap? Then what it does to the world must happen at its own time: sim_at. */
+bool sim_is_ahead(const struct sim *sim);
+/* The handler's own time, and a nanosecond passes, so that the next thing it does comes after this one. */
+uint64_t sim_take_now_ns(struct sim *sim);
+
+/* `run(context)` at absolute time `at_ns` (now, if that is past). With a node: in its name, not when it has been killed
  * since, and deferred while it is paused. `drop(context)` instead of run when the event dies; may be NULL. */
 void sim_at(struct sim *sim, uint64_t at_ns, struct sim_node *node, void (*run)(void *context),
             void (*drop)(void *context), void *context);

@@ -40,7 +40,8 @@ struct net_counts {
         busy_offers, busy_sends;
 };
 
-/* `sim` is borrowed. Options may be changed while running. */
+/* `sim` is borrowed, and freed before the net: its last events refer to connections. Options may be changed while
+ * running. */
 struct net *net_new(struct sim *sim);
 void net_free(struct net *net);
 struct net_options *net_options(struct net *net);
@@ -48,6 +49,8 @@ const struct net_counts *net_counts(const struct net *net);
 
 /* The transport of a node; the same pointer in every life of it. */
 struct transport *net_transport(struct net *net, struct sim_node *node);
+/* Call it right after sim_node_start. */
+void net_node_started(struct net *net, struct sim_node *node);
 /* Call it right after sim_node_kill. `machine`: the kernel died too, nobody is told. */
 void net_node_killed(struct net *net, struct sim_node *node, bool machine);
 
