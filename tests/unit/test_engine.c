@@ -1,0 +1,846 @@
+/* Both engines against a sorted array: the same random operations, the same answers; then what each may lose. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "env/engine_mem.h"
+#include "env/engine_rocks.h"
+
+/* --- the model: rows in a sorted array per column family --- */
+
+enum { MODEL_ROW_MAX = 400, KEY_MAX = 4, VALUE_MAX = 24 };
+
+struct model_row {
+    uint8_t key[KEY_MAX], value[VALUE_MAX];
+    size_t key_size, value_size;
+};
+
+struct model {
+    struct model_row rows[ENGINE_CF_COUNT][MODEL_ROW_MAX];
+    size_t count[ENGINE_CF_COUNT];
+};
+
+static struct bytes model_key(const struct model *model, enum engine_cf cf, size_t index)
+{
+    return bytes_of(model->rows[cf][index].key, model->rows[cf][index].key_size);
+}
+
+static size_t model_find(const struct model *model, enum engine_cf cf, struct bytes key)
+{
+    size_t index = 0;
+    while (index < model->count[cf] && bytes_compare(model_key(model, cf, index), key) < 0)
+        index++;
+    return index;
+}
+
+static void model_remove(struct model *model, enum engine_cf cf, size_t from, size_t to)
+{
+    struct model_row *rows = model->rows[cf];
+    memmove(&rows[from], &rows[to], (model->count[cf] - to) * sizeof rows[0]);
+    model->count[cf] -= to - from;
+}
+
+static void model_put(struct model *model, enum engine_cf cf, struct bytes key, struct bytes value)
+{
+    size_t index = model_find(model, cf, key);
+    struct model_row *rows = model->rows[cf];
+    if (index == model->count[cf] || !bytes_equal(model_key(model, cf, index), key)) {
+        assert_true(model->count[cf] < MODEL_ROW_MAX);
+        memmove(&rows[index + 1], &rows[index], (model->count[cf] - index) * sizeof rows[0]);
+        model->count[cf]++;
+    }
+    rows[index].key_size = key.size;
+    rows[index].value_size = value.size;
+    memcpy(rows[index].key, key.data, key.size);
+    memcpy(rows[index].value, value.data, value.size);
+}
+
+static void model_delete_range(struct model *model, enum engine_cf cf, struct bytes start, struct bytes end)
+{
+    if (bytes_compare(start, end) < 0)
+        model_remove(model, cf, model_find(model, cf, start), model_find(model, cf, end));
+}
+
+static void model_delete(struct model *model, enum engine_cf cf, struct bytes key)
+{
+    size_t index = model_find(model, cf, key);
+    if (index < model->count[cf] && bytes_equal(model_key(model, cf, index), key))
+        model_remove(model, cf, index, index + 1);
+}
+
+/* --- random operations --- */
+
+struct text {
+    uint8_t data[VALUE_MAX];
+    size_t size;
+};
+
+/* Few letters, so that keys meet; 0 and 255 among them, because order is by unsigned bytes; sometimes empty. */
+static struct bytes random_key(struct rng *rng, struct text *text)
+{
+    static const uint8_t letters[] = {0, 'a', 'b', 'c', 255};
+    text->size = rng_below(rng, KEY_MAX + 1);
+    if (text->size > 3)
+        text->size = 3;
+    for (size_t i = 0; i < text->size; i++)
+        text->data[i] = letters[rng_below(rng, sizeof letters)];
+    return bytes_of(text->data, text->size);
+}
+
+static struct bytes random_value(struct rng *rng, struct text *text)
+{
+    text->size = rng_below(rng, VALUE_MAX + 1);
+    for (size_t i = 0; i < text->size; i++)
+        text->data[i] = (uint8_t)rng_next(rng);
+    return bytes_of(text->data, text->size);
+}
+
+enum { ENGINES_MAX = 2 };
+
+struct world {
+    struct rng rng;
+    struct model model;
+    struct engine *engines[ENGINES_MAX];
+    struct engine_batch *batches[ENGINES_MAX], *others[ENGINES_MAX];
+    int engine_count;
+};
+
+static void add_operation(struct world *world, struct engine_batch **batches)
+{
+    struct text a_text, b_text;
+    enum engine_cf cf = (enum engine_cf)rng_below(&world->rng, ENGINE_CF_COUNT);
+    uint64_t dice = rng_below(&world->rng, 100);
+    struct bytes a = random_key(&world->rng, &a_text);
+    struct bytes b = dice < 65 ? random_value(&world->rng, &b_text) : random_key(&world->rng, &b_text);
+    for (int i = 0; i < world->engine_count; i++) {
+        if (dice < 65)
+            engine_batch_put(world->engines[i], batches[i], cf, a, b);
+        else if (dice < 95)
+            engine_batch_delete(world->engines[i], batches[i], cf, a);
+        else
+            engine_batch_delete_range(world->engines[i], batches[i], cf, a, b);
+    }
+    if (dice < 65)
+        model_put(&world->model, cf, a, b);
+    else if (dice < 95)
+        model_delete(&world->model, cf, a);
+    else
+        model_delete_range(&world->model, cf, a, b);
+}
+
+/* A batch, sometimes with another one appended: operations apply in order, the appended ones last. */
+static void write_batch(struct world *world)
+{
+    struct error err;
+    uint64_t own_count = rng_below(&world->rng, 8), other_count = rng_below(&world->rng, 8);
+    for (uint64_t i = 0; i < own_count; i++)
+        add_operation(world, world->batches);
+    for (uint64_t i = 0; i < other_count; i++)
+        add_operation(world, world->others);
+    bool sync = rng_chance(&world->rng, 1, 8);
+    for (int i = 0; i < world->engine_count; i++) {
+        struct engine *engine = world->engines[i];
+        size_t count = engine_batch_count(engine, world->batches[i]) + engine_batch_count(engine, world->others[i]);
+        engine_batch_append(engine, world->batches[i], world->others[i]);
+        assert_int_equal(engine_batch_count(engine, world->batches[i]), count);
+        assert_int_equal(engine_write(engine, world->batches[i], sync, &err), ERR_OK);
+        engine_batch_clear(engine, world->batches[i]);
+        engine_batch_clear(engine, world->others[i]);
+        assert_int_equal(engine_batch_count(engine, world->batches[i]), 0);
+        assert_int_equal(engine_batch_size(engine, world->batches[i]), 0);
+    }
+}
+
+static void check_get(struct world *world, enum engine_cf cf, struct bytes key)
+{
+    struct error err;
+    size_t index = model_find(&world->model, cf, key);
+    bool is_there = index < world->model.count[cf] && bytes_equal(model_key(&world->model, cf, index), key);
+    for (int i = 0; i < world->engine_count; i++) {
+        struct buf value;
+        buf_init(&value, VALUE_MAX);
+        assert_int_equal(engine_get(world->engines[i], cf, key, &value, &err), is_there ? ERR_OK : ERR_NOT_FOUND);
+        if (is_there) {
+            assert_int_equal(value.size, world->model.rows[cf][index].value_size);
+            assert_memory_equal(value.size ? value.data : (uint8_t *)"", world->model.rows[cf][index].value,
+                                value.size);
+        }
+        buf_fini(&value);
+    }
+}
+
+static void check_at(const struct world *world, struct engine *engine, const struct engine_iter *iter,
+                     enum engine_cf cf, size_t index)
+{
+    const struct model_row *row = &world->model.rows[cf][index];
+    assert_true(bytes_equal(engine_iter_key(engine, iter), bytes_of(row->key, row->key_size)));
+    assert_true(bytes_equal(engine_iter_value(engine, iter), bytes_of(row->value, row->value_size)));
+}
+
+/* From a random key forward or backward, sometimes turning, within random bounds. */
+static void check_scan(struct world *world, enum engine_cf cf)
+{
+    struct text lower_text, upper_text, from_text;
+    struct bytes lower = random_key(&world->rng, &lower_text);
+    struct bytes upper = random_key(&world->rng, &upper_text);
+    struct bytes from = random_key(&world->rng, &from_text);
+    bool forward = rng_chance(&world->rng, 1, 2);
+    size_t first = model_find(&world->model, cf, lower);
+    size_t end = upper.size == 0 ? world->model.count[cf] : model_find(&world->model, cf, upper);
+    if (end < first)
+        end = first;
+    size_t at = model_find(&world->model, cf, from); /* the place between keys below `from` and the others */
+    if (!forward && from.size == 0)
+        at = world->model.count[cf];
+    at = at < first ? first : at > end ? end : at;
+    for (int i = 0; i < world->engine_count; i++) {
+        struct engine *engine = world->engines[i];
+        struct engine_iter *iter = engine_iter_new(engine, cf, lower, upper);
+        assert_false(engine_iter_valid(engine, iter));
+        struct rng turns = world->rng;
+        size_t index = at;
+        if (forward) {
+            engine_iter_seek(engine, iter, from);
+        } else {
+            engine_iter_seek_for_previous(engine, iter, from);
+            index--; /* wraps to SIZE_MAX below the first: not inside */
+        }
+        bool is_forward = forward;
+        for (int step = 0; step < 2 * MODEL_ROW_MAX; step++) {
+            bool is_inside = index != SIZE_MAX && index >= first && index < end;
+            assert_int_equal(engine_iter_valid(engine, iter), is_inside);
+            if (!is_inside)
+                break;
+            check_at(world, engine, iter, cf, index);
+            if (rng_chance(&turns, 1, 16))
+                is_forward = !is_forward;
+            if (is_forward) {
+                engine_iter_next(engine, iter);
+                index++;
+            } else {
+                engine_iter_previous(engine, iter);
+                index--;
+            }
+        }
+        assert_int_equal(engine_iter_error(engine, iter, NULL), ERR_OK);
+        engine_iter_free(engine, iter);
+    }
+    rng_next(&world->rng);
+}
+
+static void check_all(struct world *world)
+{
+    for (int i = 0; i < world->engine_count; i++)
+        for (int cf = 0; cf < ENGINE_CF_COUNT; cf++) {
+            struct engine *engine = world->engines[i];
+            struct engine_iter *iter = engine_iter_new(engine, (enum engine_cf)cf, bytes_empty(), bytes_empty());
+            size_t index = 0;
+            for (engine_iter_seek(engine, iter, bytes_empty()); engine_iter_valid(engine, iter);
+                 engine_iter_next(engine, iter)) {
+                assert_true(index < world->model.count[cf]);
+                check_at(world, engine, iter, (enum engine_cf)cf, index++);
+            }
+            assert_int_equal(index, world->model.count[cf]);
+            engine_iter_free(engine, iter);
+        }
+}
+
+static void make_batches(struct world *world)
+{
+    for (int i = 0; i < world->engine_count; i++) {
+        world->batches[i] = engine_batch_new(world->engines[i]);
+        world->others[i] = engine_batch_new(world->engines[i]);
+    }
+}
+
+static void free_batches(struct world *world)
+{
+    for (int i = 0; i < world->engine_count; i++) {
+        engine_batch_free(world->engines[i], world->batches[i]);
+        engine_batch_free(world->engines[i], world->others[i]);
+    }
+}
+
+static void run(struct world *world, int round_count)
+{
+    make_batches(world);
+    for (int round = 0; round < round_count; round++) {
+        write_batch(world);
+        enum engine_cf cf = (enum engine_cf)rng_below(&world->rng, ENGINE_CF_COUNT);
+        struct text text;
+        check_get(world, cf, random_key(&world->rng, &text));
+        check_scan(world, cf);
+    }
+    check_all(world);
+    free_batches(world);
+}
+
+/* --- RocksDB in a directory of its own --- */
+
+static char directory[64];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    strcpy(directory, "/tmp/polder-test-engine-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    return system(command);
+}
+
+static const char *database_path(void)
+{
+    static char path[80];
+    snprintf(path, sizeof path, "%s/db", directory);
+    return path;
+}
+
+static struct engine_rocks_options rocks_options(void)
+{
+    return (struct engine_rocks_options){
+        .path = database_path(), .create = true, .block_cache_size = 1 << 20, .write_buffer_size = 1 << 20};
+}
+
+static struct engine *open_rocks(void)
+{
+    struct engine_rocks_options options = rocks_options();
+    struct engine *engine = NULL;
+    struct error err = {.text = ""};
+    if (engine_rocks_open(&options, &engine, &err) != ERR_OK)
+        fail_msg("%s", err.text);
+    return engine;
+}
+
+static struct world *world_new(uint64_t seed)
+{
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    rng_init(&world->rng, seed, "test_engine");
+    return world;
+}
+
+static void engines_do_what_a_sorted_array_does(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct world *world = world_new(seed);
+        world->engine_count = 2;
+        assert_int_equal(engine_mem_new(&world->engines[0]), ERR_OK);
+        world->engines[1] = open_rocks();
+        for (int reopening = 0; reopening < 3; reopening++) {
+            run(world, 300);
+            if (reopening == 1)
+                assert_int_equal(engine_rocks_flush(world->engines[1], NULL), ERR_OK);
+            engine_rocks_close(world->engines[1]);
+            world->engines[1] = open_rocks();
+            check_all(world);
+        }
+        engine_rocks_close(world->engines[1]);
+        engine_mem_free(world->engines[0]);
+        free(world);
+        assert_int_equal(remove_directory(NULL), 0);
+        assert_int_equal(make_directory(NULL), 0);
+    }
+}
+
+static void mem_does_what_a_sorted_array_does_for_many_seeds(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 100; seed < 200; seed++) {
+        struct world *world = world_new(seed);
+        world->engine_count = 1;
+        assert_int_equal(engine_mem_new(&world->engines[0]), ERR_OK);
+        run(world, 200);
+        engine_mem_free(world->engines[0]);
+        free(world);
+    }
+}
+
+static void put_one(struct engine *engine, const char *key, const char *value, bool sync)
+{
+    struct engine_batch *batch = engine_batch_new(engine);
+    engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string(key), bytes_of_string(value));
+    struct error err = {.text = ""};
+    if (engine_write(engine, batch, sync, &err) != ERR_OK)
+        fail_msg("%s", err.text);
+    engine_batch_free(engine, batch);
+}
+
+static bool has(struct engine *engine, const char *key)
+{
+    struct buf value;
+    buf_init(&value, 1024);
+    enum err code = engine_get(engine, ENGINE_DEFAULT, bytes_of_string(key), &value, NULL);
+    buf_fini(&value);
+    assert_true(code == ERR_OK || code == ERR_NOT_FOUND);
+    return code == ERR_OK;
+}
+
+static void check_iterator_keeps_its_state(struct engine *engine)
+{
+    put_one(engine, "a", "1", false);
+    put_one(engine, "b", "1", false);
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    put_one(engine, "a", "2", false);
+    put_one(engine, "aa", "2", true);
+    struct engine_batch *batch = engine_batch_new(engine);
+    engine_batch_delete_range(engine, batch, ENGINE_DEFAULT, bytes_of_string("a"), bytes_of_string("c"));
+    assert_int_equal(engine_write(engine, batch, false, NULL), ERR_OK);
+    engine_batch_free(engine, batch);
+    engine_iter_seek(engine, iter, bytes_empty());
+    assert_true(bytes_equal(engine_iter_value(engine, iter), bytes_of_string("1")));
+    engine_iter_next(engine, iter);
+    assert_true(bytes_equal(engine_iter_key(engine, iter), bytes_of_string("b")));
+    engine_iter_next(engine, iter);
+    assert_false(engine_iter_valid(engine, iter));
+    engine_iter_free(engine, iter);
+    assert_false(has(engine, "a"));
+}
+
+static void an_iterator_sees_the_state_at_its_creation(void **state)
+{
+    (void)state;
+    struct engine *mem = NULL;
+    assert_int_equal(engine_mem_new(&mem), ERR_OK);
+    check_iterator_keeps_its_state(mem);
+    engine_mem_free(mem);
+    struct engine *rocks = open_rocks();
+    check_iterator_keeps_its_state(rocks);
+    engine_rocks_close(rocks);
+}
+
+static void a_value_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    struct engine *engines[2] = {NULL, open_rocks()};
+    assert_int_equal(engine_mem_new(&engines[0]), ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        put_one(engines[i], "key", "four", false);
+        struct buf value;
+        struct error err;
+        buf_init(&value, 3);
+        assert_int_equal(engine_get(engines[i], ENGINE_DEFAULT, bytes_of_string("key"), &value, &err),
+                         ERR_ENTRY_TOO_LARGE);
+        buf_fini(&value);
+    }
+    engine_mem_free(engines[0]);
+    engine_rocks_close(engines[1]);
+}
+
+/* --- what RocksDB says when it cannot --- */
+
+static void a_directory_that_is_open_is_locked(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    struct engine_rocks_options options = rocks_options();
+    struct engine *second = NULL;
+    struct error err;
+    assert_int_equal(engine_rocks_open(&options, &second, &err), ERR_LOCKED);
+    assert_non_null(strstr(err.text, database_path()));
+    pid_t child = fork(); /* another process: RocksDB finds that out in another way */
+    if (child == 0) {
+        bool is_right = engine_rocks_open(&options, &second, &err) == ERR_LOCKED && strstr(err.text, database_path());
+        _exit(is_right ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    engine_rocks_close(engine);
+    engine_rocks_close(open_rocks());
+}
+
+static void a_file_in_place_of_the_directory_is_named(void **state)
+{
+    (void)state;
+    FILE *file = fopen(database_path(), "w");
+    assert_non_null(file);
+    fclose(file);
+    struct engine_rocks_options options = rocks_options();
+    struct engine *engine = NULL;
+    struct error err;
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_IO);
+    assert_non_null(strstr(err.text, database_path()));
+    assert_non_null(strstr(err.text, "not a directory"));
+    options.path = "/proc/polder-test";
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_IO);
+    assert_non_null(strstr(err.text, "/proc/polder-test"));
+    assert_int_equal(unlink(database_path()), 0);
+    options = rocks_options();
+    options.create = false;
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_NOT_FOUND);
+    assert_int_not_equal(access(database_path(), F_OK), 0);
+}
+
+/* Changes a byte in each file whose name ends like this. */
+static int damage(const char *suffix, long from_end)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "for f in %s/*%s; do s=$(stat -c %%s $f); [ $s -gt %ld ] || exit 1; "
+             "printf '\\377\\377\\377\\377' | dd of=$f bs=1 seek=$((s-%ld)) conv=notrunc status=none; done",
+             database_path(), suffix, from_end, from_end);
+    return system(command);
+}
+
+static void a_damaged_table_is_corrupt_and_named(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    char key[32];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "key%06d", i);
+        put_one(engine, key, "some value that takes room", false);
+    }
+    assert_int_equal(engine_rocks_flush(engine, NULL), ERR_OK);
+    engine_rocks_close(engine);
+    char command[256];
+    snprintf(command, sizeof command,
+             "for f in %s/*.sst; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc status=none; done",
+             database_path());
+    assert_int_equal(system(command), 0);
+    struct engine_rocks_options options = rocks_options();
+    struct error err = {.text = ""};
+    if (engine_rocks_open(&options, &engine, &err) != ERR_OK) {
+        assert_int_equal(err.code, ERR_CORRUPT);
+    } else {
+        struct buf value;
+        buf_init(&value, 1024);
+        assert_int_equal(engine_get(engine, ENGINE_DEFAULT, bytes_of_string("key000001"), &value, &err), ERR_CORRUPT);
+        buf_fini(&value);
+        struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+        engine_iter_seek(engine, iter, bytes_empty());
+        assert_false(engine_iter_valid(engine, iter));
+        assert_int_equal(engine_iter_error(engine, iter, &err), ERR_CORRUPT);
+        engine_iter_free(engine, iter);
+        engine_rocks_close(engine);
+    }
+    assert_non_null(strstr(err.text, ".sst"));
+}
+
+static void a_torn_end_of_the_log_loses_only_itself(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    put_one(engine, "first", "1", true);
+    put_one(engine, "second", "2", false);
+    engine_rocks_close(engine);
+    assert_int_equal(damage(".log", 2), 0);
+    engine = open_rocks();
+    assert_true(has(engine, "first"));
+    assert_false(has(engine, "second"));
+    engine_rocks_close(engine);
+}
+
+static void a_damaged_manifest_refuses_to_open(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    put_one(engine, "first", "1", true);
+    engine_rocks_close(engine);
+    char command[256];
+    snprintf(command, sizeof command,
+             "for f in %s/MANIFEST*; do printf damage | dd of=$f bs=1 seek=9 conv=notrunc status=none; done",
+             database_path());
+    assert_int_equal(system(command), 0);
+    struct engine_rocks_options options = rocks_options();
+    struct error err = {.text = ""};
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, database_path()));
+}
+
+static void what_was_written_survives_kill(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct engine *engine = open_rocks();
+        put_one(engine, "synced", "1", true);
+        put_one(engine, "unsynced", "2", false);
+        kill(getpid(), SIGKILL);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    struct engine *engine = open_rocks();
+    assert_true(has(engine, "synced"));
+    assert_true(has(engine, "unsynced")); /* the process died, not the machine */
+    engine_rocks_close(engine);
+}
+
+static void rocks_statistics_count(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    char key[32];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "key%06d", i);
+        put_one(engine, key, "some value that takes room", false);
+    }
+    struct engine_rocks_stats stats;
+    engine_rocks_stats(engine, &stats);
+    assert_true(stats.memtable_size > 0 && stats.row_count == 1000 && stats.disk_size > 0 && stats.disk_free_size > 0);
+    assert_false(stats.is_broken || stats.is_write_stopped);
+    assert_int_equal(engine_rocks_flush(engine, NULL), ERR_OK);
+    engine_rocks_stats(engine, &stats);
+    assert_true(stats.table_size > 1000);
+    uint64_t size = 0;
+    assert_int_equal(engine_rocks_approximate_size(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty(), &size, NULL),
+                     ERR_OK);
+    assert_true(size > 1000);
+    engine_rocks_close(engine);
+}
+
+/* --- what engine_mem may lose --- */
+
+struct disk {
+    uint64_t now_us, cost_us;
+    enum err fault;
+};
+
+static uint64_t disk_now(void *context)
+{
+    return ((struct disk *)context)->now_us;
+}
+
+static uint64_t disk_cost(void *context, size_t size)
+{
+    assert_true(size > 0);
+    return ((struct disk *)context)->cost_us;
+}
+
+static void disk_wait(void *context, uint64_t us)
+{
+    ((struct disk *)context)->now_us += us;
+}
+
+static enum err disk_fault(void *context, bool sync, size_t size)
+{
+    (void)sync;
+    (void)size;
+    return ((struct disk *)context)->fault;
+}
+
+/* Batch number n writes row n and, in another family, row n too: all of it or nothing, and no hole. */
+static uint64_t count_prefix(struct engine *engine, uint64_t written_count)
+{
+    uint64_t count = 0;
+    bool has_ended = false;
+    for (uint64_t n = 0; n < written_count; n++) {
+        char key[32];
+        snprintf(key, sizeof key, "%08u", (unsigned)n);
+        struct buf value;
+        buf_init(&value, 64);
+        bool in_default = engine_get(engine, ENGINE_DEFAULT, bytes_of_string(key), &value, NULL) == ERR_OK;
+        bool in_raft = engine_get(engine, ENGINE_RAFT, bytes_of_string(key), &value, NULL) == ERR_OK;
+        buf_fini(&value);
+        assert_int_equal(in_default, in_raft);
+        assert_false(has_ended && in_default);
+        has_ended = has_ended || !in_default;
+        count += in_default;
+    }
+    return count;
+}
+
+static void write_numbered(struct engine *engine, uint64_t n, bool sync)
+{
+    char key[32];
+    snprintf(key, sizeof key, "%08u", (unsigned)n);
+    struct engine_batch *batch = engine_batch_new(engine);
+    engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string(key), bytes_of_string("x"));
+    engine_batch_put(engine, batch, ENGINE_RAFT, bytes_of_string(key), bytes_of_string("y"));
+    assert_int_equal(engine_write(engine, batch, sync, NULL), ERR_OK);
+    engine_batch_free(engine, batch);
+}
+
+static void a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest(void **state)
+{
+    (void)state;
+    bool has_lost = false, has_kept_more = false;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct engine *engine = NULL;
+        assert_int_equal(engine_mem_new(&engine), ERR_OK);
+        uint64_t count = 0;
+        for (int life = 0; life < 5; life++) {
+            uint64_t synced_count = count;
+            for (uint64_t steps = rng_below(&rng, 20); steps > 0; steps--) {
+                bool sync = rng_chance(&rng, 1, 6);
+                write_numbered(engine, count++, sync);
+                if (sync)
+                    synced_count = count;
+            }
+            engine_mem_crash(engine, 0, &rng);
+            uint64_t left_count = count_prefix(engine, count);
+            assert_true(left_count >= synced_count);
+            has_lost = has_lost || left_count < count;
+            has_kept_more = has_kept_more || left_count > synced_count;
+            count = left_count;
+            engine_mem_crash(engine, 0, &rng); /* what a restarted node found on the disk cannot be lost any more */
+            assert_int_equal(count_prefix(engine, count), count);
+        }
+        engine_mem_free(engine);
+    }
+    assert_true(has_lost && has_kept_more);
+}
+
+static void a_sync_that_had_not_ended_at_the_crash_may_be_lost(void **state)
+{
+    (void)state;
+    int lost_count = 0, kept_count = 0;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct disk disk = {.now_us = 1000, .cost_us = 100};
+        struct engine_mem_disk hooks = {&disk, disk_now, disk_cost, disk_wait};
+        struct engine *engine = NULL;
+        assert_int_equal(engine_mem_new(&engine), ERR_OK);
+        engine_mem_set_disk(engine, &hooks);
+        write_numbered(engine, 0, true);
+        assert_int_equal(disk.now_us, 1100);
+        write_numbered(engine, 1, false);
+        assert_int_equal(disk.now_us, 1100); /* only syncs wait */
+        disk.now_us = 1050;                  /* another actor, whose time is not as late */
+        write_numbered(engine, 2, true);
+        assert_int_equal(disk.now_us, 1200); /* its sync began when the first had ended */
+        engine_mem_crash(engine, 1150, &rng);
+        uint64_t left_count = count_prefix(engine, 3);
+        assert_true(left_count >= 1);
+        lost_count += left_count < 3;
+        kept_count += left_count == 3;
+        engine_mem_free(engine);
+    }
+    assert_true(lost_count > 0 && kept_count > 0);
+}
+
+static void a_sync_that_had_ended_at_the_crash_is_kept(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct disk disk = {.now_us = 1000, .cost_us = 100};
+        struct engine_mem_disk hooks = {&disk, disk_now, disk_cost, disk_wait};
+        struct engine *engine = NULL;
+        assert_int_equal(engine_mem_new(&engine), ERR_OK);
+        engine_mem_set_disk(engine, &hooks);
+        write_numbered(engine, 0, false);
+        write_numbered(engine, 1, true);
+        write_numbered(engine, 2, false);
+        engine_mem_crash(engine, 1100, &rng);
+        assert_true(count_prefix(engine, 3) >= 2);
+        engine_mem_free(engine);
+    }
+}
+
+static void handles_of_a_crashed_node_write_nothing_and_may_be_freed(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, 1, "crash");
+    struct engine *engine = NULL;
+    assert_int_equal(engine_mem_new(&engine), ERR_OK);
+    put_one(engine, "a", "1", true);
+    struct engine_batch *freed = engine_batch_new(engine), *forgotten = engine_batch_new(engine);
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty()); /* forgotten as well */
+    engine_batch_put(engine, freed, ENGINE_DEFAULT, bytes_of_string("b"), bytes_of_string("2"));
+    engine_batch_put(engine, forgotten, ENGINE_DEFAULT, bytes_of_string("b"), bytes_of_string("2"));
+    struct engine_mem_stats stats;
+    engine_mem_stats(engine, &stats);
+    assert_int_equal(stats.batch_count, 2);
+    assert_int_equal(stats.iter_count, 2);
+    engine_mem_crash(engine, 0, &rng);
+    engine_mem_stats(engine, &stats);
+    assert_int_equal(stats.batch_count + stats.iter_count, 0);
+    assert_int_equal(stats.row_count[ENGINE_DEFAULT], 1);
+    struct error err;
+    assert_int_equal(engine_write(engine, freed, true, &err), ERR_CLOSED);
+    assert_false(has(engine, "b"));
+    engine_batch_free(engine, freed);
+    engine_iter_free(engine, iter);
+    engine_mem_free(engine);
+}
+
+static void a_failed_write_is_final_until_the_crash_and_a_full_disk_is_not(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, 1, "crash");
+    struct disk disk = {.fault = ERR_DISK_FULL};
+    struct engine *engine = NULL;
+    struct error err;
+    assert_int_equal(engine_mem_new(&engine), ERR_OK);
+    engine_mem_set_fault(engine, disk_fault, &disk);
+    struct engine_batch *batch = engine_batch_new(engine);
+    engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string("a"), bytes_of_string("1"));
+    assert_int_equal(engine_write(engine, batch, true, &err), ERR_DISK_FULL);
+    assert_false(has(engine, "a"));
+    disk.fault = ERR_OK;
+    assert_int_equal(engine_write(engine, batch, true, &err), ERR_OK);
+    disk.fault = ERR_IO;
+    assert_int_equal(engine_write(engine, batch, true, &err), ERR_IO);
+    disk.fault = ERR_OK;
+    assert_int_equal(engine_write(engine, batch, false, &err), ERR_IO);
+    engine_batch_free(engine, batch);
+    engine_mem_crash(engine, 0, &rng);
+    put_one(engine, "b", "1", true);
+    engine_mem_free(engine);
+}
+
+static void batches_beyond_the_limit_become_durable(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, 1, "crash");
+    struct engine *engine = NULL;
+    assert_int_equal(engine_mem_new(&engine), ERR_OK);
+    for (uint64_t n = 0; n < 5000; n++)
+        write_numbered(engine, n, false);
+    struct engine_mem_stats stats;
+    engine_mem_stats(engine, &stats);
+    assert_int_equal(stats.volatile_count, 4096);
+    engine_mem_crash(engine, 0, &rng);
+    assert_true(count_prefix(engine, 5000) >= 5000 - 4096);
+    engine_mem_free(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(engines_do_what_a_sorted_array_does, make_directory, remove_directory),
+        cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
+        cmocka_unit_test_setup_teardown(an_iterator_sees_the_state_at_its_creation, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_value_that_does_not_fit_is_refused, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_directory_that_is_open_is_locked, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_damaged_table_is_corrupt_and_named, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_torn_end_of_the_log_loses_only_itself, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(what_was_written_survives_kill, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(rocks_statistics_count, make_directory, remove_directory),
+        cmocka_unit_test(a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest),
+        cmocka_unit_test(a_sync_that_had_not_ended_at_the_crash_may_be_lost),
+        cmocka_unit_test(a_sync_that_had_ended_at_the_crash_is_kept),
+        cmocka_unit_test(handles_of_a_crashed_node_write_nothing_and_may_be_freed),
+        cmocka_unit_test(a_failed_write_is_final_until_the_crash_and_a_full_disk_is_not),
+        cmocka_unit_test(batches_beyond_the_limit_become_durable),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
