@@ -10,6 +10,7 @@
 #include "storenode/row.h"
 
 enum { SCAN_LIMIT_DEFAULT = 1000 };
+enum { READ_WORKER_TASK, READ_WORKER_JOB };
 
 struct read_worker {
     struct env *env;
@@ -67,7 +68,14 @@ void read_task_add(struct read_task *task, struct reply_to to, const struct wire
 
 void read_worker_post(struct read_worker *worker, struct read_task *take_task)
 {
+    take_task->message.kind = READ_WORKER_TASK;
     actor_post_must(worker->env->executor, worker->actor, &take_task->message);
+}
+
+void read_worker_post_job(struct read_worker *worker, struct read_job *take_job)
+{
+    take_job->message.kind = READ_WORKER_JOB;
+    actor_post_must(worker->env->executor, worker->actor, &take_job->message);
 }
 
 /* The value of `key`, copied to the replies' arena; never NULL data when present. */
@@ -205,6 +213,11 @@ static void run(struct read_worker *worker, const struct read_request *read, uin
 static void on_message(void *state, struct message *take_message)
 {
     struct read_worker *worker = state;
+    if (take_message->kind == READ_WORKER_JOB) {
+        struct read_job *job = (struct read_job *)take_message;
+        job->run(job);
+        return;
+    }
     struct read_task *task = (struct read_task *)take_message;
     uint64_t now_us = clock_now_us(worker->env->clock);
     for (const struct read_request *read = task->first; read; read = read->next)

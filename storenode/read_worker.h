@@ -45,4 +45,11 @@ void read_task_add(struct read_task *task, struct reply_to to, const struct wire
                    struct bytes region_start, struct bytes region_end, uint64_t expire_us);
 void read_worker_post(struct read_worker *worker, struct read_task *take_task);
 
+/* Anything else that has to wait for the disk off the region worker: runs once, on the read worker. */
+struct read_job {
+    struct message message; /* free: drops the job */
+    void (*run)(struct read_job *take_job);
+};
+void read_worker_post_job(struct read_worker *worker, struct read_job *take_job);
+
 #endif

@@ -22,7 +22,8 @@
 
 struct store;
 
-/* Listens, loads the regions and starts; `config` is borrowed until store_free. A first start goes on in the
+/* Listens, loads the regions and starts; `config` is borrowed until store_free. `*ret_store` is set on failure too
+ * (unless ERR_INVALID came of the configuration): stop the executor, then store_free it. A first start goes on in the
  * background: the store registers with pd, gets its id and its first regions. */
 enum err store_new(struct env *env, const struct store_config *config, struct store **ret_store, struct error *err);
 /* Only when the executor no longer runs any of its actors; NULL is fine. */

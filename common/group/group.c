@@ -169,7 +169,7 @@ static void append(struct group *group, const struct raft_ready *ready)
         raft_appended(group->raft, &token);
         return;
     }
-    struct log_task *task = group->host->log_task(group->host->context);
+    struct log_task *task = group->host->log_task(group->host->context, group);
     if (rows) {
         put_rows(group, ready, task);
         task->sync = true;
@@ -224,8 +224,18 @@ static void pull_one(struct group *group, const struct raft_ready *ready)
 void group_pull(struct group *group)
 {
     struct raft_ready ready;
-    while (raft_ready(group->raft, &ready))
+    if (raft_ready(group->raft, &ready))
         pull_one(group, &ready);
+}
+
+bool group_release(struct group *group)
+{
+    if (raft_has_ready(group->raft))
+        return false;
+    struct raft_ready ready;
+    bool more = raft_ready(group->raft, &ready); /* gives the arrays of the last one back */
+    CHECK(!more);
+    return true;
 }
 
 void group_appended(struct group *group, const struct log_append *done)
@@ -265,7 +275,7 @@ void group_maybe_truncate(struct group *group, uint64_t retain_count, uint64_t s
     raft_term term = raft_term_at(group->raft, bound);
     if (term == 0)
         return; /* left memory already: the next call finds a younger one */
-    struct log_task *task = group->host->log_task(group->host->context);
+    struct log_task *task = group->host->log_task(group->host->context, group);
     group_log_delete(group->env->engine, task->batch, group->id, truncated.index + 1, bound + 1);
     group_log_put_truncated(group->env->engine, task->batch, group->id,
                             (struct raft_position){.index = bound, .term = term});

@@ -7,6 +7,7 @@
  *   host round:   raft_step / raft_propose / ... on several groups
  *                 group_pull on each              -> host.send(now), host.log_task, host.committed, host.reads
  *                 the host sends its frames, posts its log_task
+ *                 group_release on each           -> false: pull it again
  *   task is back: group_appended for each log_append of it, then group_pull again
  *   applied:      group_applied, then group_pull again
  *
@@ -35,7 +36,7 @@ struct group_host {
     /* A message to another peer; lent. `after`: only once this round's log task is durable. */
     void (*send)(void *context, struct group *group, const struct raft_message *message, bool after);
     /* The log task of this round, made when first asked for. */
-    struct log_task *(*log_task)(void *context);
+    struct log_task *(*log_task)(void *context, struct group *group);
     /* Committed entries in order; the array is lent, payloads live until group_applied. */
     void (*committed)(void *context, struct group *group, const struct raft_entry *entries, uint32_t count);
     void (*read_done)(void *context, struct group *group, const struct raft_read_result *read);
@@ -92,8 +93,11 @@ void group_create(struct engine *engine, struct engine_batch *batch, uint64_t id
 enum err group_open(struct env *env, const struct group_options *options, struct group **ret_group, struct error *err);
 void group_close(struct group *group); /* NULL is fine */
 
-/* Turns all that the core has to say into effects. */
+/* Turns what the core has to say into effects, once. Payloads of messages given to host.send live until the next
+ * group_pull or group_release of this group: the host encodes its frames before that. */
 void group_pull(struct group *group);
+/* After the frames are encoded: gives memory back. False: there is more to pull already. */
+bool group_release(struct group *group);
 /* One append of a log_task that came back durable. */
 void group_appended(struct group *group, const struct log_append *append);
 void group_applied(struct group *group, raft_index index);

@@ -1,0 +1,526 @@
+#include "pd_link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "env/clock.h"
+#include "group/group.h"
+#include "group/group_keys.h"
+#include "rpc/frame_kind.h"
+#include "rpc/links.h"
+#include "storenode/region_fsm.h"
+#include "storenode/region_worker.h"
+#include "storenode/store_keys.h"
+
+enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE };
+enum state { STATE_START, STATE_REGISTER, STATE_IDENT, STATE_BOOTSTRAP, STATE_REGIONS, STATE_SERVING };
+enum {
+    TICK_MS = 50,
+    ASK_INTERVAL_MS = 100,
+    ANSWER_TIMEOUT_MS = 2000,
+    STORES_INTERVAL_MS = 2000,
+    IDENT_FORMAT = 1,
+    MAILBOX_MAX = 4096
+};
+
+struct pd_link {
+    struct store *store;
+    struct env *env;
+    struct actor *actor;
+    struct links *links;
+    struct link *link; /* to the endpoint that is being used */
+    uint32_t endpoint;
+    char endpoint_address[256];
+    enum state state;
+    uint64_t request_id; /* of the question under way; 0: none */
+    uint64_t asked_us;   /* when it was sent */
+    uint64_t ask_at_us;  /* not before */
+    uint64_t heartbeat_at_us, stores_at_us;
+    uint64_t token;                  /* makes a repeated registration find the first one */
+    struct regions_message *regions; /* owned: the first regions while their rows are being written */
+    char refusal[256];               /* last one logged, so that it is said once */
+};
+
+struct frame_message {
+    struct message message;
+    struct frame *frame; /* owned */
+};
+
+/* ---- identity */
+
+static struct bytes ident_key(void)
+{
+    return bytes_of("i", 1);
+}
+
+enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_ident, struct error *err)
+{
+    struct buf value;
+    struct arena arena;
+    buf_init(&value, 4096);
+    arena_init(&arena);
+    enum err code = engine_get(engine, ENGINE_RAFT, ident_key(), &value, err);
+    if (code == ERR_OK && wire_decode_store_ident(buf_bytes(&value), &arena, ret_ident) != ERR_OK)
+        code = error_set(err, ERR_CORRUPT, "store identity: the row cannot be read");
+    if (code == ERR_OK && ret_ident->format > IDENT_FORMAT)
+        code = error_set(err, ERR_VERSION, "store identity: format %u is newer than this binary's %d",
+                         ret_ident->format, IDENT_FORMAT);
+    arena_fini(&arena);
+    buf_fini(&value);
+    return code;
+}
+
+static void put_ident(struct pd_link *link, struct engine_batch *batch, bool bootstrapped)
+{
+    struct wire_store_ident ident = {.cluster_id = atomic_load(&link->store->cluster_id),
+                                     .store_id = atomic_load(&link->store->store_id),
+                                     .format = IDENT_FORMAT,
+                                     .bootstrapped = bootstrapped};
+    struct buf value;
+    buf_init(&value, 4096);
+    enum err code = wire_encode_store_ident(&ident, &value);
+    CHECK(code == ERR_OK);
+    engine_batch_put(link->env->engine, batch, ENGINE_RAFT, ident_key(), buf_bytes(&value));
+    buf_fini(&value);
+}
+
+static void write_ident(struct pd_link *link)
+{
+    struct log_task *task = log_task_new(link->env, link->actor, PD_LINK_LOG_DONE);
+    put_ident(link, task->batch, false);
+    task->sync = true;
+    link->state = STATE_IDENT;
+    log_worker_post(link->store->log_worker, task);
+}
+
+/* ---- first regions */
+
+static enum err put_region(struct pd_link *link, struct engine_batch *batch, const struct wire_route *route)
+{
+    struct engine *engine = link->env->engine;
+    struct region *region;
+    if (!route->region || region_from_wire(route->region, &region) != ERR_OK)
+        return ERR_INVALID;
+    const struct region_peer *local = region_peer_on_store(region, atomic_load(&link->store->store_id));
+    struct raft_conf conf = {0};
+    enum err code = local ? ERR_OK : ERR_INVALID;
+    for (uint32_t i = 0; i < region->peer_count && code == ERR_OK; i++)
+        code = raft_conf_add(&conf, region->peers[i].id, RAFT_VOTER);
+    if (code == ERR_OK) {
+        struct wire_region_state state = {.region = route->region, .local_peer_id = local->id};
+        struct group_key key = group_key(region->id, STORE_REGION_STATE);
+        struct buf value;
+        buf_init(&value, 64 * 1024);
+        code = wire_encode_region_state(&state, &value);
+        engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&value));
+        group_create(engine, batch, region->id, &conf);
+        region_fsm_put_applied(engine, batch, region->id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+        buf_fini(&value);
+    }
+    region_free(region);
+    return code;
+}
+
+/* All rows of all first regions and the mark that says so, in one synced write. */
+static void write_regions(struct pd_link *link, struct regions_message *take_message)
+{
+    struct log_task *task = log_task_new(link->env, link->actor, PD_LINK_LOG_DONE);
+    for (uint32_t i = 0; i < take_message->reply.routes_count; i++)
+        if (put_region(link, task->batch, &take_message->reply.routes[i]) != ERR_OK) {
+            log_event(link->env->log, LOG_ERROR,
+                      "event=bad_region_from_pd msg=\"pd sent a region that is none, or not ours\"");
+            log_task_free(task);
+            message_free(&take_message->message);
+            return;
+        }
+    put_ident(link, task->batch, true);
+    task->sync = true;
+    link->regions = take_message;
+    link->state = STATE_REGIONS;
+    log_worker_post(link->store->log_worker, task);
+}
+
+/* ---- messages to the workers */
+
+static void free_regions(struct message *message)
+{
+    struct regions_message *regions = (struct regions_message *)message;
+    frame_unref(regions->frame);
+    arena_fini(&regions->message_arena);
+    free(regions);
+}
+
+static struct regions_message *regions_message_new(uint32_t kind, struct frame *frame)
+{
+    struct regions_message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    message->message = (struct message){.kind = kind, .free = free_regions};
+    message->frame = frame_ref(frame);
+    arena_init(&message->message_arena);
+    if (wire_decode_pd_reply(frame_bytes(frame), &message->message_arena, &message->reply) != ERR_OK) {
+        message_free(&message->message);
+        return NULL;
+    }
+    return message;
+}
+
+static void tell_workers(struct pd_link *link, uint32_t kind, struct frame *frame)
+{
+    for (uint32_t i = 0; i < link->store->worker_count; i++) {
+        struct regions_message *message = regions_message_new(kind, frame);
+        if (message)
+            actor_post_must(link->env->executor, region_worker_actor(link->store->workers[i]), &message->message);
+    }
+}
+
+static void free_plain(struct message *message)
+{
+    free(message);
+}
+
+static void ask_workers_to_report(struct pd_link *link)
+{
+    for (uint32_t i = 0; i < link->store->worker_count; i++) {
+        struct message *message = calloc(1, sizeof *message);
+        CHECK(message);
+        *message = (struct message){.kind = WORKER_HEARTBEAT_ALL, .free = free_plain};
+        actor_post_must(link->env->executor, region_worker_actor(link->store->workers[i]), message);
+    }
+}
+
+/* ---- questions */
+
+static struct wire_store describe(const struct pd_link *link)
+{
+    const struct store_config *config = link->store->config;
+    return (struct wire_store){
+        .id = atomic_load(&link->store->store_id),
+        .address = bytes_of_string(config->advertise_address ? config->advertise_address : config->address),
+        .version = bytes_of_string(POLDER_VERSION),
+        .started_at_ms = link->store->started_at_ms};
+}
+
+static void ask(struct pd_link *link, struct wire_pd_request *request)
+{
+    link->request_id++;
+    link->asked_us = clock_now_us(link->env->clock);
+    request->id = link->request_id;
+    request->cluster_id = atomic_load(&link->store->cluster_id);
+    request->store_id = atomic_load(&link->store->store_id);
+    struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, request);
+    if (!frame || link_send(link->link, frame) != ERR_OK)
+        link->asked_us = 0;
+}
+
+/* What has to be asked in this state; nothing while an answer or a write is under way. */
+static void ask_next(struct pd_link *link, uint64_t now_us)
+{
+    struct wire_store store = describe(link);
+    struct wire_pd_request request = {0};
+    switch (link->state) {
+    case STATE_START:
+        request.op = WIRE_PD_OP_CLUSTER_INFO;
+        break;
+    case STATE_REGISTER:
+        request.op = WIRE_PD_OP_REGISTER_STORE;
+        request.store = &store;
+        request.token = link->token;
+        break;
+    case STATE_BOOTSTRAP:
+        request.op = WIRE_PD_OP_BOOTSTRAP_REGIONS;
+        break;
+    case STATE_SERVING:
+        if (now_us < link->stores_at_us)
+            return;
+        link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
+        request.op = WIRE_PD_OP_LIST_STORES;
+        break;
+    case STATE_IDENT:
+    case STATE_REGIONS:
+        return;
+    }
+    ask(link, &request);
+}
+
+static void send_store_heartbeat(struct pd_link *link)
+{
+    struct wire_store store = describe(link);
+    struct wire_pd_request request = {.op = WIRE_PD_OP_STORE_HEARTBEAT,
+                                      .cluster_id = atomic_load(&link->store->cluster_id),
+                                      .store_id = store.id,
+                                      .store = &store};
+    struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, &request);
+    if (frame)
+        (void)link_send(link->link, frame);
+}
+
+/* ---- answers */
+
+static void say_refusal(struct pd_link *link, enum err code, const char *text, size_t size)
+{
+    char line[sizeof link->refusal];
+    snprintf(line, sizeof line, "%s: %.*s", err_name(code), (int)size, text);
+    if (strcmp(line, link->refusal) == 0)
+        return;
+    memcpy(link->refusal, line, sizeof line);
+    log_event(link->env->log, LOG_WARN, "event=pd_refused address=%s msg=\"%s\"", link->endpoint_address, line);
+}
+
+static void start_serving(struct pd_link *link)
+{
+    link->state = STATE_SERVING;
+    link->stores_at_us = link->heartbeat_at_us = 0;
+    atomic_store(&link->store->ready, true);
+    log_event(link->env->log, LOG_INFO, "event=store_ready store=%llu cluster=%llu",
+              (unsigned long long)atomic_load(&link->store->store_id),
+              (unsigned long long)atomic_load(&link->store->cluster_id));
+}
+
+static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, struct frame *frame)
+{
+    switch (link->state) {
+    case STATE_START:
+        atomic_store(&link->store->cluster_id, reply->cluster_id);
+        link->state = STATE_REGISTER;
+        break;
+    case STATE_REGISTER:
+        atomic_store(&link->store->store_id, reply->store_id);
+        write_ident(link);
+        break;
+    case STATE_BOOTSTRAP: {
+        struct regions_message *regions = reply->bootstrapped ? regions_message_new(WORKER_REGIONS, frame) : NULL;
+        if (regions)
+            write_regions(link, regions);
+        break;
+    }
+    case STATE_SERVING:
+        tell_workers(link, WORKER_STORES, frame);
+        break;
+    case STATE_IDENT:
+    case STATE_REGIONS:
+        break;
+    }
+}
+
+static void use_endpoint(struct pd_link *link, uint32_t endpoint, const char *address);
+
+static void on_frame(void *context, struct link *from, struct frame *take_frame)
+{
+    struct pd_link *link = context;
+    struct arena arena;
+    struct wire_pd_reply reply;
+    arena_init(&arena);
+    bool readable =
+        take_frame->kind == FRAME_PD_REPLY && wire_decode_pd_reply(frame_bytes(take_frame), &arena, &reply) == ERR_OK;
+    if (!readable)
+        link_reset(from);
+    else if (reply.id == link->request_id && link->asked_us != 0) {
+        uint64_t now_us = clock_now_us(link->env->clock);
+        link->asked_us = 0;
+        link->ask_at_us = now_us + ASK_INTERVAL_MS * 1000;
+        if (reply.code == ERR_OK) {
+            link->ask_at_us = link->state == STATE_BOOTSTRAP && !reply.bootstrapped ? link->ask_at_us : now_us;
+            link->refusal[0] = '\0';
+            on_answer(link, &reply, take_frame);
+        } else {
+            say_refusal(link, (enum err)reply.code, (const char *)reply.text.data, reply.text.size);
+            if (reply.code == ERR_NOT_LEADER && reply.leader_address.size > 0 &&
+                reply.leader_address.size < sizeof link->endpoint_address) {
+                char address[sizeof link->endpoint_address];
+                snprintf(address, sizeof address, "%.*s", (int)reply.leader_address.size,
+                         (const char *)reply.leader_address.data);
+                use_endpoint(link, link->endpoint, address);
+            }
+        }
+    } else if (reply.id == 0 && reply.code != ERR_OK)
+        say_refusal(link, (enum err)reply.code, (const char *)reply.text.data, reply.text.size);
+    arena_fini(&arena);
+    frame_unref(take_frame);
+}
+
+/* ---- the connection */
+
+static void use_endpoint(struct pd_link *link, uint32_t endpoint, const char *address)
+{
+    if (link->link)
+        link_close(link->link);
+    link->endpoint = endpoint;
+    snprintf(link->endpoint_address, sizeof link->endpoint_address, "%s", address);
+    link->asked_us = 0;
+    link->link = link_open(link->links, link->endpoint_address, 0, NULL);
+}
+
+static void on_up(void *context, struct link *up, const struct wire_hello *hello)
+{
+    struct pd_link *link = context;
+    uint64_t cluster = atomic_load(&link->store->cluster_id);
+    if (hello->role != WIRE_ROLE_PD || (cluster != 0 && hello->cluster_id != 0 && hello->cluster_id != cluster)) {
+        char text[160];
+        snprintf(text, sizeof text, "that is not pd of our cluster %llu but of %llu", (unsigned long long)cluster,
+                 (unsigned long long)hello->cluster_id);
+        say_refusal(link, ERR_CLUSTER_NOT_MATCH, text, strlen(text));
+        link_reset(up);
+        return;
+    }
+    link->asked_us = 0;
+    link->ask_at_us = 0;
+    link->heartbeat_at_us = 0;
+    if (link->state == STATE_SERVING)
+        ask_workers_to_report(link); /* a pd that has just started knows no leaders */
+}
+
+static void on_down(void *context, struct link *down, bool was_up, enum err code, const char *text)
+{
+    (void)down;
+    (void)was_up;
+    struct pd_link *link = context;
+    const struct store_config *config = link->store->config;
+    say_refusal(link, code, text ? text : "", text ? strlen(text) : 0);
+    link->asked_us = 0;
+    if (config->pd_count > 1)
+        use_endpoint(link, (link->endpoint + 1) % config->pd_count,
+                     config->pd[(link->endpoint + 1) % config->pd_count]);
+}
+
+/* ---- the actor */
+
+static void post_tick(struct pd_link *link)
+{
+    struct message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    *message = (struct message){.kind = PD_LINK_TICK, .free = free_plain};
+    actor_post_after(link->env->executor, link->actor, TICK_MS * 1000, message);
+}
+
+static void start_links(struct pd_link *link)
+{
+    struct wire_hello hello = {.role = WIRE_ROLE_STORENODE,
+                               .cluster_id = atomic_load(&link->store->cluster_id),
+                               .node_id = atomic_load(&link->store->store_id),
+                               .version_min = PROTOCOL_VERSION_MIN,
+                               .version_max = PROTOCOL_VERSION,
+                               .build = bytes_of_string(POLDER_VERSION)};
+    struct links_options options = {.pause_min_us = 20000, .pause_max_us = 500000};
+    struct links_handler handler = {.context = link, .on_up = on_up, .on_frame = on_frame, .on_down = on_down};
+    link->links = links_new(link->env, link->actor, PD_LINK_LINKS, &hello, &options, &handler);
+    use_endpoint(link, 0, link->store->config->pd[0]);
+}
+
+static void on_tick(struct pd_link *link)
+{
+    uint64_t now_us = clock_now_us(link->env->clock);
+    if (!link->links)
+        start_links(link);
+    links_tick(link->links);
+    if (link->asked_us != 0 && now_us >= link->asked_us + ANSWER_TIMEOUT_MS * 1000) {
+        link->asked_us = 0;
+        link_reset(link->link); /* it is up and says nothing */
+    }
+    if (link_is_up(link->link)) {
+        if (link->asked_us == 0 && now_us >= link->ask_at_us)
+            ask_next(link, now_us);
+        if (link->state == STATE_SERVING && now_us >= link->heartbeat_at_us) {
+            link->heartbeat_at_us = now_us + link->store->config->store_heartbeat_ms * 1000;
+            send_store_heartbeat(link);
+        }
+    }
+    post_tick(link);
+}
+
+static void on_log_done(struct pd_link *link, struct log_task *take_task)
+{
+    if (take_task->result != ERR_OK)
+        store_fail(link->store, take_task->result, take_task->error.text);
+    else if (link->state == STATE_IDENT)
+        link->state = STATE_BOOTSTRAP;
+    else if (link->state == STATE_REGIONS) {
+        tell_workers(link, WORKER_REGIONS, link->regions->frame);
+        message_free(&link->regions->message);
+        link->regions = NULL;
+        start_serving(link);
+    }
+    log_task_free(take_task);
+}
+
+static void on_message(void *state, struct message *take_message)
+{
+    struct pd_link *link = state;
+    switch ((enum pd_link_message)take_message->kind) {
+    case PD_LINK_LINKS:
+        links_on_message(link->links, take_message);
+        /* An answer may allow the next question at once: a first start is five of them. */
+        if (link_is_up(link->link) && link->state != STATE_SERVING && link->asked_us == 0 &&
+            clock_now_us(link->env->clock) >= link->ask_at_us)
+            ask_next(link, clock_now_us(link->env->clock));
+        break;
+    case PD_LINK_TICK:
+        message_free(take_message);
+        on_tick(link);
+        break;
+    case PD_LINK_FRAME: {
+        struct frame_message *message = (struct frame_message *)take_message;
+        if (link->links && link_is_up(link->link)) {
+            (void)link_send(link->link, message->frame);
+            message->frame = NULL;
+        }
+        message_free(take_message);
+        break;
+    }
+    case PD_LINK_LOG_DONE:
+        on_log_done(link, (struct log_task *)take_message);
+        break;
+    }
+}
+
+static void free_frame_message(struct message *message)
+{
+    frame_unref(((struct frame_message *)message)->frame);
+    free(message);
+}
+
+void pd_link_post(struct pd_link *link, struct frame *take_frame)
+{
+    struct frame_message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    message->message = (struct message){.kind = PD_LINK_FRAME, .free = free_frame_message};
+    message->frame = take_frame;
+    if (actor_post(link->env->executor, link->actor, &message->message) != ERR_OK)
+        message_free(&message->message); /* the next report says it again */
+}
+
+enum err pd_link_new(struct store *store, bool serving, struct pd_link **ret_link)
+{
+    static const struct actor_ops ops = {.on_message = on_message};
+    struct pd_link *link = calloc(1, sizeof *link);
+    CHECK(link);
+    link->store = store;
+    link->env = store->env;
+    link->state = serving ? STATE_SERVING : atomic_load(&store->store_id) != 0 ? STATE_BOOTSTRAP : STATE_START;
+    struct rng rng;
+    rng_init(&rng, store->env->seed, "pd_link");
+    link->token = rng_next(&rng) | 1;
+    enum err code = executor_spawn(store->env->executor, "pd-link", &ops, link, MAILBOX_MAX, &link->actor);
+    if (code != ERR_OK) {
+        free(link);
+        return code;
+    }
+    struct message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    *message = (struct message){.kind = PD_LINK_TICK, .free = free_plain};
+    actor_post_must(store->env->executor, link->actor, message);
+    *ret_link = link;
+    return ERR_OK;
+}
+
+void pd_link_free(struct pd_link *link)
+{
+    if (!link)
+        return;
+    links_free(link->links);
+    if (link->regions)
+        message_free(&link->regions->message);
+    free(link);
+}

@@ -1,0 +1,23 @@
+/* pd_link: the store's side of pd: who am I, which regions are mine, where are the others, and how am I doing.
+ *
+ *   START --cluster_info--> REGISTER --register_store--> IDENT (written through the log worker) --> BOOTSTRAP
+ *   BOOTSTRAP --bootstrap_regions (asked again until pd has made the regions)--> REGIONS (rows written) --> SERVING
+ *   a restart that finds its regions in the engine begins at SERVING: no pd is needed to serve
+ *   SERVING: store_heartbeat every store_heartbeat_ms, list_stores every few of them, region heartbeats as they come
+ *
+ * Owner: an actor of its own. */
+#ifndef STORENODE_PD_LINK_H
+#define STORENODE_PD_LINK_H
+
+#include "storenode/store_parts.h"
+
+/* `serving`: ident and regions are there already. */
+enum err pd_link_new(struct store *store, bool serving, struct pd_link **ret_link);
+void pd_link_free(struct pd_link *link); /* after the executor has stopped; NULL is fine */
+/* A PdRequest frame (region heartbeats) to pd's leader; dropped when there is no connection. Any actor. */
+void pd_link_post(struct pd_link *link, struct frame *take_frame);
+
+/* The ident row of column family raft. ERR_NOT_FOUND: an empty directory. */
+enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_ident, struct error *err);
+
+#endif

@@ -1,0 +1,604 @@
+#include "peer.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "env/clock.h"
+#include "meta/keyspace.h"
+#include "storenode/region_worker.h"
+
+enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
+
+static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
+static struct log_task *on_log_task(void *context, struct group *group);
+static void on_committed(void *context, struct group *group, const struct raft_entry *entries, uint32_t count);
+static void on_read_done(void *context, struct group *group, const struct raft_read_result *read);
+static void on_fetch(void *context, struct group *group, const struct raft_fetch *fetch);
+static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader);
+static void on_snapshot_wanted(void *context, struct group *group, const struct raft_message *message);
+static void on_install(void *context, struct group *group, const struct raft_snapshot *snapshot, struct log_task *task);
+
+/* The context of these calls is the peer, found through group->user: one table serves all peers. */
+static const struct group_host host = {.send = on_send,
+                                       .log_task = on_log_task,
+                                       .committed = on_committed,
+                                       .read_done = on_read_done,
+                                       .fetch = on_fetch,
+                                       .changed = on_changed,
+                                       .snapshot_wanted = on_snapshot_wanted,
+                                       .install = on_install};
+
+enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id, struct peer **ret_peer,
+                  struct error *err)
+{
+    struct store *store = region_worker_store(worker);
+    raft_index applied_index = 0;
+    raft_term applied_term = 0;
+    enum err code = region_fsm_load_applied(store->env->engine, region->id, &applied_index, &applied_term, err);
+    if (code != ERR_OK)
+        return code == ERR_NOT_FOUND ? error_set(err, ERR_CORRUPT, "region %llu: its apply state is missing",
+                                                 (unsigned long long)region->id)
+                                     : code;
+    struct peer *peer = calloc(1, sizeof *peer);
+    CHECK(peer);
+    peer->region_id = region->id;
+    peer->worker = worker;
+    peer->region = region_copy(region);
+    peer->id = id;
+    peer->proposals_last = &peer->proposals;
+    peer->reads_last = &peer->reads;
+    peer->fsm = region_fsm_new(store->env, region, applied_index, applied_term);
+    struct group_options options = {.id = region->id,
+                                    .self = id,
+                                    .seed = store->env->seed ^ id,
+                                    .config = region_worker_raft_config(worker),
+                                    .pool = region_worker_pool(worker),
+                                    .host = &host,
+                                    .user = peer,
+                                    .applied_index = applied_index,
+                                    .applied_term = applied_term};
+    code = group_open(store->env, &options, &peer->group, err);
+    if (code == ERR_NOT_FOUND)
+        code = error_set(err, ERR_CORRUPT, "region %llu: its raft state is missing", (unsigned long long)region->id);
+    if (code != ERR_OK) {
+        peer_free(peer);
+        return code;
+    }
+    *ret_peer = peer;
+    return ERR_OK;
+}
+
+void peer_free(struct peer *peer)
+{
+    if (!peer)
+        return;
+    for (struct proposal *proposal = peer->proposals, *next; proposal; proposal = next) {
+        next = proposal->next;
+        free(proposal);
+    }
+    for (struct waiting_reads *reads = peer->reads, *next; reads; reads = next) {
+        next = reads->next;
+        read_task_free(reads->task);
+        free(reads);
+    }
+    read_task_free(peer->round_reads);
+    free(peer->pending);
+    group_close(peer->group);
+    region_fsm_free(peer->fsm);
+    region_free(peer->region);
+    free(peer);
+}
+
+store_id peer_leader_store(const struct peer *peer)
+{
+    const struct region_peer *leader = region_peer_by_id(peer->region, raft_leader(peer->group->raft));
+    return leader ? leader->store_id : 0;
+}
+
+/* ---- answers */
+
+static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms)
+{
+    struct replies *replies = region_worker_replies(peer->worker);
+    struct wire_kv_reply reply = {.code = (uint16_t)code, .wait_ms = wait_ms};
+    if (code == ERR_NOT_LEADER)
+        reply.leader_store = peer_leader_store(peer);
+    if (code == ERR_EPOCH_NOT_MATCH || code == ERR_KEY_NOT_IN_REGION) {
+        reply.epoch_conf = peer->region->epoch_conf;
+        reply.epoch_version = peer->region->epoch_version;
+        reply.regions = arena_alloc(replies_arena(replies), sizeof *reply.regions);
+        reply.regions[0] = region_to_wire(peer->region, replies_arena(replies));
+        reply.regions_count = 1;
+        reply.leader_store = peer_leader_store(peer);
+    }
+    replies_add(replies, to, &reply);
+}
+
+/* ---- requests */
+
+static bool is_write(uint8_t op)
+{
+    return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS || op == WIRE_KV_OP_BATCH_WRITE;
+}
+
+static enum err check_key(const struct peer *peer, struct bytes key)
+{
+    if (key.size < KEYSPACE_PREFIX_SIZE || key.data[0] != KEYSPACE_RAW)
+        return ERR_INVALID;
+    if (key.size == KEYSPACE_PREFIX_SIZE)
+        return ERR_KEY_EMPTY;
+    if (key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE)
+        return ERR_KEY_TOO_LARGE;
+    return region_contains(peer->region, key) ? ERR_OK : ERR_KEY_NOT_IN_REGION;
+}
+
+static enum err check_pairs(const struct peer *peer, const struct wire_kv_request *request)
+{
+    if (request->pairs_count == 0)
+        return ERR_INVALID;
+    size_t size = 0;
+    for (uint32_t i = 0; i < request->pairs_count; i++) {
+        enum err code = check_key(peer, request->pairs[i].key);
+        if (code != ERR_OK)
+            return code;
+        if (request->pairs[i].value.size > VALUE_SIZE_MAX)
+            return ERR_ENTRY_TOO_LARGE;
+        size += request->pairs[i].key.size + request->pairs[i].value.size;
+    }
+    return size > region_worker_store(peer->worker)->config->proposal_size_max ? ERR_ENTRY_TOO_LARGE : ERR_OK;
+}
+
+static enum err check_request(const struct peer *peer, const struct wire_kv_request *request)
+{
+    if (request->epoch_version != peer->region->epoch_version)
+        return ERR_EPOCH_NOT_MATCH;
+    switch (request->op) {
+    case WIRE_KV_OP_PUT:
+    case WIRE_KV_OP_CAS:
+        if (request->value.size > VALUE_SIZE_MAX || request->expected.size > VALUE_SIZE_MAX)
+            return ERR_ENTRY_TOO_LARGE;
+        return check_key(peer, request->key);
+    case WIRE_KV_OP_DELETE_KEY:
+    case WIRE_KV_OP_GET:
+        return check_key(peer, request->key);
+    case WIRE_KV_OP_BATCH_GET:
+    case WIRE_KV_OP_BATCH_WRITE:
+        return check_pairs(peer, request);
+    case WIRE_KV_OP_SCAN:
+        return ERR_OK;
+    default:
+        return ERR_UNSUPPORTED;
+    }
+}
+
+/* Bytes that the request takes in a log entry, roughly and from above. */
+static size_t entry_size_of(const struct wire_kv_request *request)
+{
+    size_t size = 160 + request->key.size + request->value.size + request->expected.size;
+    for (uint32_t i = 0; i < request->pairs_count; i++)
+        size += 64 + request->pairs[i].key.size + request->pairs[i].value.size;
+    return size;
+}
+
+static void take_write(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
+{
+    const struct store_config *config = region_worker_store(peer->worker)->config;
+    if (!raft_is_leader(peer->group->raft)) {
+        refuse(peer, to, ERR_NOT_LEADER, 0);
+        return;
+    }
+    if (peer->pending_count + peer->proposed_count >= config->region_proposals_max) {
+        refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
+        return;
+    }
+    if (peer->pending_count == peer->pending_capacity) {
+        peer->pending_capacity = peer->pending_capacity ? peer->pending_capacity * 2 : 16;
+        peer->pending = realloc(peer->pending, peer->pending_capacity * sizeof *peer->pending);
+        CHECK(peer->pending);
+    }
+    peer->pending[peer->pending_count++] =
+        (struct pending_write){.to = to, .request = request, .size = entry_size_of(request)};
+    region_worker_touch(peer->worker, peer);
+}
+
+static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
+{
+    struct store *store = region_worker_store(peer->worker);
+    const struct region *region = peer->region;
+    bool leader = raft_is_leader(peer->group->raft);
+    if (!leader && request->read_mode == WIRE_READ_MODE_LEADER) {
+        refuse(peer, to, ERR_NOT_LEADER, 0);
+        return;
+    }
+    bool at_once = request->read_mode == WIRE_READ_MODE_STALE;
+    /* The clock is read here, not remembered: the process may have been stopped since the round began. */
+    if (!at_once && request->read_mode == WIRE_READ_MODE_LEADER && store->config->lease_read)
+        at_once = group_lease_holds(peer->group, clock_now_us(store->env->clock), store->config->lease_ms * 1000);
+    peer->keys_read++;
+    if (at_once) {
+        read_task_add(region_worker_read_task(peer->worker), to, request, region->start_key, region->end_key,
+                      expire_us);
+        return;
+    }
+    if (peer->reads_count + (peer->round_reads ? peer->round_reads->count : 0) >= READS_WAITING_MAX) {
+        refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
+        return;
+    }
+    if (!peer->round_reads)
+        peer->round_reads = read_task_new();
+    read_task_add(peer->round_reads, to, request, region->start_key, region->end_key, expire_us);
+    region_worker_touch(peer->worker, peer);
+}
+
+void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us)
+{
+    struct reply_to to = {.conn = conn, .request_id = request->id};
+    uint64_t expire_us = request->deadline_ms ? received_us + (uint64_t)request->deadline_ms * 1000 : 0;
+    enum err code = check_request(peer, request);
+    if (code == ERR_OK && expire_us != 0 && region_worker_now_us(peer->worker) >= expire_us)
+        code = ERR_DEADLINE;
+    if (code != ERR_OK)
+        refuse(peer, to, code, 0);
+    else if (is_write(request->op))
+        take_write(peer, to, request);
+    else
+        take_read(peer, to, request, expire_us);
+}
+
+/* ---- end of round: propose */
+
+static struct wire_log_write log_write_of(const struct wire_kv_request *request)
+{
+    return (struct wire_log_write){.op = request->op,
+                                   .key = request->key,
+                                   .value = request->value,
+                                   .expected = request->expected,
+                                   .pairs = request->pairs,
+                                   .pairs_count = request->pairs_count,
+                                   .client_id = request->client_id,
+                                   .sequence = request->sequence,
+                                   .sequence_done = request->sequence_done,
+                                   .retry = request->retry};
+}
+
+/* Proposes pending[from..to) as one entry. */
+static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct buf *encoded,
+                         struct wire_log_write *writes)
+{
+    uint32_t count = to - from;
+    for (uint32_t i = 0; i < count; i++)
+        writes[i] = log_write_of(peer->pending[from + i].request);
+    struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_WRITE,
+                                       .epoch_conf = peer->region->epoch_conf,
+                                       .epoch_version = peer->region->epoch_version,
+                                       .writes = writes,
+                                       .writes_count = count};
+    enum err code = wire_encode_log_command(&command, encoded);
+    raft_index index = 0;
+    raft_term term = 0;
+    if (code == ERR_OK)
+        code = raft_propose(peer->group->raft, buf_bytes(encoded), &index, &term);
+    if (code != ERR_OK) {
+        for (uint32_t i = from; i < to; i++)
+            refuse(peer, peer->pending[i].to, code, code == ERR_BUSY ? BUSY_WAIT_MS : 0);
+        return;
+    }
+    struct proposal *proposal = malloc(sizeof *proposal + count * sizeof proposal->replies[0]);
+    CHECK(proposal);
+    *proposal = (struct proposal){.index = index, .term = term, .count = count, .size = (uint32_t)encoded->size};
+    for (uint32_t i = 0; i < count; i++)
+        proposal->replies[i] = peer->pending[from + i].to;
+    *peer->proposals_last = proposal;
+    peer->proposals_last = &proposal->next;
+    peer->proposed_count += count;
+    peer->keys_written += count;
+}
+
+static void propose_pending(struct peer *peer)
+{
+    enum { PENDING_KEPT_MAX = 256 };
+    if (peer->pending_count == 0)
+        return;
+    uint64_t size_max = region_worker_store(peer->worker)->config->proposal_size_max;
+    struct wire_log_write *writes = malloc(peer->pending_count * sizeof *writes);
+    CHECK(writes);
+    struct buf encoded;
+    buf_init(&encoded, FRAME_SIZE_MAX);
+    uint32_t from = 0;
+    size_t size = 0;
+    for (uint32_t i = 0; i < peer->pending_count; i++) {
+        if (i > from && size + peer->pending[i].size > size_max) {
+            propose_some(peer, from, i, &encoded, writes);
+            from = i;
+            size = 0;
+        }
+        size += peer->pending[i].size;
+    }
+    propose_some(peer, from, peer->pending_count, &encoded, writes);
+    buf_fini(&encoded);
+    free(writes);
+    peer->pending_count = 0;
+    if (peer->pending_capacity > PENDING_KEPT_MAX) {
+        free(peer->pending);
+        peer->pending = NULL;
+        peer->pending_capacity = 0;
+    }
+}
+
+/* ---- reads that need ReadIndex */
+
+static void refuse_reads(struct peer *peer, struct read_task *take_task, enum err code)
+{
+    for (const struct read_request *read = take_task->first; read; read = read->next)
+        refuse(peer, read->to, code, code == ERR_NOT_LEADER ? 0 : NOT_READY_WAIT_MS);
+    read_task_free(take_task);
+}
+
+static void ask_for_reads(struct peer *peer)
+{
+    struct read_task *task = peer->round_reads;
+    if (!task)
+        return;
+    peer->round_reads = NULL;
+    enum err code = raft_read(peer->group->raft, peer->read_context + 1);
+    if (code != ERR_OK) {
+        refuse_reads(peer, task, code);
+        return;
+    }
+    struct waiting_reads *waiting = malloc(sizeof *waiting);
+    CHECK(waiting);
+    *waiting = (struct waiting_reads){.context = ++peer->read_context, .task = task};
+    *peer->reads_last = waiting;
+    peer->reads_last = &waiting->next;
+    peer->reads_count += task->count;
+}
+
+static void unlink_reads(struct peer *peer, struct waiting_reads **link)
+{
+    struct waiting_reads *waiting = *link;
+    *link = waiting->next;
+    if (peer->reads_last == &waiting->next)
+        peer->reads_last = link;
+    peer->reads_count -= waiting->task->count;
+    free(waiting);
+}
+
+static void serve_applied_reads(struct peer *peer)
+{
+    raft_index applied = raft_applied_index(peer->group->raft);
+    struct waiting_reads **link = &peer->reads;
+    while (*link) {
+        struct waiting_reads *waiting = *link;
+        if (waiting->index == 0 || waiting->index > applied) {
+            link = &waiting->next;
+            continue;
+        }
+        struct read_task *task = waiting->task;
+        unlink_reads(peer, link);
+        region_worker_post_reads(peer->worker, task);
+    }
+}
+
+static void on_read_done(void *context, struct group *group, const struct raft_read_result *read)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    for (struct waiting_reads **link = &peer->reads; *link; link = &(*link)->next) {
+        struct waiting_reads *waiting = *link;
+        if (waiting->context != read->context)
+            continue;
+        if (read->code == ERR_OK)
+            waiting->index = read->index;
+        else {
+            struct read_task *task = waiting->task;
+            unlink_reads(peer, link);
+            refuse_reads(peer, task, read->code);
+        }
+        return;
+    }
+}
+
+/* ---- the group's word */
+
+static void on_send(void *context, struct group *group, const struct raft_message *message, bool after)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    region_worker_send(peer->worker, peer, message, after);
+}
+
+static struct log_task *on_log_task(void *context, struct group *group)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    return region_worker_log_task(peer->worker);
+}
+
+static void answer_proposal(struct peer *peer, struct proposal *take_proposal, enum err code)
+{
+    for (uint32_t i = 0; i < take_proposal->count; i++)
+        refuse(peer, take_proposal->replies[i], code, 0);
+    free(take_proposal);
+}
+
+static struct proposal *pop_proposal(struct peer *peer)
+{
+    struct proposal *proposal = peer->proposals;
+    peer->proposals = proposal->next;
+    if (!peer->proposals)
+        peer->proposals_last = &peer->proposals;
+    peer->proposed_count -= proposal->count;
+    proposal->next = NULL;
+    return proposal;
+}
+
+/* Of our proposals up to the last of these entries: those whose entry this is, in order. The slots of the others were
+ * taken by another leader's entries: they did not happen and never will. */
+static struct proposal *claim_proposals(struct peer *peer, const struct raft_entry *entries, uint32_t count)
+{
+    struct proposal *claimed = NULL, **last = &claimed;
+    while (peer->proposals && peer->proposals->index <= entries[count - 1].index) {
+        struct proposal *proposal = pop_proposal(peer);
+        CHECK(proposal->index >= entries[0].index);
+        if (entries[proposal->index - entries[0].index].term == proposal->term) {
+            *last = proposal;
+            last = &proposal->next;
+        } else
+            answer_proposal(peer, proposal, ERR_NOT_LEADER);
+    }
+    return claimed;
+}
+
+static void on_committed(void *context, struct group *group, const struct raft_entry *entries, uint32_t count)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    struct store *store = region_worker_store(peer->worker);
+    struct proposal *proposals = claim_proposals(peer, entries, count);
+    struct region_task *task = region_task_new(peer->fsm, region_worker_actor(peer->worker), WORKER_APPLY_DONE,
+                                               store->apply_replies, entries, count, proposals);
+    peer->tasks_out++;
+    apply_worker_post(store->apply_worker, &task->task);
+}
+
+static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    struct store *store = region_worker_store(peer->worker);
+    if (role == RAFT_LEADER) {
+        peer->heartbeat_due = true;
+        log_event(store->env->log, LOG_INFO, "event=became_leader region=%llu peer=%llu term=%llu",
+                  (unsigned long long)peer->region_id, (unsigned long long)peer->id,
+                  (unsigned long long)raft_term_now(group->raft));
+    } else
+        /* They may still be committed by others; who asked must find out under its token. */
+        while (peer->proposals)
+            answer_proposal(peer, pop_proposal(peer), ERR_MAYBE);
+    if (leader != 0)
+        peer->campaign = false;
+}
+
+/* ---- entries from the disk for a slow follower */
+
+struct fetch_job {
+    struct read_job job;
+    struct env *env;
+    struct actor *owner;
+    struct group_fetch fetch;
+};
+
+static void free_fetch(struct message *message)
+{
+    struct fetch_job *job = (struct fetch_job *)message;
+    group_fetch_fini(&job->fetch);
+    free(job);
+}
+
+static void run_fetch(struct read_job *base)
+{
+    struct fetch_job *job = (struct fetch_job *)base;
+    group_fetch_run(&job->fetch, job->env->engine, job->env->log);
+    job->job.message.kind = WORKER_FETCHED;
+    actor_post_must(job->env->executor, job->owner, &job->job.message);
+}
+
+static void on_fetch(void *context, struct group *group, const struct raft_fetch *fetch)
+{
+    (void)context;
+    struct peer *peer = group->user;
+    struct store *store = region_worker_store(peer->worker);
+    struct fetch_job *job = calloc(1, sizeof *job);
+    CHECK(job);
+    job->job = (struct read_job){.message = {.free = free_fetch}, .run = run_fetch};
+    job->env = store->env;
+    job->owner = region_worker_actor(peer->worker);
+    group_fetch_init(&job->fetch, peer->region_id, fetch);
+    read_worker_post_job(store->readers[0], &job->job);
+}
+
+region_id peer_fetch_region(const struct message *message)
+{
+    return ((const struct fetch_job *)message)->fetch.group_id;
+}
+
+void peer_fetched(struct peer *peer, const struct message *message)
+{
+    group_fetched(peer->group, &((const struct fetch_job *)message)->fetch);
+    region_worker_touch(peer->worker, peer);
+}
+
+/* ---- completions */
+
+void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct arena *arena)
+{
+    struct raft_message message;
+    if (wire->to != peer->id || wire->kind == RAFT_SNAPSHOT)
+        return; /* meant for a peer that was here before, or rows that did not come this way */
+    if (group_message_from_wire(wire, arena, &message) != ERR_OK)
+        return;
+    enum err code = raft_step(peer->group->raft, &message);
+    if (code == ERR_CORRUPT)
+        log_event(region_worker_store(peer->worker)->env->log, LOG_ERROR,
+                  "event=raft_contradiction region=%llu peer=%llu from=%llu kind=%s index=%llu term=%llu "
+                  "msg=\"a message contradicts what is committed here\"",
+                  (unsigned long long)peer->region_id, (unsigned long long)peer->id, (unsigned long long)message.from,
+                  raft_message_kind_name(message.kind), (unsigned long long)message.index,
+                  (unsigned long long)message.term);
+    if (code == ERR_OK)
+        group_note_replicated(peer->group, wire->replicated);
+    region_worker_touch(peer->worker, peer);
+}
+
+void peer_tick(struct peer *peer, uint32_t count)
+{
+    raft_tick(peer->group->raft, count);
+    if (peer->campaign && raft_leader(peer->group->raft) == 0)
+        (void)raft_campaign(
+            peer->group->raft); /* refused while one is under way or not allowed: the next tick tries again */
+    if (raft_has_ready(peer->group->raft))
+        region_worker_touch(peer->worker, peer);
+}
+
+void peer_round(struct peer *peer)
+{
+    propose_pending(peer);
+    ask_for_reads(peer);
+    group_pull(peer->group);
+    serve_applied_reads(peer);
+}
+
+bool peer_release(struct peer *peer)
+{
+    return group_release(peer->group);
+}
+
+void peer_applied(struct peer *peer, struct region_task *take_task)
+{
+    CHECK(peer->tasks_out > 0);
+    peer->tasks_out--;
+    if (take_task->code != ERR_OK)
+        store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
+    else
+        group_applied(peer->group, take_task->applied_index);
+    region_task_free(take_task);
+    region_worker_touch(peer->worker, peer);
+}
+
+/* ---- snapshots */
+
+static void on_snapshot_wanted(void *context, struct group *group, const struct raft_message *message)
+{
+    (void)context;
+    raft_report_snapshot(group->raft, message->to, false);
+}
+
+static void on_install(void *context, struct group *group, const struct raft_snapshot *snapshot, struct log_task *task)
+{
+    (void)context;
+    (void)group;
+    (void)snapshot;
+    (void)task;
+    CHECK(!"a snapshot is installed only after its rows were staged");
+}

@@ -1,0 +1,78 @@
+/* peer: the replica of one region on this store: its group, its state machine, and who waits for an answer.
+ *
+ * A write waits in `pending` until the end of the round, then in `proposals` until its entry is committed, then travels
+ * with the entry to the apply worker, which answers. A read is answered at once under a lease; else it waits in `reads`
+ * for the core's word from which index on it is true, and for the apply worker to get there.
+ *
+ * Owner: a region worker. Invariants (peer_check):
+ *   P1 indexes of proposals strictly increase, their terms never decrease;
+ *   P2 every reply is given exactly once: by us, by the apply worker, or by a read worker.
+ * Ongaro 2014: 3.5 (a slot of the log can be overwritten), 6.3, 6.4. */
+#ifndef STORENODE_PEER_H
+#define STORENODE_PEER_H
+
+#include <uthash.h>
+
+#include "group/group.h"
+#include "meta/region.h"
+#include "storenode/region_fsm.h"
+
+struct region_worker;
+
+/* Reads that arrived in one round and wait for ReadIndex. */
+struct waiting_reads {
+    struct waiting_reads *next;
+    uint64_t context;
+    raft_index index;       /* 0: not known yet */
+    struct read_task *task; /* owned */
+};
+
+struct pending_write {
+    struct reply_to to;
+    const struct wire_kv_request *request; /* lent until the end of the round */
+    size_t size;
+};
+
+struct peer {
+    region_id region_id;
+    struct region_worker *worker; /* borrowed */
+    struct region *region;        /* owned */
+    peer_id id;
+    struct group *group;    /* owned */
+    struct region_fsm *fsm; /* owned; touched by the apply worker only while tasks are out */
+    uint32_t tasks_out;
+    struct peer *next_touched;
+    bool touched;
+    bool heartbeat_due;            /* pd should hear of this region soon */
+    bool campaign;                 /* chosen to lead first: tries until somebody leads */
+    struct pending_write *pending; /* owned array */
+    uint32_t pending_count, pending_capacity;
+    struct proposal *proposals, **proposals_last; /* owned list */
+    uint32_t proposed_count;                      /* requests in it */
+    struct read_task *round_reads;                /* came in this round, want ReadIndex */
+    struct waiting_reads *reads, **reads_last;    /* owned list, ascending context */
+    uint32_t reads_count;
+    uint64_t read_context;
+    uint64_t keys_written, keys_read; /* since the last heartbeat */
+    UT_hash_handle hh;                /* in the worker, by region_id */
+};
+
+enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id, struct peer **ret_peer,
+                  struct error *err);
+void peer_free(struct peer *peer); /* NULL is fine */
+
+/* A request that names this region. `request` is lent until the end of the round. */
+void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us);
+void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct arena *arena);
+void peer_tick(struct peer *peer, uint32_t count);
+/* End of round: proposes what is pending, asks for reads, pulls the group. */
+void peer_round(struct peer *peer);
+void peer_applied(struct peer *peer, struct region_task *take_task);
+/* A WORKER_FETCHED message: of which region, and its result. */
+region_id peer_fetch_region(const struct message *message);
+void peer_fetched(struct peer *peer, const struct message *message);
+/* Gives memory back; false: pull again. */
+bool peer_release(struct peer *peer);
+store_id peer_leader_store(const struct peer *peer); /* 0: not known */
+
+#endif

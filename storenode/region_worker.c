@@ -1,0 +1,655 @@
+#include "region_worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "env/clock.h"
+#include "rpc/frame_kind.h"
+#include "rpc/links.h"
+#include "storenode/pd_link.h"
+#include "storenode/peer.h"
+#include "storenode/store.h"
+
+enum {
+    FRAME_GATHER_SIZE_MAX = 8 * 1024 * 1024, /* of raft entries in one frame */
+    SPARE_LOG_TASKS_MAX = 4,
+    SPARE_BLOCKS_SIZE = 4 * 1024 * 1024,
+    HEARTBEATS_PER_FRAME_MAX = 512,
+    TRUNCATE_INTERVAL_MS = 1000,
+    HEARTBEAT_ALL_INTERVAL_MS = 10000,
+    TICKS_AT_ONCE_MAX = 1000,
+};
+
+/* Messages to one store that leave this round: [0] now, [1] after the log task is durable. */
+struct outbox {
+    struct wire_raft_message *messages[2];
+    uint32_t count[2], capacity[2];
+    size_t size[2];
+};
+
+struct neighbour {
+    store_id id;
+    struct link *link; /* owned by links */
+    struct outbox outbox;
+    bool dirty;
+    struct neighbour *next_dirty;
+    UT_hash_handle hh;
+};
+
+struct region_worker {
+    struct store *store;
+    struct env *env;
+    uint32_t index;
+    struct actor *actor;
+    struct raft_pool *pool;
+    struct peer *peers; /* by region id */
+    struct peer *touched, **touched_last;
+    struct replies *replies;
+    struct arena round_arena;     /* ends with the round */
+    struct log_task *log_task;    /* of this round; NULL: none yet */
+    struct log_task *spare_tasks; /* list through message.next */
+    uint32_t spare_count;
+    struct read_task *read_task; /* of this round */
+    uint32_t next_reader;
+    struct links *links;
+    struct neighbour *neighbours; /* by store id */
+    struct neighbour *dirty;
+    struct message *held; /* batches whose bytes this round borrows */
+    uint64_t now_us;
+    uint64_t ticked_us;       /* time up to which ticks were given */
+    uint64_t truncate_at_us;  /* next look at log retention */
+    uint64_t heartbeat_at_us; /* next full report to pd */
+    bool stopped;             /* after a failed write: nothing is handled any more */
+};
+
+struct tick_message {
+    struct message message;
+};
+
+/* ---- small questions */
+
+struct actor *region_worker_actor(const struct region_worker *worker)
+{
+    return worker->actor;
+}
+
+struct store *region_worker_store(struct region_worker *worker)
+{
+    return worker->store;
+}
+
+struct replies *region_worker_replies(struct region_worker *worker)
+{
+    return worker->replies;
+}
+
+uint64_t region_worker_now_us(const struct region_worker *worker)
+{
+    return worker->now_us;
+}
+
+const struct raft_config *region_worker_raft_config(const struct region_worker *worker)
+{
+    return &worker->store->raft_config;
+}
+
+struct raft_pool *region_worker_pool(struct region_worker *worker)
+{
+    return worker->pool;
+}
+
+static struct peer *find_peer(const struct region_worker *worker, region_id id)
+{
+    struct peer *peer;
+    HASH_FIND(hh, worker->peers, &id, sizeof id, peer);
+    return peer;
+}
+
+void region_worker_touch(struct region_worker *worker, struct peer *peer)
+{
+    if (peer->touched)
+        return;
+    peer->touched = true;
+    peer->next_touched = NULL;
+    *worker->touched_last = peer;
+    worker->touched_last = &peer->next_touched;
+}
+
+/* ---- what gathers in a round */
+
+struct log_task *region_worker_log_task(struct region_worker *worker)
+{
+    if (worker->log_task)
+        return worker->log_task;
+    if (worker->spare_tasks) {
+        worker->log_task = worker->spare_tasks;
+        worker->spare_tasks = (struct log_task *)worker->log_task->message.next;
+        worker->spare_count--;
+    } else
+        worker->log_task = log_task_new(worker->env, worker->actor, WORKER_LOG_DONE);
+    return worker->log_task;
+}
+
+struct read_task *region_worker_read_task(struct region_worker *worker)
+{
+    if (!worker->read_task)
+        worker->read_task = read_task_new();
+    return worker->read_task;
+}
+
+void region_worker_post_reads(struct region_worker *worker, struct read_task *take_task)
+{
+    struct store *store = worker->store;
+    read_worker_post(store->readers[worker->next_reader++ % store->reader_count], take_task);
+}
+
+static struct neighbour *neighbour_of(struct region_worker *worker, store_id id)
+{
+    struct neighbour *neighbour;
+    HASH_FIND(hh, worker->neighbours, &id, sizeof id, neighbour);
+    return neighbour;
+}
+
+static void send_frame(struct region_worker *worker, struct neighbour *neighbour, int after)
+{
+    struct outbox *outbox = &neighbour->outbox;
+    if (outbox->count[after] == 0)
+        return;
+    struct wire_raft_batch batch = {.from_store = atomic_load(&worker->store->store_id),
+                                    .to_store = neighbour->id,
+                                    .messages = outbox->messages[after],
+                                    .messages_count = outbox->count[after]};
+    struct frame *frame = wire_frame_raft_batch(FRAME_RAFT, &batch);
+    outbox->count[after] = 0;
+    outbox->size[after] = 0;
+    if (!frame) {
+        log_event(worker->env->log, LOG_ERROR, "event=raft_frame_too_large store=%llu",
+                  (unsigned long long)neighbour->id);
+        return;
+    }
+    if (!after)
+        (void)link_send(neighbour->link, frame); /* lost frames are Raft's daily bread */
+    else
+        log_task_add_send(region_worker_log_task(worker), link_conn(neighbour->link), frame);
+}
+
+void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message, bool after)
+{
+    const struct region_peer *to = region_peer_by_id(peer->region, message->to);
+    struct neighbour *neighbour = to ? neighbour_of(worker, to->store_id) : NULL;
+    if (!neighbour || !link_is_up(neighbour->link)) {
+        if (message->kind == RAFT_APP)
+            raft_report_unreachable(peer->group->raft, message->to);
+        return;
+    }
+    struct outbox *outbox = &neighbour->outbox;
+    if (outbox->count[after] == outbox->capacity[after]) {
+        outbox->capacity[after] = outbox->capacity[after] ? outbox->capacity[after] * 2 : 32;
+        outbox->messages[after] =
+            realloc(outbox->messages[after], outbox->capacity[after] * sizeof *outbox->messages[after]);
+        CHECK(outbox->messages[after]);
+    }
+    struct wire_raft_message *wire = &outbox->messages[after][outbox->count[after]++];
+    group_message_to_wire(peer->group, message, &worker->round_arena, wire);
+    wire->epoch_conf = peer->region->epoch_conf;
+    wire->epoch_version = peer->region->epoch_version;
+    for (uint32_t i = 0; i < message->entry_count; i++)
+        outbox->size[after] += message->entries[i].data.size;
+    if (!neighbour->dirty) {
+        neighbour->dirty = true;
+        neighbour->next_dirty = worker->dirty;
+        worker->dirty = neighbour;
+    }
+    if (outbox->size[after] > FRAME_GATHER_SIZE_MAX)
+        send_frame(worker, neighbour, after);
+}
+
+/* Everything that gathered leaves. Frames that wait for the disk go into the log task before it is posted. */
+static void flush(struct region_worker *worker)
+{
+    for (struct neighbour *neighbour = worker->dirty; neighbour; neighbour = neighbour->next_dirty) {
+        neighbour->dirty = false;
+        send_frame(worker, neighbour, 0);
+        send_frame(worker, neighbour, 1);
+    }
+    worker->dirty = NULL;
+    if (worker->log_task) {
+        struct log_task *task = worker->log_task;
+        worker->log_task = NULL;
+        log_worker_post(worker->store->log_worker, task);
+    }
+    if (worker->read_task) {
+        struct read_task *task = worker->read_task;
+        worker->read_task = NULL;
+        region_worker_post_reads(worker, task);
+    }
+    arena_reset(&worker->round_arena);
+}
+
+/* ---- messages */
+
+static void hold(struct region_worker *worker, struct message *take_message)
+{
+    take_message->next = worker->held;
+    worker->held = take_message;
+}
+
+static void refuse_request(struct region_worker *worker, const struct kv_batch *batch,
+                           const struct wire_kv_request *request)
+{
+    struct reply_to to = {.conn = batch->conn, .request_id = request->id};
+    replies_add_error(worker->replies, to, request->op == WIRE_KV_OP_PING ? ERR_OK : ERR_REGION_NOT_FOUND, 0);
+}
+
+static void on_kv_batch(struct region_worker *worker, struct kv_batch *take_batch)
+{
+    for (uint32_t i = 0; i < take_batch->batch.requests_count; i++) {
+        const struct wire_kv_request *request = &take_batch->batch.requests[i];
+        if (request->region_id % worker->store->worker_count != worker->index)
+            continue;
+        struct peer *peer = request->op == WIRE_KV_OP_PING ? NULL : find_peer(worker, request->region_id);
+        if (peer)
+            peer_request(peer, take_batch->conn, request, take_batch->received_us);
+        else
+            refuse_request(worker, take_batch, request);
+    }
+    hold(worker, &take_batch->message);
+}
+
+static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
+{
+    for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
+        const struct wire_raft_message *wire = &take_batch->batch.messages[i];
+        struct peer *peer = find_peer(worker, wire->region_id);
+        if (peer)
+            peer_step(peer, wire, &take_batch->batch_arena);
+    }
+    message_free(&take_batch->message); /* the core has copied what it keeps */
+}
+
+static void on_log_done(struct region_worker *worker, struct log_task *take_task)
+{
+    if (take_task->result != ERR_OK) {
+        store_fail(worker->store, take_task->result, take_task->error.text);
+        worker->stopped = true;
+        log_task_free(take_task);
+        return;
+    }
+    for (uint32_t i = 0; i < take_task->append_count; i++) {
+        struct peer *peer = find_peer(worker, take_task->appends[i].group_id);
+        CHECK(peer);
+        group_appended(peer->group, &take_task->appends[i]);
+        region_worker_touch(worker, peer);
+    }
+    if (worker->spare_count >= SPARE_LOG_TASKS_MAX) {
+        log_task_free(take_task);
+        return;
+    }
+    log_task_reset(take_task);
+    take_task->message.next = &worker->spare_tasks->message;
+    worker->spare_tasks = take_task;
+    worker->spare_count++;
+}
+
+static void on_apply_done(struct region_worker *worker, struct region_task *take_task)
+{
+    struct peer *peer = find_peer(worker, take_task->region_id);
+    CHECK(peer);
+    if (take_task->code != ERR_OK)
+        worker->stopped = true;
+    peer_applied(peer, take_task);
+}
+
+static void on_fetched(struct region_worker *worker, struct message *take_message)
+{
+    struct peer *peer = find_peer(worker, peer_fetch_region(take_message));
+    if (peer)
+        peer_fetched(peer, take_message);
+    message_free(take_message);
+}
+
+/* ---- regions and neighbours */
+
+enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
+                                  bool campaign, struct error *err)
+{
+    if (find_peer(worker, region->id))
+        return ERR_OK;
+    struct peer *peer;
+    enum err code = peer_new(worker, region, local_peer, &peer, err);
+    if (code != ERR_OK)
+        return code;
+    HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
+    peer->campaign = campaign;
+    return ERR_OK;
+}
+
+static void on_regions(struct region_worker *worker, struct regions_message *take_message)
+{
+    struct store *store = worker->store;
+    for (uint32_t i = 0; i < take_message->reply.routes_count; i++) {
+        const struct wire_route *route = &take_message->reply.routes[i];
+        struct region *region;
+        if (!route->region || route->region->id % store->worker_count != worker->index ||
+            region_from_wire(route->region, &region) != ERR_OK)
+            continue;
+        const struct region_peer *local = region_peer_on_store(region, atomic_load(&store->store_id));
+        struct error error = {0};
+        enum err code = ERR_OK;
+        if (local)
+            code = region_worker_add_region(worker, region, local->id, route->leader_peer == local->id, &error);
+        if (code != ERR_OK)
+            store_fail(store, code, error.text);
+        region_free(region);
+    }
+    message_free(&take_message->message);
+}
+
+static void on_stores(struct region_worker *worker, struct regions_message *take_message)
+{
+    store_id own = atomic_load(&worker->store->store_id);
+    for (uint32_t i = 0; i < take_message->reply.stores_count; i++) {
+        const struct wire_store *store = &take_message->reply.stores[i];
+        char address[256];
+        if (store->id == own || store->id == 0 || store->address.size >= sizeof address)
+            continue;
+        snprintf(address, sizeof address, "%.*s", (int)store->address.size, (const char *)store->address.data);
+        struct neighbour *neighbour = neighbour_of(worker, store->id);
+        if (neighbour && strcmp(link_address(neighbour->link), address) == 0)
+            continue;
+        if (neighbour)
+            link_close(neighbour->link); /* it moved */
+        else {
+            neighbour = calloc(1, sizeof *neighbour);
+            CHECK(neighbour);
+            neighbour->id = store->id;
+            HASH_ADD(hh, worker->neighbours, id, sizeof neighbour->id, neighbour);
+        }
+        neighbour->link = link_open(worker->links, address, store->id, neighbour);
+    }
+    message_free(&take_message->message);
+}
+
+static void on_link_up(void *context, struct link *link, const struct wire_hello *hello)
+{
+    struct region_worker *worker = context;
+    struct neighbour *neighbour = link_user(link);
+    if (hello->node_id != neighbour->id)
+        link_reset(link);
+    else
+        log_event(worker->env->log, LOG_INFO, "event=store_connected peer_store=%llu address=%s",
+                  (unsigned long long)neighbour->id, link_address(link));
+}
+
+static void on_link_frame(void *context, struct link *link, struct frame *take_frame)
+{
+    (void)context;
+    (void)link;
+    frame_unref(take_frame); /* answers come as the neighbour's own frames, on its own connection */
+}
+
+static void on_link_down(void *context, struct link *link, bool was_up, enum err code, const char *text)
+{
+    struct region_worker *worker = context;
+    struct neighbour *neighbour = link_user(link);
+    if (was_up)
+        log_event(worker->env->log, LOG_WARN, "event=store_disconnected peer_store=%llu address=%s code=%s msg=\"%s\"",
+                  (unsigned long long)neighbour->id, link_address(link), err_name(code), text ? text : "");
+}
+
+/* ---- reports to pd */
+
+static void add_heartbeat(struct region_worker *worker, struct peer *peer, struct wire_region_heartbeat *heartbeat)
+{
+    struct wire_region *region = arena_alloc(&worker->round_arena, sizeof *region);
+    *region = region_to_wire(peer->region, &worker->round_arena);
+    *heartbeat = (struct wire_region_heartbeat){.region = region,
+                                                .leader_peer = peer->id,
+                                                .term = raft_term_now(peer->group->raft),
+                                                .keys_written = peer->keys_written,
+                                                .keys_read = peer->keys_read};
+    peer->keys_written = peer->keys_read = 0;
+    peer->heartbeat_due = false;
+}
+
+static void post_heartbeats(struct region_worker *worker, struct wire_region_heartbeat *heartbeats, uint32_t count)
+{
+    struct wire_pd_request request = {.op = WIRE_PD_OP_REGION_HEARTBEAT,
+                                      .cluster_id = atomic_load(&worker->store->cluster_id),
+                                      .store_id = atomic_load(&worker->store->store_id),
+                                      .heartbeats = heartbeats,
+                                      .heartbeats_count = count};
+    struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, &request);
+    if (frame)
+        pd_link_post(worker->store->pd_link, frame);
+}
+
+static void report_to_pd(struct region_worker *worker, bool all)
+{
+    struct wire_region_heartbeat *heartbeats = NULL;
+    uint32_t count = 0;
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        if (!(all || peer->heartbeat_due) || !raft_is_leader(peer->group->raft))
+            continue;
+        if (!heartbeats)
+            heartbeats = arena_alloc(&worker->round_arena, HEARTBEATS_PER_FRAME_MAX * sizeof *heartbeats);
+        add_heartbeat(worker, peer, &heartbeats[count++]);
+        if (count == HEARTBEATS_PER_FRAME_MAX) {
+            post_heartbeats(worker, heartbeats, count);
+            count = 0;
+        }
+    }
+    if (count > 0)
+        post_heartbeats(worker, heartbeats, count);
+}
+
+/* ---- time */
+
+static void free_tick(struct message *message)
+{
+    free(message);
+}
+
+static void post_tick(struct region_worker *worker)
+{
+    struct tick_message *tick = calloc(1, sizeof *tick);
+    CHECK(tick);
+    tick->message = (struct message){.kind = WORKER_TICK, .free = free_tick};
+    actor_post_after(worker->env->executor, worker->actor, worker->store->config->tick_ms * 1000, &tick->message);
+}
+
+/* A stop of the process must not make a thousand elections of one: what is past a few timeouts is not counted. */
+static uint32_t ticks_passed(struct region_worker *worker)
+{
+    uint64_t tick_us = worker->store->config->tick_ms * 1000;
+    uint64_t ticks = (worker->now_us - worker->ticked_us) / tick_us;
+    worker->ticked_us += ticks * tick_us;
+    return ticks > TICKS_AT_ONCE_MAX ? TICKS_AT_ONCE_MAX : (uint32_t)ticks;
+}
+
+static void on_tick(struct region_worker *worker)
+{
+    const struct store_config *config = worker->store->config;
+    uint32_t ticks = ticks_passed(worker);
+    bool truncate = worker->now_us >= worker->truncate_at_us;
+    bool all = worker->now_us >= worker->heartbeat_at_us;
+    if (truncate)
+        worker->truncate_at_us = worker->now_us + TRUNCATE_INTERVAL_MS * 1000;
+    if (all)
+        worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        if (ticks > 0)
+            peer_tick(peer, ticks);
+        if (truncate)
+            group_maybe_truncate(peer->group, config->log_retain_count, 0);
+    }
+    links_tick(worker->links);
+    report_to_pd(worker, all);
+    post_tick(worker);
+}
+
+/* ---- the actor */
+
+static void on_message(void *state, struct message *take_message)
+{
+    struct region_worker *worker = state;
+    worker->now_us = clock_now_us(worker->env->clock);
+    if (worker->stopped) {
+        message_free(take_message);
+        return;
+    }
+    if (!worker->links && (take_message->kind == WORKER_REGIONS || take_message->kind == WORKER_STORES))
+        region_worker_start(worker); /* first start: the store has just learnt who it is */
+    switch ((enum worker_message_kind)take_message->kind) {
+    case WORKER_KV_BATCH:
+        on_kv_batch(worker, (struct kv_batch *)take_message);
+        break;
+    case WORKER_RAFT_BATCH:
+        on_raft_batch(worker, (struct raft_batch *)take_message);
+        break;
+    case WORKER_LOG_DONE:
+        on_log_done(worker, (struct log_task *)take_message);
+        break;
+    case WORKER_APPLY_DONE:
+        on_apply_done(worker, (struct region_task *)take_message);
+        break;
+    case WORKER_FETCHED:
+        on_fetched(worker, take_message);
+        break;
+    case WORKER_TICK:
+        message_free(take_message);
+        on_tick(worker);
+        break;
+    case WORKER_LINKS:
+        links_on_message(worker->links, take_message);
+        break;
+    case WORKER_REGIONS:
+        on_regions(worker, (struct regions_message *)take_message);
+        break;
+    case WORKER_STORES:
+        on_stores(worker, (struct regions_message *)take_message);
+        break;
+    case WORKER_HEARTBEAT_ALL:
+        message_free(take_message);
+        worker->heartbeat_at_us = 0;
+        break;
+    }
+}
+
+static void free_held(struct region_worker *worker)
+{
+    while (worker->held) {
+        struct message *message = worker->held;
+        worker->held = message->next;
+        message_free(message);
+    }
+}
+
+static void on_round(void *state)
+{
+    struct region_worker *worker = state;
+    while (worker->touched && !worker->stopped) {
+        struct peer *first = worker->touched;
+        worker->touched = NULL;
+        worker->touched_last = &worker->touched;
+        for (struct peer *peer = first; peer; peer = peer->next_touched)
+            peer_round(peer);
+        flush(worker);
+        for (struct peer *peer = first, *next; peer; peer = next) {
+            next = peer->next_touched;
+            peer->touched = false;
+            if (!peer_release(peer))
+                region_worker_touch(worker, peer);
+        }
+    }
+    if (!worker->stopped)
+        flush(worker); /* reads and retention without a touched peer */
+    replies_flush(worker->replies);
+    free_held(worker);
+}
+
+enum err region_worker_new(struct store *store, uint32_t index, struct region_worker **ret_worker)
+{
+    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
+    struct region_worker *worker = calloc(1, sizeof *worker);
+    CHECK(worker);
+    worker->store = store;
+    worker->env = store->env;
+    worker->index = index;
+    worker->touched_last = &worker->touched;
+    worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
+    worker->replies = replies_new(store->env);
+    arena_init(&worker->round_arena);
+    enum err code =
+        executor_spawn(store->env->executor, "region", &ops, worker, store->config->mailbox_max, &worker->actor);
+    if (code != ERR_OK) {
+        region_worker_free(worker);
+        return code;
+    }
+    *ret_worker = worker;
+    return ERR_OK;
+}
+
+void region_worker_start(struct region_worker *worker)
+{
+    struct wire_hello hello = {.role = WIRE_ROLE_STORENODE,
+                               .cluster_id = atomic_load(&worker->store->cluster_id),
+                               .node_id = atomic_load(&worker->store->store_id),
+                               .version_min = PROTOCOL_VERSION_MIN,
+                               .version_max = PROTOCOL_VERSION,
+                               .build = bytes_of_string(POLDER_VERSION)};
+    struct links_options options = {0};
+    struct links_handler handler = {
+        .context = worker, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
+    worker->links = links_new(worker->env, worker->actor, WORKER_LINKS, &hello, &options, &handler);
+    worker->ticked_us = worker->now_us = clock_now_us(worker->env->clock);
+    post_tick(worker);
+}
+
+void region_worker_visit(const struct region_worker *worker,
+                         void (*visit)(void *context, const struct store_peer_view *view), void *context)
+{
+    for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        struct store_peer_view view = {.region = peer->region_id,
+                                       .peer = peer->id,
+                                       .raft = peer->group->raft,
+                                       .applied_index = raft_applied_index(peer->group->raft)};
+        visit(context, &view);
+    }
+}
+
+void region_worker_free(struct region_worker *worker)
+{
+    if (!worker)
+        return;
+    struct peer *peer, *next_peer;
+    HASH_ITER(hh, worker->peers, peer, next_peer)
+    {
+        HASH_DEL(worker->peers, peer);
+        peer_free(peer);
+    }
+    links_free(worker->links);
+    struct neighbour *neighbour, *next_neighbour;
+    HASH_ITER(hh, worker->neighbours, neighbour, next_neighbour)
+    {
+        HASH_DEL(worker->neighbours, neighbour);
+        free(neighbour->outbox.messages[0]);
+        free(neighbour->outbox.messages[1]);
+        free(neighbour);
+    }
+    while (worker->spare_tasks) {
+        struct log_task *task = worker->spare_tasks;
+        worker->spare_tasks = (struct log_task *)task->message.next;
+        log_task_free(task);
+    }
+    log_task_free(worker->log_task);
+    read_task_free(worker->read_task);
+    free_held(worker);
+    replies_free(worker->replies);
+    raft_pool_free(worker->pool);
+    arena_fini(&worker->round_arena);
+    free(worker);
+}

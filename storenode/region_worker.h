@@ -1,0 +1,45 @@
+/* region_worker: an actor that owns a share of the peers of this store, and runs their rounds.
+ *
+ *   on_message:  requests, raft messages and completions go to the peer they name; it is marked as touched
+ *   on_round:    touched peers propose what gathered, their groups are pulled; then everything leaves at once:
+ *                one frame per store, one log task, one read task, one reply frame per connection
+ *
+ * It never waits: the disk belongs to the log, apply and read workers. */
+#ifndef STORENODE_REGION_WORKER_H
+#define STORENODE_REGION_WORKER_H
+
+#include "storenode/store_parts.h"
+
+struct peer;
+struct store_peer_view;
+
+/* Makes the worker and its actor. Peers come from region_worker_add_region (start-up) or WORKER_REGIONS messages. */
+enum err region_worker_new(struct store *store, uint32_t index, struct region_worker **ret_worker);
+void region_worker_free(struct region_worker *worker); /* after the executor has stopped; NULL is fine */
+struct actor *region_worker_actor(const struct region_worker *worker);
+
+/* Start-up, before any message is handled: starts the local peer of a region whose rows are in the engine.
+ * `campaign`: this peer should lead first. */
+enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
+                                  bool campaign, struct error *err);
+/* Start-up of a store that knows its id: starts the timer. On a first start the worker does it by itself, with its
+ * first WORKER_REGIONS or WORKER_STORES message. */
+void region_worker_start(struct region_worker *worker);
+void region_worker_visit(const struct region_worker *worker,
+                         void (*visit)(void *context, const struct store_peer_view *view), void *context);
+
+/* ---- for peer.c: where effects of this round gather */
+struct store *region_worker_store(struct region_worker *worker);
+struct replies *region_worker_replies(struct region_worker *worker);
+struct log_task *region_worker_log_task(struct region_worker *worker);
+struct read_task *region_worker_read_task(struct region_worker *worker);
+void region_worker_post_reads(struct region_worker *worker, struct read_task *take_task);
+void region_worker_touch(struct region_worker *worker, struct peer *peer);
+/* A raft message to the store of another peer; lent. */
+void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
+                        bool after);
+uint64_t region_worker_now_us(const struct region_worker *worker); /* of this round */
+const struct raft_config *region_worker_raft_config(const struct region_worker *worker);
+struct raft_pool *region_worker_pool(struct region_worker *worker);
+
+#endif

@@ -1,0 +1,228 @@
+#include "store.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "env/clock.h"
+#include "storenode/kv_service.h"
+#include "storenode/pd_link.h"
+#include "storenode/region_worker.h"
+#include "storenode/store_keys.h"
+#include "storenode/store_parts.h"
+
+enum { LOG_TASKS_PER_WRITE_MAX = 64, READ_COUNT_MAX = 4096, CACHE_SIZE_MAX = 256 * 1024, VOTE_REFUSE_SLACK_TICKS = 1 };
+
+void store_fail(struct store *store, enum err code, const char *what)
+{
+    int none = ERR_OK;
+    if (atomic_compare_exchange_strong(&store->failure, &none, (int)code))
+        log_event(store->env->log, LOG_ERROR, "event=store_failed store=%llu code=%s msg=\"%s\"",
+                  (unsigned long long)atomic_load(&store->store_id), err_name(code), what);
+}
+
+bool store_is_ready(const struct store *store)
+{
+    return atomic_load(&store->ready) && atomic_load(&store->failure) == ERR_OK;
+}
+
+enum err store_failure(const struct store *store)
+{
+    return (enum err)atomic_load(&store->failure);
+}
+
+store_id store_get_id(const struct store *store)
+{
+    return atomic_load(&store->store_id);
+}
+
+void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),
+                       void *context)
+{
+    for (uint32_t i = 0; i < store->worker_count; i++)
+        region_worker_visit(store->workers[i], visit, context);
+}
+
+/* ---- whose directory is it */
+
+static enum err check_role(struct store *store, struct error *err)
+{
+    struct engine *engine = store->env->engine;
+    struct buf value;
+    buf_init(&value, 64);
+    enum err code = engine_get(engine, ENGINE_RAFT, bytes_of("p", 1), &value, err);
+    if (code == ERR_OK && !bytes_equal(buf_bytes(&value), bytes_of("s", 1)))
+        code = error_set(err, ERR_CLUSTER_NOT_MATCH, "data directory %s does not belong to a storenode",
+                         store->config->data_dir);
+    else if (code == ERR_NOT_FOUND) {
+        struct engine_batch *batch = engine_batch_new(engine);
+        engine_batch_put(engine, batch, ENGINE_RAFT, bytes_of("p", 1), bytes_of("s", 1));
+        code = engine_write(engine, batch, true, err);
+        engine_batch_free(engine, batch);
+    }
+    buf_fini(&value);
+    return code;
+}
+
+/* ---- regions of an earlier life */
+
+static enum err load_region(struct store *store, struct bytes value, struct error *err)
+{
+    struct arena arena;
+    struct wire_region_state state;
+    struct region *region = NULL;
+    arena_init(&arena);
+    enum err code = wire_decode_region_state(value, &arena, &state);
+    if (code == ERR_OK && !state.tombstone) {
+        code = region_from_wire(state.region, &region);
+        if (code == ERR_OK)
+            code = region_worker_add_region(store->workers[region->id % store->worker_count], region,
+                                            state.local_peer_id, false, err);
+    } else if (code != ERR_OK)
+        code = error_set(err, ERR_CORRUPT, "a region's row cannot be read");
+    region_free(region);
+    arena_fini(&arena);
+    return code;
+}
+
+/* Walks 'g' | id | 0x10 rows, hopping from region to region so that logs are not read. */
+static enum err load_regions(struct store *store, struct error *err)
+{
+    struct engine *engine = store->env->engine;
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_RAFT, bytes_of("g", 1), bytes_of("h", 1));
+    struct group_key at = group_key(0, STORE_REGION_STATE);
+    enum err code = ERR_OK;
+    for (engine_iter_seek(engine, iter, group_key_bytes(&at)); code == ERR_OK && engine_iter_valid(engine, iter);) {
+        struct bytes key = engine_iter_key(engine, iter);
+        if (key.size < 10) {
+            code = error_set(err, ERR_CORRUPT, "a row of column family raft has a key of %zu bytes", key.size);
+            break;
+        }
+        uint64_t id = load_u64_be(key.data + 1);
+        if (key.data[9] == STORE_REGION_STATE) {
+            code = load_region(store, engine_iter_value(engine, iter), err);
+            at = group_key(id + 1, STORE_REGION_STATE);
+        } else
+            at = group_key(key.data[9] > STORE_REGION_STATE ? id + 1 : id, STORE_REGION_STATE);
+        engine_iter_seek(engine, iter, group_key_bytes(&at));
+    }
+    if (code == ERR_OK)
+        code = engine_iter_error(engine, iter, err);
+    engine_iter_free(engine, iter);
+    return code;
+}
+
+/* ---- parts */
+
+static void fill_raft_config(struct store *store, bool restarted)
+{
+    const struct store_config *config = store->config;
+    struct raft_config *raft = &store->raft_config;
+    raft_config_default(raft);
+    raft->heartbeat_ticks = config->heartbeat_ticks;
+    raft->election_ticks = config->election_ticks;
+    raft->pre_vote = true;
+    raft->check_quorum = true;
+    raft->lease_reads = config->lease_read;
+    raft->append_size_max = config->append_size_max;
+    raft->inflight_count_max = config->inflight_count_max;
+    raft->inflight_size_max = config->inflight_size_max;
+    raft->uncommitted_size_max = 4 * config->proposal_size_max;
+    raft->committed_size_max = 4 * config->proposal_size_max;
+    raft->cache_size_max = CACHE_SIZE_MAX;
+    raft->read_count_max = READ_COUNT_MAX;
+    /* A vote given before the crash's memory loss may stand behind somebody's lease. */
+    raft->vote_refuse_ticks = restarted && config->lease_read
+                                  ? (uint32_t)(config->lease_ms / config->tick_ms) + 1 + VOTE_REFUSE_SLACK_TICKS
+                                  : 0;
+}
+
+static void flush_apply_replies(void *context)
+{
+    struct store *store = context;
+    replies_flush(store->apply_replies);
+}
+
+static uint32_t or_default(uint32_t wanted)
+{
+    uint32_t count = wanted ? wanted : 1;
+    return count > STORE_WORKERS_MAX ? STORE_WORKERS_MAX : count;
+}
+
+static enum err make_workers(struct store *store)
+{
+    struct env *env = store->env;
+    struct apply_worker_options options = {.context = store, .on_round = flush_apply_replies};
+    struct read_limits limits = {.scan_limit_max = store->config->scan_limit_max,
+                                 .scan_size_max = store->config->scan_size_max};
+    store->apply_replies = replies_new(env);
+    enum err code = log_worker_new(env, LOG_TASKS_PER_WRITE_MAX, &store->log_worker);
+    if (code == ERR_OK)
+        code = apply_worker_new(env, &options, &store->apply_worker);
+    for (uint32_t i = 0; i < store->reader_count && code == ERR_OK; i++)
+        code = read_worker_new(env, &limits, &store->readers[i]);
+    for (uint32_t i = 0; i < store->worker_count && code == ERR_OK; i++)
+        code = region_worker_new(store, i, &store->workers[i]);
+    return code;
+}
+
+static enum err start(struct store *store, struct error *err)
+{
+    struct wire_store_ident ident = {0};
+    enum err code = check_role(store, err);
+    if (code == ERR_OK) {
+        code = pd_link_load_ident(store->env->engine, &ident, err);
+        if (code == ERR_NOT_FOUND)
+            code = ERR_OK;
+    }
+    if (code != ERR_OK)
+        return code;
+    atomic_store(&store->cluster_id, ident.cluster_id);
+    atomic_store(&store->store_id, ident.store_id);
+    fill_raft_config(store, ident.bootstrapped);
+    code = make_workers(store);
+    if (code != ERR_OK)
+        return error_set(err, code, "an actor cannot be started");
+    if (ident.bootstrapped)
+        code = load_regions(store, err);
+    if (code != ERR_OK)
+        return code;
+    code = transport_listen(store->env->transport, store->config->address, &store->handler, err);
+    if (code != ERR_OK)
+        return code;
+    for (uint32_t i = 0; i < store->worker_count && ident.bootstrapped; i++)
+        region_worker_start(store->workers[i]);
+    atomic_store(&store->ready, ident.bootstrapped);
+    return pd_link_new(store, ident.bootstrapped, &store->pd_link);
+}
+
+enum err store_new(struct env *env, const struct store_config *config, struct store **ret_store, struct error *err)
+{
+    if (config->pd_count == 0)
+        return error_set(err, ERR_INVALID, "no pd endpoint is configured");
+    struct store *store = calloc(1, sizeof *store);
+    CHECK(store);
+    store->env = env;
+    store->config = config;
+    store->worker_count = or_default(config->region_workers);
+    store->reader_count = or_default(config->read_workers);
+    store->started_at_ms = clock_wall_ms(env->clock);
+    kv_service_init(store, &store->handler);
+    *ret_store = store; /* also on failure: its actors may live until the executor stops, then store_free */
+    return start(store, err);
+}
+
+void store_free(struct store *store)
+{
+    if (!store)
+        return;
+    pd_link_free(store->pd_link);
+    for (uint32_t i = 0; i < store->worker_count; i++)
+        region_worker_free(store->workers[i]);
+    for (uint32_t i = 0; i < store->reader_count; i++)
+        read_worker_free(store->readers[i]);
+    apply_worker_free(store->apply_worker);
+    log_worker_free(store->log_worker);
+    replies_free(store->apply_replies);
+    free(store);
+}

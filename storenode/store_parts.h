@@ -1,0 +1,90 @@
+/* store_parts: what the actors of one storenode know of each other, and the messages between them. Inner header.
+ *
+ *   transport --KV_BATCH, RAFT_BATCH--> region workers --> log worker --LOG_DONE--> region workers
+ *                                          |  \--> apply worker --APPLY_DONE--> region workers
+ *                                          |  \--> read workers --FETCHED--> region workers
+ *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
+#ifndef STORENODE_STORE_PARTS_H
+#define STORENODE_STORE_PARTS_H
+
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "env/env.h"
+#include "env/executor.h"
+#include "env/transport.h"
+#include "group/apply_worker.h"
+#include "group/log_worker.h"
+#include "meta/region.h"
+#include "storenode/read_worker.h"
+#include "storenode/replies.h"
+#include "storenode/store_config.h"
+
+enum { STORE_WORKERS_MAX = 16 };
+
+struct region_worker;
+struct pd_link;
+
+struct store {
+    struct env *env;                   /* borrowed */
+    const struct store_config *config; /* borrowed */
+    struct raft_config raft_config;
+    uint32_t worker_count, reader_count;
+    struct region_worker *workers[STORE_WORKERS_MAX]; /* owned; region id modulo worker_count finds the one */
+    struct read_worker *readers[STORE_WORKERS_MAX];   /* owned */
+    struct log_worker *log_worker;                    /* owned */
+    struct apply_worker *apply_worker;                /* owned */
+    struct replies *apply_replies;                    /* owned; used by the apply worker only */
+    struct pd_link *pd_link;                          /* owned */
+    struct transport_handler handler;
+    /* Written once, by whoever learns it; read by every thread. */
+    _Atomic uint64_t cluster_id, store_id;
+    _Atomic bool ready;
+    _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
+    uint64_t started_at_ms;
+};
+
+/* Nothing may be promised any more: logs once, and makes the process end. Any thread. */
+void store_fail(struct store *store, enum err code, const char *what);
+
+/* ---- messages to region workers */
+enum worker_message_kind {
+    WORKER_KV_BATCH,
+    WORKER_RAFT_BATCH,
+    WORKER_LOG_DONE,
+    WORKER_APPLY_DONE,
+    WORKER_FETCHED,
+    WORKER_TICK,
+    WORKER_LINKS,
+    WORKER_REGIONS,
+    WORKER_STORES,
+    WORKER_HEARTBEAT_ALL,
+};
+
+/* Requests of one frame; a worker takes those of its regions. */
+struct kv_batch {
+    struct message message;
+    conn_id conn;
+    struct frame *frame; /* owned: the requests point into it */
+    struct arena batch_arena;
+    struct wire_kv_request_batch batch;
+    uint64_t received_us;
+};
+
+struct raft_batch {
+    struct message message;
+    struct frame *frame; /* owned */
+    struct arena batch_arena;
+    struct wire_raft_batch batch;
+};
+
+/* WORKER_REGIONS: regions whose rows are durable now and whose peers here should start (routes; leader_peer: who should
+ * lead first). WORKER_STORES: where the other stores are (stores). */
+struct regions_message {
+    struct message message;
+    struct frame *frame; /* owned; a PdReply */
+    struct arena message_arena;
+    struct wire_pd_reply reply;
+};
+
+#endif
