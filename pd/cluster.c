@@ -6,7 +6,7 @@
 
 struct cluster_store {
     uint64_t id;
-    uint64_t heartbeat_us; /* 0: none yet */
+    uint64_t heartbeat_us;  /* 0: none yet */
     struct wire_store said; /* numbers only: texts and pointers are not kept */
 };
 
@@ -78,6 +78,14 @@ bool cluster_add_store(struct cluster *cluster, store_id id)
     return true;
 }
 
+bool cluster_store_registered(struct cluster *cluster, store_id id, uint64_t now_us)
+{
+    if (!cluster_add_store(cluster, id))
+        return false;
+    find_store(cluster, id)->heartbeat_us = now_us > 0 ? now_us : 1;
+    return true;
+}
+
 enum err cluster_store_heartbeat(struct cluster *cluster, const struct wire_store *store, uint64_t now_us)
 {
     struct cluster_store *known = find_store(cluster, store->id);
@@ -124,7 +132,7 @@ void cluster_fill_store(const struct cluster *cluster, struct wire_store *store,
     if (!known)
         return;
     store->heartbeat_age_ms = silence_us(cluster, known, now_us) / 1000;
-    if (known->heartbeat_us == 0)
+    if (known->said.id == 0)
         return;
     store->region_count = known->said.region_count;
     store->leader_count = known->said.leader_count;

@@ -1,7 +1,7 @@
 /* cluster: what the leader of pd remembers of heartbeats: which stores live, and who leads which region.
  *
- * None of it is replicated: a new leader starts knowing nothing and hears everything again within some heartbeats. So "no
- * heartbeat yet" is a state of its own (unknown), never taken for "dead".
+ * None of it is replicated: a new leader starts knowing nothing and hears everything again within some heartbeats. So
+ * "no heartbeat yet" is a state of its own (unknown), never taken for "dead".
  *
  *   unknown --heartbeat--> up --age > store_disconnected_ms--> disconnected --age > store_down_ms--> down
  *      |                    ^------------------------heartbeat--------+--------------------------------+
@@ -28,8 +28,10 @@ void cluster_free(struct cluster *cluster); /* NULL is fine */
 /* Leadership begins: all is forgotten; `now_us` is what silence is measured from. */
 void cluster_reset(struct cluster *cluster, struct region_tree *regions, uint64_t now_us);
 
-/* A store exists from now on (registered, or loaded). False: more than STORE_COUNT_MAX. */
+/* A store exists (loaded): nothing was heard of it. False: more than STORE_COUNT_MAX. */
 bool cluster_add_store(struct cluster *cluster, store_id id);
+/* A store registered just now: it lives. Adds it if needed. */
+bool cluster_store_registered(struct cluster *cluster, store_id id, uint64_t now_us);
 /* Its statistics, as it said. ERR_STORE_NOT_MATCH: no such store. */
 enum err cluster_store_heartbeat(struct cluster *cluster, const struct wire_store *store, uint64_t now_us);
 /* enum wire_store_state. */
@@ -50,8 +52,8 @@ enum cluster_verdict {
 enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const struct wire_region_heartbeat *heartbeat,
                                               struct error *err);
 
-/* The answer for one region: descriptor and leader as far as known. `peers` must hold REGION_PEER_COUNT_MAX; all memory is
- * borrowed from node, peers and ret_region. */
+/* The answer for one region: descriptor and leader as far as known. `peers` must hold REGION_PEER_COUNT_MAX; all memory
+ * is borrowed from node, peers and ret_region. */
 void cluster_route(const struct cluster *cluster, struct region_node *node, struct wire_peer *peers,
                    struct wire_region *ret_region, struct wire_route *ret_route);
 

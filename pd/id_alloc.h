@@ -4,7 +4,8 @@
  * new leader drops what is left of its window and takes a new one, so ids have gaps but never repeat. At most one
  * reservation is on the way; whoever finds the window too small waits for it.
  *
- * Owner: the pd actor. Invariants (id_alloc_check): I1 next <= limit;  I2 what was given out was below a reserved limit. */
+ * Owner: the pd actor. Invariants (id_alloc_check): I1 next <= limit;  I2 what was given out was below a reserved
+ * limit. */
 #ifndef PD_ID_ALLOC_H
 #define PD_ID_ALLOC_H
 
@@ -27,12 +28,12 @@ struct id_alloc {
 /* Nothing reserved; also when leadership begins or ends. */
 void id_alloc_init(struct id_alloc *alloc);
 
-/* The first of `count` consecutive ids. ERR_INVALID: count is 0 or over ID_ALLOC_COUNT_MAX. ERR_NOT_READY: reserve first
- * (id_alloc_wants_window), take again after it is applied. */
+/* The first of `count` consecutive ids. ERR_INVALID: count is 0 or over ID_ALLOC_COUNT_MAX. ERR_NOT_READY: reserve
+ * first (id_alloc_wants_window), take again after it is applied. */
 enum err id_alloc_take(struct id_alloc *alloc, uint32_t count, uint64_t *ret_first);
 
-/* True when ids should be reserved now for somebody who wants `count`: too few are left and no reservation is on the way
- * (if the one on the way turns out too small, the next answer asks for more). */
+/* True when ids should be reserved now for somebody who wants `count`: too few are left and no reservation is on the
+ * way (if the one on the way turns out too small, the next answer asks for more). */
 bool id_alloc_wants_window(const struct id_alloc *alloc, uint32_t count, uint32_t *ret_count);
 void id_alloc_window_proposed(struct id_alloc *alloc, uint32_t count);
 /* Our own reservation was applied: [first, first + count) is ours. */

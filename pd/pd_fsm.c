@@ -15,6 +15,8 @@ enum { ROW_FORMAT = 1, ROW_HEAD_SIZE = 8, KEY_SIZE = 9 };
 #define NEXT_ID_MAX (UINT64_C(1) << 55)
 
 struct pd_fsm {
+    raft_index applied_index;
+    raft_term applied_term;
     uint64_t cluster_id;
     bool bootstrapped;
     uint64_t next_id;
@@ -285,8 +287,7 @@ static enum err apply_put_regions(const struct rows *rows, const struct wire_pd_
         return ERR_CORRUPT;
     if (fsm->bootstrapped && command->bootstrapped)
         return ERR_EXISTS;
-    if (!fsm->bootstrapped && command->regions[0].region->start_key.size == 0 &&
-        region_tree_count(fsm->regions) > 0)
+    if (!fsm->bootstrapped && command->regions[0].region->start_key.size == 0 && region_tree_count(fsm->regions) > 0)
         forget_regions(rows);
     for (uint32_t i = 0; i < command->regions_count; i++) {
         const struct wire_region *region = command->regions[i].region;
@@ -361,6 +362,21 @@ void pd_fsm_apply(struct pd_fsm *fsm, struct bytes command, struct engine *engin
     arena_reset(&fsm->command_arena);
 }
 
+void pd_fsm_set_applied(struct pd_fsm *fsm, raft_index index, raft_term term)
+{
+    fsm->applied_index = index;
+    fsm->applied_term = term;
+}
+
+void pd_fsm_put_applied(struct pd_fsm *fsm, struct engine *engine, struct engine_batch *batch)
+{
+    struct rows rows = {.fsm = fsm, .engine = engine, .batch = batch};
+    uint8_t value[17] = {ROW_FORMAT};
+    store_u64_be(value + 1, fsm->applied_index);
+    store_u64_be(value + 9, fsm->applied_term);
+    rows_put(&rows, row_key_single('a'), bytes_of(value, sizeof(value)));
+}
+
 /* ---- loading */
 
 struct load {
@@ -389,6 +405,15 @@ static enum err load_table(const struct load *load, struct bytes *ret_table)
     if (load->key.size != KEY_SIZE || load->value.size < ROW_HEAD_SIZE || load->value.data[0] != ROW_FORMAT)
         return load_corrupt(load, "not a table of format 1");
     *ret_table = bytes_of(load->value.data + ROW_HEAD_SIZE, load->value.size - ROW_HEAD_SIZE);
+    return ERR_OK;
+}
+
+static enum err load_applied(const struct load *load)
+{
+    if (load->value.size != 17 || load->value.data[0] != ROW_FORMAT)
+        return load_corrupt(load, "not a position of format 1");
+    load->fsm->applied_index = load_u64_be(load->value.data + 1);
+    load->fsm->applied_term = load_u64_be(load->value.data + 9);
     return ERR_OK;
 }
 
@@ -455,6 +480,8 @@ static enum err load_region(const struct load *load)
 static enum err load_row(const struct load *load)
 {
     switch (load->key.data[0]) {
+    case 'a':
+        return load_applied(load);
     case 'c':
         return load_cluster(load);
     case 'i':
@@ -493,10 +520,8 @@ enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *er
     enum err code = ERR_OK;
     for (engine_iter_seek(engine, iter, bytes_empty()); code == ERR_OK && engine_iter_valid(engine, iter);
          engine_iter_next(engine, iter)) {
-        struct load load = {.fsm = fsm,
-                            .key = engine_iter_key(engine, iter),
-                            .value = engine_iter_value(engine, iter),
-                            .err = err};
+        struct load load = {
+            .fsm = fsm, .key = engine_iter_key(engine, iter), .value = engine_iter_value(engine, iter), .err = err};
         code = load.key.size ? load_row(&load) : load_corrupt(&load, "empty key");
         arena_reset(&fsm->command_arena);
     }
@@ -509,6 +534,16 @@ enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *er
 }
 
 /* ---- reading */
+
+raft_index pd_fsm_applied_index(const struct pd_fsm *fsm)
+{
+    return fsm->applied_index;
+}
+
+raft_term pd_fsm_applied_term(const struct pd_fsm *fsm)
+{
+    return fsm->applied_term;
+}
 
 uint64_t pd_fsm_cluster_id(const struct pd_fsm *fsm)
 {

@@ -1,21 +1,22 @@
 /* pd_fsm: pd's replicated truth: cluster id, stores, regions, and how far ids and timestamps are reserved.
  *
- * Committed commands (PdCommand) are applied in log order. Each changes the truth in memory and puts the rows that say the
- * same into a batch; whoever owns us writes that batch together with the group's apply state, so that a restart loads
- * exactly what was applied (pd_fsm_load) and the log gives the rest. A command that is refused changes nothing and says
+ * Committed commands (PdCommand) are applied in log order. Each changes the truth in memory and puts the rows that say
+ * the same into a batch, and at the end of the batch how far it goes (pd_fsm_put_applied), so that a restart loads
+ * exactly what was written (pd_fsm_load) and the log gives the rest. A command that is refused changes nothing and says
  * why. Nothing here depends on time, chance or memory addresses: all members and all replays come to the same truth
  * (pd_fsm_digest).
  *
  * Rows, column family default; integers big endian; the first byte of a value is its format, 1:
  *
  *   key                     value
+ *   'a'                     01 | applied index u64 | applied term u64
  *   'c'                     01 | cluster id u64 | bootstrapped u8
  *   'i'                     01 | next id u64
  *   't'                     01 | timestamp limit, ms, u64
  *   'k' | token u64         01 | store id u64
  *   's' | store id u64      01 | 7 zero bytes | Store
  *   'g' | region id u64     01 | 7 zero bytes | Route
- *   'm'                     identity of the member (pd.c)
+ *   'm'                     identity: "polder pd" (pd.c)
  *
  * (A storenode's rows in this column family begin with 'r' or 'x', so neither program takes the other's for its own.)
  *
@@ -24,7 +25,8 @@
  *   EMPTY --put_regions that starts at the first key--> FILLING --put_regions with `bootstrapped`--> BOOTSTRAPPED
  *            (begins anew, should a crash have interrupted it)     (refused while there is a gap)
  *
- * Owner: the pd actor. Invariants (pd_fsm_check): F1 next id is above every id of a store, region or peer;  F2 a token names one store for ever;  F3 from BOOTSTRAPPED on, the epoch rule of region_tree. */
+ * Owner: the pd actor. Invariants (pd_fsm_check): F1 next id is above every id of a store, region or peer;  F2 a token
+ * names one store for ever;  F3 from BOOTSTRAPPED on, the epoch rule of region_tree. */
 #ifndef PD_PD_FSM_H
 #define PD_PD_FSM_H
 
@@ -42,6 +44,8 @@ enum {
     PD_FSM_ROW_SIZE_MAX = 1024 * 1024,
 };
 
+#define PD_FSM_IDENTITY_KEY "m"
+
 /* What is remembered of a store for ever. Texts are never NULL. */
 struct pd_store {
     uint64_t id;
@@ -56,9 +60,9 @@ struct pd_store {
 struct pd_fsm;
 
 struct pd_fsm_result {
-    enum err code;     /* ERR_OK, or why it changed nothing */
-    uint64_t first_id; /* alloc_ids */
-    uint64_t store_id; /* put_store: the store; with ERR_EXISTS the one that the token named before */
+    enum err code;          /* ERR_OK, or why it changed nothing */
+    uint64_t first_id;      /* alloc_ids */
+    uint64_t store_id;      /* put_store: the store; with ERR_EXISTS the one that the token named before */
     uint32_t refused_count; /* put_regions: regions that were not newer; the others are in */
 };
 
@@ -75,9 +79,17 @@ enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *er
  *   ERR_CLUSTER_NOT_MATCH  set_cluster: there is another id already
  *   ERR_EXISTS             put_store: the token names another store; put_regions: bootstrapped already
  *   ERR_INVALID            put_store: an id that was never allocated; alloc_ids: 0, or ids run out; put_store: too many
- *   ERR_CONDITION_FAILED   put_regions: `bootstrapped` with a gap in the map (the regions are in, the map stays FILLING) */
+ *   ERR_CONDITION_FAILED   put_regions: `bootstrapped` with a gap in the map (the regions are in, the map stays
+ * FILLING) */
 void pd_fsm_apply(struct pd_fsm *fsm, struct bytes command, struct engine *engine, struct engine_batch *batch,
                   struct pd_fsm_result *ret_result);
+
+/* Everything up to here is applied in memory. */
+void pd_fsm_set_applied(struct pd_fsm *fsm, raft_index index, raft_term term);
+/* The row that says so, to end a batch. */
+void pd_fsm_put_applied(struct pd_fsm *fsm, struct engine *engine, struct engine_batch *batch);
+raft_index pd_fsm_applied_index(const struct pd_fsm *fsm); /* 0: nothing yet */
+raft_term pd_fsm_applied_term(const struct pd_fsm *fsm);
 
 uint64_t pd_fsm_cluster_id(const struct pd_fsm *fsm); /* 0: not set yet */
 bool pd_fsm_bootstrapped(const struct pd_fsm *fsm);
@@ -88,7 +100,7 @@ struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm); /* borrowed; only 
 /* Stores in order of id. Valid until the next apply. */
 uint32_t pd_fsm_store_count(const struct pd_fsm *fsm);
 const struct pd_store *pd_fsm_store_at(const struct pd_fsm *fsm, uint32_t position);
-const struct pd_store *pd_fsm_find_store(const struct pd_fsm *fsm, store_id id);     /* NULL: none */
+const struct pd_store *pd_fsm_find_store(const struct pd_fsm *fsm, store_id id);          /* NULL: none */
 const struct pd_store *pd_fsm_find_store_token(const struct pd_fsm *fsm, uint64_t token); /* NULL: none, or token 0 */
 
 /* A number that is the same for the same truth. */

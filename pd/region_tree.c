@@ -217,8 +217,7 @@ uint64_t region_tree_count(const struct region_tree *tree)
 
 static bool node_overlaps(const struct region_node *node, const struct wire_region *region)
 {
-    return ends_after(region_node_end(node), region->start_key) &&
-           ends_after(region->end_key, region_node_start(node));
+    return ends_after(region_node_end(node), region->start_key) && ends_after(region->end_key, region_node_start(node));
 }
 
 /* Newer in one number and older in the other cannot come from one history: refused like an older one. */
@@ -236,8 +235,8 @@ static bool is_same(const struct region_node *old, const struct wire_region *reg
 
 static enum err judge_overlaps(const struct region_tree *tree, const struct wire_region *region)
 {
-    for (struct region_node *node = region_tree_seek(tree, region->start_key);
-         node && node_overlaps(node, region); node = RB_NEXT(region_order, &tree->order, node))
+    for (struct region_node *node = region_tree_seek(tree, region->start_key); node && node_overlaps(node, region);
+         node = RB_NEXT(region_order, &tree->order, node))
         if (node->id != region->id && node->version >= region->epoch_version)
             return ERR_EPOCH_NOT_MATCH;
     return ERR_OK;
@@ -281,7 +280,8 @@ enum err region_tree_insert(struct region_tree *tree, const struct wire_region *
 bool region_tree_gap(const struct region_tree *tree, struct bytes from, struct bytes *ret_start, struct bytes *ret_end)
 {
     struct bytes covered = from; /* all before it is */
-    for (struct region_node *node = region_tree_seek(tree, from); node; node = RB_NEXT(region_order, &tree->order, node)) {
+    for (struct region_node *node = region_tree_seek(tree, from); node;
+         node = RB_NEXT(region_order, &tree->order, node)) {
         if (bytes_compare(region_node_start(node), covered) > 0) {
             *ret_start = covered;
             *ret_end = region_node_start(node);
@@ -366,8 +366,7 @@ void region_tree_check(const struct region_tree *tree)
         CHECK(ends_after(region_node_end(node), region_node_start(node)));
         CHECK(region_tree_find_id(tree, node->id) == node);
         if (previous)
-            CHECK(previous->end_size > 0 &&
-                  bytes_compare(region_node_end(previous), region_node_start(node)) <= 0);
+            CHECK(previous->end_size > 0 && bytes_compare(region_node_end(previous), region_node_start(node)) <= 0);
         previous = node;
         count++;
     }

@@ -1,8 +1,8 @@
 /* region_tree: which region holds a key, at the newest epoch that pd has heard of.
  *
- * Regions ordered by start key, and found by id. A region that comes in with a newer epoch replaces every older one that
- * it overlaps; an older one is refused. So after a split is reported in any order the tree ends with the newest regions,
- * in between it may have gaps (region_tree_gap): a gap is told, never filled by guessing.
+ * Regions ordered by start key, and found by id. A region that comes in with a newer epoch replaces every older one
+ * that it overlaps; an older one is refused. So after a split is reported in any order the tree ends with the newest
+ * regions, in between it may have gaps (region_tree_gap): a gap is told, never filled by guessing.
  *
  * What is known of a region beyond its descriptor (who leads it, how big it is) is kept in its `seen`: that part is
  * cluster's, not replicated, and lost with the region's record.
@@ -49,10 +49,10 @@ enum err region_check_wire(const struct wire_region *region, struct error *err);
 typedef void (*region_replaced)(void *context, region_id id);
 
 /* `region` must pass region_check_wire (CHECK).
- * ERR_OK: it is in the tree; `replaced` was called for each other region that it pushed out. The same region at the same
- *   epoch and range is ERR_OK too and changes nothing; a newer one keeps what was seen if its leader is still a peer.
- * ERR_EPOCH_NOT_MATCH: the tree knows newer: the same id with a higher conf or version, or an overlapping region whose
- *   version is not lower. Nothing was changed. */
+ * ERR_OK: it is in the tree; `replaced` was called for each other region that it pushed out. The same region at the
+ * same epoch and range is ERR_OK too and changes nothing; a newer one keeps what was seen if its leader is still a
+ * peer. ERR_EPOCH_NOT_MATCH: the tree knows newer: the same id with a higher conf or version, or an overlapping region
+ * whose version is not lower. Nothing was changed. */
 enum err region_tree_insert(struct region_tree *tree, const struct wire_region *region, region_replaced replaced,
                             void *context);
 

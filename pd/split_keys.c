@@ -13,7 +13,8 @@ static bool is_likely(int byte)
     return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
 }
 
-/* An unlikely byte weighs 1. All of them together are to be at most 2/64, and at most 1/(4 * region_count), of the sum. */
+/* An unlikely byte weighs 1. All of them together are to be at most 2/64, and at most 1/(4 * region_count), of the sum.
+ */
 static void weights_init(struct weights *weights, uint32_t region_count)
 {
     uint64_t share = 4 * (uint64_t)region_count;

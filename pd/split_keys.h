@@ -1,9 +1,9 @@
 /* split_keys: where to cut the key space before there are any keys.
  *
- * Nobody knows the keys yet, but keys that programs and people make mostly consist of digits and ASCII letters. So these
- * 62 bytes weigh the same and carry nearly all of the weight; the other 194 share what is left: 2/64 of it, but never more
- * than a quarter of one region, lest regions without a single likely key come out when there are many. Boundaries are
- * quantiles of that distribution, two or three bytes deep; later splits follow the real keys.
+ * Nobody knows the keys yet, but keys that programs and people make mostly consist of digits and ASCII letters. So
+ * these 62 bytes weigh the same and carry nearly all of the weight; the other 194 share what is left: 2/64 of it, but
+ * never more than a quarter of one region, lest regions without a single likely key come out when there are many.
+ * Boundaries are quantiles of that distribution, two or three bytes deep; later splits follow the real keys.
  *
  * Pure. All boundaries lie in the raw key space (prefix 'r'), see DESIGN: encoded keys. */
 #ifndef PD_SPLIT_KEYS_H

@@ -1,0 +1,432 @@
+#include "pd/pd_service.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "env/clock.h"
+#include "pd/pd_op.h"
+#include "pd/pd_writes.h"
+
+enum {
+    WAIT_LEADER_MS = 50,     /* an election, or the start of a lone member */
+    WAIT_BOOTSTRAP_MS = 100, /* stores are starting */
+    WAIT_GAP_MS = 50,        /* the other half of a split is being reported */
+    WAIT_QUEUE_MS = 10,
+    MEMBER_SELF = 1,
+};
+
+struct pd_service {
+    struct env *env;
+    const struct pd_config *config;
+    struct pd_fsm *fsm;
+    struct cluster *cluster;  /* owned */
+    struct pd_writes *writes; /* owned */
+    struct pd_service_host host;
+    bool leading;
+    const char *leader_address; /* borrowed; NULL: not known */
+    struct list queued, sealed; /* of struct pd_op */
+    uint32_t queued_count;
+};
+
+/* ---- answers */
+
+static void send_reply(struct pd_service *service, conn_id conn, uint64_t id, struct wire_pd_reply *reply)
+{
+    reply->id = id;
+    reply->action = (uint8_t)err_action((enum err)reply->code);
+    reply->cluster_id = pd_fsm_cluster_id(service->fsm);
+    reply->bootstrapped = pd_fsm_bootstrapped(service->fsm);
+    reply->region_count = region_tree_count(pd_fsm_regions(service->fsm));
+    reply->revision = pd_fsm_applied_index(service->fsm);
+    reply->store_count_wanted = service->config->bootstrap_stores;
+    if (reply->code == ERR_NOT_LEADER && service->leader_address)
+        reply->leader_address = bytes_of_string(service->leader_address);
+    service->host.send(service->host.context, conn, reply);
+}
+
+/* The end of every request. */
+static void answer(void *context, struct pd_op *take_op, struct wire_pd_reply *reply)
+{
+    send_reply(context, take_op->conn, take_op->request.id, reply);
+    pd_op_free(take_op);
+}
+
+static void refuse(struct pd_service *service, struct pd_op *take_op, enum err code, uint32_t wait_ms, const char *text)
+{
+    struct wire_pd_reply reply = {.code = (uint16_t)code, .wait_ms = wait_ms, .text = bytes_of_string(text)};
+    answer(service, take_op, &reply);
+}
+
+static void refuse_not_leading(struct pd_service *service, struct pd_op *take_op)
+{
+    if (service->leader_address)
+        refuse(service, take_op, ERR_NOT_LEADER, 0, "this member of pd does not lead");
+    else
+        refuse(service, take_op, ERR_NOT_READY, WAIT_LEADER_MS, "pd has no leader yet");
+}
+
+/* ---- reads */
+
+static void cluster_info(struct pd_service *service, struct pd_op *take_op)
+{
+    struct wire_pd_member self = {.id = MEMBER_SELF,
+                                  .name = bytes_of_string(service->config->name),
+                                  .address = bytes_of_string(service->config->advertise_address),
+                                  .leader = service->leading};
+    struct wire_pd_reply reply = {.members = &self, .members_count = 1};
+    if (service->leading)
+        reply.leader_address = self.address;
+    else if (service->leader_address)
+        reply.leader_address = bytes_of_string(service->leader_address);
+    answer(service, take_op, &reply);
+}
+
+static void store_heartbeat(struct pd_service *service, struct pd_op *take_op)
+{
+    const struct wire_store *store = take_op->request.store;
+    if (!store || store->id == 0) {
+        refuse(service, take_op, ERR_INVALID, 0, "a store heartbeat without a store");
+        return;
+    }
+    struct error error = {0};
+    enum err code = cluster_store_heartbeat(service->cluster, store, clock_now_us(service->env->clock));
+    if (code != ERR_OK)
+        error_set(&error, code, "cluster %llu has no store %llu", (unsigned long long)pd_fsm_cluster_id(service->fsm),
+                  (unsigned long long)store->id);
+    refuse(service, take_op, code, 0, error.text);
+}
+
+static void list_stores(struct pd_service *service, struct pd_op *take_op)
+{
+    uint64_t now_us = clock_now_us(service->env->clock);
+    uint32_t count = pd_fsm_store_count(service->fsm);
+    struct wire_store *stores = arena_alloc(&take_op->arena, (count + 1) * sizeof(*stores));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pd_store *store = pd_fsm_store_at(service->fsm, i);
+        stores[i] = (struct wire_store){.id = store->id,
+                                        .address = bytes_of_string(store->address),
+                                        .status_address = bytes_of_string(store->status_address),
+                                        .version = bytes_of_string(store->version),
+                                        .started_at_ms = store->started_at_ms,
+                                        .capacity_size = store->capacity_size};
+        cluster_fill_store(service->cluster, &stores[i], now_us);
+    }
+    struct wire_pd_reply reply = {.stores = stores, .stores_count = count};
+    answer(service, take_op, &reply);
+}
+
+/* Memory is the op's arena's; keys are borrowed from the node. */
+static void put_route(struct pd_service *service, struct arena *arena, struct region_node *node,
+                      struct wire_route *ret_route)
+{
+    struct wire_peer peers[REGION_PEER_COUNT_MAX];
+    struct wire_region *region = arena_alloc(arena, sizeof(*region));
+    cluster_route(service->cluster, node, peers, region, ret_route);
+    region->peers = arena_alloc(arena, region->peers_count * sizeof(*peers));
+    memcpy(region->peers, peers, region->peers_count * sizeof(*peers));
+}
+
+static void answer_one_region(struct pd_service *service, struct pd_op *take_op, struct region_node *node)
+{
+    if (!node) {
+        refuse(service, take_op, ERR_REGION_NOT_FOUND, WAIT_GAP_MS, "no region covers this just now");
+        return;
+    }
+    struct wire_route route;
+    put_route(service, &take_op->arena, node, &route);
+    struct wire_pd_reply reply = {.routes = &route, .routes_count = 1};
+    answer(service, take_op, &reply);
+}
+
+static void get_region(struct pd_service *service, struct pd_op *take_op)
+{
+    const struct region_tree *regions = pd_fsm_regions(service->fsm);
+    struct bytes key = take_op->request.key;
+    answer_one_region(service, take_op,
+                      take_op->request.reverse ? region_tree_find_previous(regions, key)
+                                               : region_tree_find(regions, key));
+}
+
+static void get_region_by_id(struct pd_service *service, struct pd_op *take_op)
+{
+    answer_one_region(service, take_op, region_tree_find_id(pd_fsm_regions(service->fsm), take_op->request.region_id));
+}
+
+/* Roughly what a route takes on the wire. */
+static size_t route_size(const struct wire_route *route)
+{
+    return 96 + route->region->start_key.size + route->region->end_key.size + 32 * (size_t)route->region->peers_count;
+}
+
+struct route_list {
+    struct wire_route *routes; /* of the op's arena */
+    uint32_t count, capacity;
+    size_t size;
+};
+
+static struct wire_route *route_list_add(struct route_list *list, struct arena *arena)
+{
+    if (list->count == list->capacity) {
+        uint32_t capacity = list->capacity ? 2 * list->capacity : 64;
+        struct wire_route *routes = arena_alloc(arena, capacity * sizeof(*routes));
+        if (list->count)
+            memcpy(routes, list->routes, list->count * sizeof(*routes));
+        list->routes = routes;
+        list->capacity = capacity;
+    }
+    return &list->routes[list->count++];
+}
+
+static uint32_t limit_of(const struct wire_pd_request *request, uint32_t limit_default)
+{
+    uint32_t limit = request->limit ? request->limit : limit_default;
+    return limit < PD_SCAN_LIMIT_MAX ? limit : PD_SCAN_LIMIT_MAX;
+}
+
+static void scan_regions(struct pd_service *service, struct pd_op *take_op)
+{
+    const struct wire_pd_request *request = &take_op->request;
+    const struct region_tree *regions = pd_fsm_regions(service->fsm);
+    uint32_t limit = limit_of(request, PD_SCAN_LIMIT_DEFAULT);
+    struct route_list list = {0};
+    for (struct region_node *node = region_tree_seek(regions, request->key);
+         node && list.count < limit && list.size < PD_REPLY_SIZE_MAX; node = region_tree_next(regions, node)) {
+        if (request->end_key.size > 0 && bytes_compare(region_node_start(node), request->end_key) >= 0)
+            break;
+        struct wire_route *route = route_list_add(&list, &take_op->arena);
+        put_route(service, &take_op->arena, node, route);
+        list.size += route_size(route);
+    }
+    struct wire_pd_reply reply = {.routes = list.routes, .routes_count = list.count};
+    answer(service, take_op, &reply);
+}
+
+static bool has_first_epoch(const struct region_node *node)
+{
+    return region_node_conf(node) == 1 && region_node_version(node) == 1;
+}
+
+static void bootstrap_regions(struct pd_service *service, struct pd_op *take_op)
+{
+    const struct wire_pd_request *request = &take_op->request;
+    const struct region_tree *regions = pd_fsm_regions(service->fsm);
+    if (!pd_fsm_find_store(service->fsm, request->store_id)) {
+        refuse(service, take_op, ERR_STORE_NOT_MATCH, 0, "no such store; register first");
+        return;
+    }
+    struct route_list list = {0};
+    uint32_t limit = limit_of(request, PD_SCAN_LIMIT_MAX);
+    struct region_node *node = pd_fsm_bootstrapped(service->fsm) ? region_tree_seek(regions, request->key) : NULL;
+    for (; node && list.count < limit && list.size < PD_REPLY_SIZE_MAX; node = region_tree_next(regions, node)) {
+        if (!has_first_epoch(node) || !region_node_has_store(node, request->store_id))
+            continue;
+        struct wire_route *route = route_list_add(&list, &take_op->arena);
+        put_route(service, &take_op->arena, node, route);
+        route->leader_peer = region_node_first_peer(node);
+        route->leader_store = region_node_store_of(node, route->leader_peer);
+        list.size += route_size(route);
+    }
+    struct wire_pd_reply reply = {.store_id = request->store_id, .routes = list.routes, .routes_count = list.count};
+    if (!pd_fsm_bootstrapped(service->fsm))
+        reply.wait_ms = WAIT_BOOTSTRAP_MS;
+    answer(service, take_op, &reply);
+}
+
+/* ---- dispatch */
+
+static bool needs_regions(uint8_t op)
+{
+    return op == WIRE_PD_OP_GET_REGION || op == WIRE_PD_OP_GET_REGION_BY_ID || op == WIRE_PD_OP_SCAN_REGIONS ||
+           op == WIRE_PD_OP_REGION_HEARTBEAT;
+}
+
+static void handle(struct pd_service *service, struct pd_op *take_op)
+{
+    switch (take_op->request.op) {
+    case WIRE_PD_OP_REGISTER_STORE:
+        pd_writes_register_store(service->writes, take_op);
+        break;
+    case WIRE_PD_OP_STORE_HEARTBEAT:
+        store_heartbeat(service, take_op);
+        break;
+    case WIRE_PD_OP_REGION_HEARTBEAT:
+        pd_writes_region_heartbeat(service->writes, take_op);
+        break;
+    case WIRE_PD_OP_BOOTSTRAP_REGIONS:
+        bootstrap_regions(service, take_op);
+        break;
+    case WIRE_PD_OP_GET_REGION:
+        get_region(service, take_op);
+        break;
+    case WIRE_PD_OP_GET_REGION_BY_ID:
+        get_region_by_id(service, take_op);
+        break;
+    case WIRE_PD_OP_SCAN_REGIONS:
+        scan_regions(service, take_op);
+        break;
+    case WIRE_PD_OP_LIST_STORES:
+        list_stores(service, take_op);
+        break;
+    case WIRE_PD_OP_ALLOC_ID:
+        pd_writes_alloc_id(service->writes, take_op);
+        break;
+    case WIRE_PD_OP_TIMESTAMP:
+        pd_writes_timestamp(service->writes, take_op);
+        break;
+    default:
+        CHECK(!"pd_service_request refuses what is not above");
+    }
+}
+
+static void run_one(struct pd_service *service, struct pd_op *take_op)
+{
+    list_remove(&take_op->link);
+    if (!service->leading) {
+        refuse_not_leading(service, take_op);
+    } else if (needs_regions(take_op->request.op) && !pd_fsm_bootstrapped(service->fsm)) {
+        struct error error = {0};
+        error_set(&error, ERR_NOT_READY, "there are no regions yet: %u of %u stores have registered",
+                  pd_fsm_store_count(service->fsm), service->config->bootstrap_stores);
+        refuse(service, take_op, ERR_NOT_READY, WAIT_BOOTSTRAP_MS, error.text);
+    } else {
+        handle(service, take_op);
+    }
+}
+
+/* What is wrong with a request whoever leads. ERR_OK: nothing. */
+static enum err check_request(const struct pd_service *service, const struct wire_pd_request *request,
+                              struct error *err)
+{
+    uint64_t own = pd_fsm_cluster_id(service->fsm);
+    if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_TIMESTAMP)
+        return error_set(err, ERR_UNSUPPORTED, "this pd does not know operation %u", request->op);
+    if (own == 0 && request->op != WIRE_PD_OP_CLUSTER_INFO)
+        return error_set(err, ERR_NOT_READY, "the cluster is being created");
+    if (own != 0 && request->cluster_id != 0 && request->cluster_id != own)
+        return error_set(err, ERR_CLUSTER_NOT_MATCH, "this is cluster %llu, the request is for cluster %llu",
+                         (unsigned long long)own, (unsigned long long)request->cluster_id);
+    if (request->key.size > REGION_KEY_SIZE_MAX || request->end_key.size > REGION_KEY_SIZE_MAX)
+        return error_set(err, ERR_KEY_TOO_LARGE, "a key of %zu bytes is over the limit of %d",
+                         request->key.size > request->end_key.size ? request->key.size : request->end_key.size,
+                         REGION_KEY_SIZE_MAX);
+    return ERR_OK;
+}
+
+void pd_service_request(struct pd_service *service, conn_id conn, struct frame *take_frame)
+{
+    struct pd_op *op = pd_op_new(conn, take_frame);
+    if (!op) {
+        struct wire_pd_reply reply = {.code = ERR_INVALID, .text = bytes_of_string("malformed request")};
+        send_reply(service, conn, 0, &reply);
+        return;
+    }
+    struct error error = {0};
+    enum err code = check_request(service, &op->request, &error);
+    if (code != ERR_OK)
+        refuse(service, op, code, code == ERR_NOT_READY ? WAIT_LEADER_MS : 0, error.text);
+    else if (op->request.op == WIRE_PD_OP_CLUSTER_INFO)
+        cluster_info(service, op);
+    else if (!service->leading)
+        refuse_not_leading(service, op);
+    else if (service->queued_count >= PD_QUEUE_MAX)
+        refuse(service, op, ERR_BUSY, WAIT_QUEUE_MS, "too many requests wait");
+    else {
+        list_push_back(&service->queued, &op->link);
+        service->queued_count++;
+    }
+}
+
+bool pd_service_seal(struct pd_service *service)
+{
+    if (!list_is_empty(&service->sealed) || list_is_empty(&service->queued))
+        return false;
+    service->sealed = service->queued;
+    service->sealed.next->previous = service->sealed.previous->next = &service->sealed;
+    list_init(&service->queued);
+    service->queued_count = 0;
+    return true;
+}
+
+void pd_service_run(struct pd_service *service)
+{
+    while (!list_is_empty(&service->sealed))
+        run_one(service, LIST_ENTRY(service->sealed.next, struct pd_op, link));
+}
+
+/* ---- life */
+
+static enum err propose(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term)
+{
+    struct pd_service *service = context;
+    return service->host.propose(service->host.context, command, ret_index, ret_term);
+}
+
+struct pd_service *pd_service_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
+                                  const struct pd_service_host *host)
+{
+    struct pd_service *service = calloc(1, sizeof(*service));
+    CHECK(service);
+    service->env = env;
+    service->config = config;
+    service->fsm = fsm;
+    service->host = *host;
+    list_init(&service->queued);
+    list_init(&service->sealed);
+    service->cluster = cluster_new(config);
+    const struct pd_writes_host writes_host = {.context = service, .propose = propose, .answer = answer};
+    service->writes = pd_writes_new(env, config, fsm, service->cluster, &writes_host);
+    return service;
+}
+
+static void drop_all(struct list *ops)
+{
+    while (!list_is_empty(ops))
+        pd_op_free(LIST_ENTRY(ops->next, struct pd_op, link));
+}
+
+void pd_service_free(struct pd_service *service)
+{
+    if (!service)
+        return;
+    drop_all(&service->queued);
+    drop_all(&service->sealed);
+    pd_writes_free(service->writes);
+    cluster_free(service->cluster);
+    free(service);
+}
+
+void pd_service_set_leader(struct pd_service *service, const char *address)
+{
+    service->leader_address = address;
+}
+
+void pd_service_begin(struct pd_service *service)
+{
+    cluster_reset(service->cluster, pd_fsm_regions(service->fsm), clock_now_us(service->env->clock));
+    for (uint32_t i = 0; i < pd_fsm_store_count(service->fsm); i++)
+        CHECK(cluster_add_store(service->cluster, pd_fsm_store_at(service->fsm, i)->id));
+    pd_writes_begin(service->writes);
+    service->leading = true;
+}
+
+void pd_service_end(struct pd_service *service)
+{
+    if (!service->leading)
+        return;
+    service->leading = false;
+    pd_writes_end(service->writes);
+    pd_service_run(service);
+    if (pd_service_seal(service))
+        pd_service_run(service);
+}
+
+void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,
+                        const struct pd_fsm_result *result)
+{
+    pd_writes_applied(service->writes, index, term, result);
+}
+
+void pd_service_round(struct pd_service *service)
+{
+    pd_writes_round(service->writes);
+}

@@ -1,0 +1,75 @@
+/* pd_service: requests of clients, stores and tools; every PdOp of proto/pd.fbs.
+ *
+ *   frame --pd_service_request--> refused at once (malformed, unknown op, other cluster, not leader), or queued
+ *         --pd_service_seal-----> batch of the round, waits for the proof that we still lead (lease or ReadIndex: pd.c)
+ *         --pd_service_run------> read: answered from memory;  write: pd_writes, answered after apply
+ *
+ * Only the leader answers, but for cluster_info, which helps to find it. Answers carry code, action and wait_ms;
+ * cluster id, bootstrapped, region count, revision (applied index) and how many stores the bootstrap waits for are
+ * always there.
+ *
+ *   wrong cluster id                      ClusterNotMatch, both ids in the text
+ *   before the first regions exist        NotReady + wait_ms (get_region, scan_regions, region_heartbeat)
+ *   a key that no region covers just now  RegionNotFound + wait_ms (a split is being reported)
+ *   not the leader                        NotLeader + leader_address, or NotReady + wait_ms while nobody is known to
+ * lead an op of a newer version              Unsupported bytes that are no PdRequest           Invalid, with id 0
+ *
+ * Lists in answers are cut at PD_REPLY_SIZE_MAX or `limit`: scan_regions and bootstrap_regions go on from the end_key
+ * of the last route (an empty end_key, or no route at all: that was the end). bootstrap_regions begins at `key`, and
+ * lists only regions that still have their first epoch: a region that has changed since must reach a store as a Raft
+ * message.
+ *
+ * Owner: the pd actor. */
+#ifndef PD_PD_SERVICE_H
+#define PD_PD_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/types.h"
+#include "env/env.h"
+#include "env/transport.h"
+#include "pd/cluster.h"
+#include "pd/pd_config.h"
+#include "pd/pd_fsm.h"
+
+enum {
+    PD_SCAN_LIMIT_DEFAULT = 1000,
+    PD_SCAN_LIMIT_MAX = 100 * 1000,
+    PD_REPLY_SIZE_MAX = 8 * 1024 * 1024, /* of the routes in one answer, roughly */
+    PD_QUEUE_MAX = 65536,                /* requests that wait for their batch, then Busy */
+};
+
+struct pd_service;
+
+struct pd_service_host {
+    void *context; /* borrowed */
+    /* As raft_propose; the command is lent. */
+    enum err (*propose)(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term);
+    void (*send)(void *context, conn_id conn, const struct wire_pd_reply *reply);
+};
+
+/* All arguments are borrowed and outlive us. */
+struct pd_service *pd_service_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
+                                  const struct pd_service_host *host);
+void pd_service_free(struct pd_service *service); /* NULL is fine */
+
+/* Leadership: begins when all of the log is applied, ends with an answer to everybody who waits. */
+void pd_service_begin(struct pd_service *service);
+void pd_service_end(struct pd_service *service);
+/* Who else leads, as far as known: for NotLeader. `address` is borrowed until the next call; NULL: nobody is known. */
+void pd_service_set_leader(struct pd_service *service, const char *address);
+
+void pd_service_request(struct pd_service *service, conn_id conn, struct frame *take_frame);
+/* What was queued is the next batch; false: there is nothing, or the batch before was not run yet. */
+bool pd_service_seal(struct pd_service *service);
+/* Leadership was confirmed after the seal, and all that was committed by then is applied. */
+void pd_service_run(struct pd_service *service);
+
+/* From the group, see pd_writes. */
+void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,
+                        const struct pd_fsm_result *result);
+/* Last thing in a round, before what was proposed is pulled; and in each tick. */
+void pd_service_round(struct pd_service *service);
+
+#endif
