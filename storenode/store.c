@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "env/clock.h"
+#include "group/group_keys.h"
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_worker.h"

@@ -9,6 +9,13 @@
 #define FIELD(field) SETTING_FIELD(struct store_config, field)
 
 static const struct setting table[] = {
+    {.key = "config",
+     .env = "POLDER_CONFIG",
+     .type = SETTING_STRING,
+     .flag_only = true,
+     FIELD(config_file),
+     .value_name = "FILE",
+     .help = "YAML file with any of these keys"},
     {.key = "data-dir",
      .env = "POLDER_DATA_DIR",
      .type = SETTING_STRING,

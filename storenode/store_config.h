@@ -13,6 +13,7 @@ struct setting;
 enum { STORE_PD_ENDPOINTS_MAX = 8 };
 
 struct store_config {
+    char *config_file; /* owned; a flag only: the YAML file that the rest is read from; NULL: none */
     /* basic */
     char *data_dir;                   /* owned */
     char *address;                    /* owned; where it listens: tcp://127.0.0.1:20160 */
