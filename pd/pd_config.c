@@ -6,6 +6,13 @@
 #define FIELD(field) SETTING_FIELD(struct pd_config, field)
 
 static const struct setting table[] = {
+    {.key = "config",
+     .env = "POLDER_CONFIG",
+     .type = SETTING_STRING,
+     .flag_only = true,
+     FIELD(config_file),
+     .value_name = "FILE",
+     .help = "YAML file with any of these keys"},
     {.key = "name",
      .env = "POLDER_NAME",
      .type = SETTING_STRING,

@@ -11,6 +11,7 @@
 struct setting;
 
 struct pd_config {
+    char *config_file; /* owned; a flag only: the YAML file that the rest is read from; NULL: none */
     /* basic */
     char *name;                 /* owned; pd-1 */
     char *data_dir;             /* owned */
