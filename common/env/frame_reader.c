@@ -80,6 +80,7 @@ void frame_reader_added(struct frame_reader *reader, size_t size)
     }
     CHECK(size <= reader->capacity - reader->end);
     reader->end += size;
+    reader->was_full = reader->end == reader->capacity;
 }
 
 static enum err fail(struct frame_reader *reader, enum err code, const char *fault)

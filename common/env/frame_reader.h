@@ -11,6 +11,8 @@
 #ifndef ENV_FRAME_READER_H
 #define ENV_FRAME_READER_H
 
+#include <stdbool.h>
+
 #include "env/frame_wire.h"
 
 struct frame_room {
@@ -23,6 +25,7 @@ enum { FRAME_ROOMS_MAX = 2 };
 struct frame_reader {
     uint8_t *data; /* owned */
     size_t capacity, begin, end;
+    bool was_full;       /* the last read filled the buffer: more comes at a time than it holds */
     struct frame *large;               /* owned: on its way; its header bytes are filled */
     size_t large_size;                 /* payload bytes that it will have */
     size_t large_received;             /* payload bytes that came */
