@@ -1,8 +1,8 @@
 /* bootstrap: the first regions of a new cluster.
  *
- * Once enough stores have registered, the key space is cut at likely keys (split_keys) and every region gets its peers
- * round robin: region i has them on stores i, i+1, ... (modulo the number of stores), and its first peer is the one
- * that should campaign first, so that leaders spread evenly. All epochs start at (1, 1).
+ * Once enough stores have registered and live, the key space is cut at likely keys (split_keys) and every region gets
+ * its peers round robin: region i has them on stores i, i+1, ... (modulo the number of stores), and its first peer is
+ * the one that should campaign first, so that leaders spread evenly. All epochs start at (1, 1).
  *
  * The regions go through the log in commands of at most BOOTSTRAP_COMMAND_REGIONS_MAX; the last one says
  * `bootstrapped`, and only then does any store hear of a region. An interrupted bootstrap begins anew (pd_fsm).

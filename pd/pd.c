@@ -366,8 +366,10 @@ static void on_message(void *state, struct message *take_message)
     struct pd *pd = state;
     switch ((enum pd_message_kind)take_message->kind) {
     case PD_TICK:
-        if (!has_failed(pd))
+        if (!has_failed(pd)) {
             raft_tick(pd->group->raft, 1);
+            pd_service_tick(pd->service);
+        }
         post_tick(pd, take_message);
         break;
     case PD_FRAME:

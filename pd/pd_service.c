@@ -214,10 +214,13 @@ static void bootstrap_regions(struct pd_service *service, struct pd_op *take_op)
         refuse(service, take_op, ERR_STORE_NOT_MATCH, 0, "no such store; register first");
         return;
     }
+    /* A store that waits for its first regions has no heartbeats to send yet: this question is one. */
+    cluster_store_registered(service->cluster, request->store_id, clock_now_us(service->env->clock));
     struct route_list list = {0};
     uint32_t limit = limit_of(request, PD_SCAN_LIMIT_MAX);
     struct region_node *node = pd_fsm_bootstrapped(service->fsm) ? region_tree_seek(regions, request->key) : NULL;
-    for (; node && list.count < limit && list.size < PD_REPLY_SIZE_MAX; node = region_tree_next(regions, node)) {
+    for (; node && list.count < limit && list.size < PD_FIRST_REGIONS_SIZE_MAX;
+         node = region_tree_next(regions, node)) {
         if (!has_first_epoch(node) || !region_node_has_store(node, request->store_id))
             continue;
         struct wire_route *route = route_list_add(&list, &take_op->arena);
@@ -278,30 +281,13 @@ static void handle(struct pd_service *service, struct pd_op *take_op)
     }
 }
 
-static void run_one(struct pd_service *service, struct pd_op *take_op)
-{
-    list_remove(&take_op->link);
-    if (!service->leading) {
-        refuse_not_leading(service, take_op);
-    } else if (needs_regions(take_op->request.op) && !pd_fsm_bootstrapped(service->fsm)) {
-        struct error error = {0};
-        error_set(&error, ERR_NOT_READY, "there are no regions yet: %u of %u stores have registered",
-                  pd_fsm_store_count(service->fsm), service->config->bootstrap_stores);
-        refuse(service, take_op, ERR_NOT_READY, WAIT_BOOTSTRAP_MS, error.text);
-    } else {
-        handle(service, take_op);
-    }
-}
-
-/* What is wrong with a request whoever leads. ERR_OK: nothing. */
+/* What is wrong with a request whoever leads. ERR_OK: nothing, so far as our own cluster id is known yet. */
 static enum err check_request(const struct pd_service *service, const struct wire_pd_request *request,
                               struct error *err)
 {
     uint64_t own = pd_fsm_cluster_id(service->fsm);
     if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_TIMESTAMP)
         return error_set(err, ERR_UNSUPPORTED, "this pd does not know operation %u", request->op);
-    if (own == 0 && request->op != WIRE_PD_OP_CLUSTER_INFO)
-        return error_set(err, ERR_NOT_READY, "the cluster is being created");
     if (own != 0 && request->cluster_id != 0 && request->cluster_id != own)
         return error_set(err, ERR_CLUSTER_NOT_MATCH, "this is cluster %llu, the request is for cluster %llu",
                          (unsigned long long)own, (unsigned long long)request->cluster_id);
@@ -312,6 +298,26 @@ static enum err check_request(const struct pd_service *service, const struct wir
     return ERR_OK;
 }
 
+static void run_one(struct pd_service *service, struct pd_op *take_op)
+{
+    struct error error = {0};
+    list_remove(&take_op->link);
+    enum err code = check_request(service, &take_op->request, &error);
+    if (code != ERR_OK) {
+        refuse(service, take_op, code, 0, error.text);
+    } else if (take_op->request.op == WIRE_PD_OP_CLUSTER_INFO && pd_fsm_cluster_id(service->fsm) != 0) {
+        cluster_info(service, take_op);
+    } else if (!service->leading) {
+        refuse_not_leading(service, take_op);
+    } else if (needs_regions(take_op->request.op) && !pd_fsm_bootstrapped(service->fsm)) {
+        error_set(&error, ERR_NOT_READY, "there are no regions yet: %u of %u stores have registered",
+                  pd_fsm_store_count(service->fsm), service->config->bootstrap_stores);
+        refuse(service, take_op, ERR_NOT_READY, WAIT_BOOTSTRAP_MS, error.text);
+    } else {
+        handle(service, take_op);
+    }
+}
+
 void pd_service_request(struct pd_service *service, conn_id conn, struct frame *take_frame)
 {
     struct pd_op *op = pd_op_new(conn, take_frame);
@@ -320,30 +326,32 @@ void pd_service_request(struct pd_service *service, conn_id conn, struct frame *
         send_reply(service, conn, 0, &reply);
         return;
     }
-    struct error error = {0};
-    enum err code = check_request(service, &op->request, &error);
-    if (code != ERR_OK)
-        refuse(service, op, code, code == ERR_NOT_READY ? WAIT_LEADER_MS : 0, error.text);
-    else if (op->request.op == WIRE_PD_OP_CLUSTER_INFO)
-        cluster_info(service, op);
-    else if (!service->leading)
-        refuse_not_leading(service, op);
-    else if (service->queued_count >= PD_QUEUE_MAX)
+    bool at_once = service->leader_address != NULL ||
+                   (op->request.op == WIRE_PD_OP_CLUSTER_INFO && pd_fsm_cluster_id(service->fsm) != 0);
+    if (at_once) {
+        run_one(service, op);
+    } else if (service->queued_count >= PD_QUEUE_MAX) {
         refuse(service, op, ERR_BUSY, WAIT_QUEUE_MS, "too many requests wait");
-    else {
+    } else {
         list_push_back(&service->queued, &op->link);
         service->queued_count++;
     }
 }
 
-bool pd_service_seal(struct pd_service *service)
+static void seal(struct pd_service *service)
 {
-    if (!list_is_empty(&service->sealed) || list_is_empty(&service->queued))
-        return false;
+    CHECK(list_is_empty(&service->sealed) && !list_is_empty(&service->queued));
     service->sealed = service->queued;
     service->sealed.next->previous = service->sealed.previous->next = &service->sealed;
     list_init(&service->queued);
     service->queued_count = 0;
+}
+
+bool pd_service_seal(struct pd_service *service)
+{
+    if (!list_is_empty(&service->sealed) || list_is_empty(&service->queued) || pd_fsm_cluster_id(service->fsm) == 0)
+        return false;
+    seal(service);
     return true;
 }
 
@@ -409,15 +417,28 @@ void pd_service_begin(struct pd_service *service)
     service->leading = true;
 }
 
+/* Nobody leads here: what is queued is told so. */
+static void refuse_queued(struct pd_service *service)
+{
+    pd_service_run(service);
+    if (!list_is_empty(&service->queued))
+        seal(service);
+    pd_service_run(service);
+}
+
 void pd_service_end(struct pd_service *service)
 {
     if (!service->leading)
         return;
     service->leading = false;
     pd_writes_end(service->writes);
-    pd_service_run(service);
-    if (pd_service_seal(service))
-        pd_service_run(service);
+    refuse_queued(service);
+}
+
+void pd_service_tick(struct pd_service *service)
+{
+    if (!service->leading)
+        refuse_queued(service);
 }
 
 void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,

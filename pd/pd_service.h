@@ -14,7 +14,7 @@
  *   not the leader                        NotLeader + leader_address, or NotReady + wait_ms while nobody is known to
  * lead an op of a newer version              Unsupported bytes that are no PdRequest           Invalid, with id 0
  *
- * Lists in answers are cut at PD_REPLY_SIZE_MAX or `limit`: scan_regions and bootstrap_regions go on from the end_key
+ * Lists in answers are cut at a size or at `limit`: scan_regions and bootstrap_regions go on from the end_key
  * of the last route (an empty end_key, or no route at all: that was the end). bootstrap_regions begins at `key`, and
  * lists only regions that still have their first epoch: a region that has changed since must reach a store as a Raft
  * message.
@@ -36,8 +36,9 @@
 enum {
     PD_SCAN_LIMIT_DEFAULT = 1000,
     PD_SCAN_LIMIT_MAX = 100 * 1000,
-    PD_REPLY_SIZE_MAX = 8 * 1024 * 1024, /* of the routes in one answer, roughly */
-    PD_QUEUE_MAX = 65536,                /* requests that wait for their batch, then Busy */
+    PD_REPLY_SIZE_MAX = 8 * 1024 * 1024,          /* of the routes in one answer, roughly */
+    PD_FIRST_REGIONS_SIZE_MAX = 20 * 1024 * 1024, /* the same, of bootstrap_regions: 100,000 regions fit */
+    PD_QUEUE_MAX = 4096,                          /* requests that wait for their batch, then Busy */
 };
 
 struct pd_service;
@@ -69,6 +70,9 @@ void pd_service_run(struct pd_service *service);
 /* From the group, see pd_writes. */
 void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,
                         const struct pd_fsm_result *result);
+/* Time passed: requests that came while nobody was known to lead are kept for one tick, because a lone member leads
+ * within milliseconds of its start, and then are refused. */
+void pd_service_tick(struct pd_service *service);
 /* Last thing in a round, before what was proposed is pulled; and in each tick. */
 void pd_service_round(struct pd_service *service);
 

@@ -465,32 +465,35 @@ static void name_cluster(struct pd_writes *writes)
     writes->cluster_proposed = propose(writes, PROPOSAL_CLUSTER, &command, NULL, 0) == ERR_OK;
 }
 
-static uint32_t replicas(const struct pd_writes *writes)
+/* Only those who live: a store that died between its registration and the note of its id comes back as another one. */
+static uint32_t living_stores(const struct pd_writes *writes, uint64_t *ret_stores)
 {
-    uint32_t stores = pd_fsm_store_count(writes->fsm);
-    return writes->config->replicas < stores ? writes->config->replicas : stores;
+    uint64_t now_us = clock_now_us(writes->env->clock);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pd_fsm_store_count(writes->fsm); i++) {
+        uint64_t id = pd_fsm_store_at(writes->fsm, i)->id;
+        if (cluster_store_state(writes->cluster, id, now_us) == WIRE_STORE_STATE_UP)
+            ret_stores[count++] = id;
+    }
+    return count;
 }
 
 static bool bootstrap_is_due(const struct pd_writes *writes)
 {
     return !writes->bootstrap_proposed && !pd_fsm_bootstrapped(writes->fsm) &&
-           pd_fsm_store_count(writes->fsm) >= writes->config->bootstrap_stores;
+           pd_fsm_store_count(writes->fsm) >= writes->config->bootstrap_stores && list_is_empty(&writes->id_waiters);
 }
 
 /* All commands at once: the log keeps their order, and the last one checks that the others are there. */
-static void propose_regions(struct pd_writes *writes, uint64_t first_id)
+static void propose_regions(struct pd_writes *writes, const uint64_t *stores, uint32_t store_count, uint64_t first_id)
 {
     struct arena plan_arena, command_arena;
     struct bootstrap bootstrap;
     struct wire_pd_command command;
-    uint64_t stores[STORE_COUNT_MAX];
-    uint32_t store_count = pd_fsm_store_count(writes->fsm);
-    for (uint32_t i = 0; i < store_count; i++)
-        stores[i] = pd_fsm_store_at(writes->fsm, i)->id;
     arena_init(&plan_arena);
     arena_init(&command_arena);
-    bootstrap_init(&bootstrap, stores, store_count, writes->config->bootstrap_regions, replicas(writes), first_id,
-                   &plan_arena);
+    bootstrap_init(&bootstrap, stores, store_count, writes->config->bootstrap_regions, writes->config->replicas,
+                   first_id, &plan_arena);
     writes->bootstrap_proposed = true;
     enum err code = ERR_OK;
     while (code == ERR_OK && bootstrap_next(&bootstrap, &command_arena, &command)) {
@@ -505,10 +508,14 @@ static void propose_regions(struct pd_writes *writes, uint64_t first_id)
 
 static void bootstrap_regions(struct pd_writes *writes)
 {
+    uint64_t stores[STORE_COUNT_MAX];
     uint64_t first_id;
-    uint32_t count = bootstrap_id_count(writes->config->bootstrap_regions, replicas(writes));
+    uint32_t store_count = living_stores(writes, stores);
+    uint32_t count = bootstrap_id_count(writes->config->bootstrap_regions, writes->config->replicas);
+    if (store_count < writes->config->bootstrap_stores)
+        return;
     if (id_alloc_take(&writes->ids, count, &first_id) == ERR_OK)
-        propose_regions(writes, first_id);
+        propose_regions(writes, stores, store_count, first_id);
     else
         open_id_window(writes, count);
 }
@@ -518,7 +525,7 @@ static void bootstrap_applied(struct pd_writes *writes, const struct pd_fsm_resu
     if (result->code == ERR_OK)
         log_event(writes->env->log, LOG_INFO, "event=bootstrapped stores=%u regions=%llu replicas=%u",
                   pd_fsm_store_count(writes->fsm), (unsigned long long)region_tree_count(pd_fsm_regions(writes->fsm)),
-                  replicas(writes));
+                  writes->config->replicas);
     else
         writes->bootstrap_proposed = false;
 }
@@ -606,6 +613,6 @@ void pd_writes_round(struct pd_writes *writes)
     serve_waiters(writes);
     open_id_window(writes, ids_wanted(writes));
     open_timestamp_window(writes);
-    if (bootstrap_is_due(writes) && list_is_empty(&writes->id_waiters))
+    if (bootstrap_is_due(writes))
         bootstrap_regions(writes);
 }

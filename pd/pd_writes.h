@@ -28,7 +28,7 @@
 #include "pd/pd_fsm.h"
 #include "pd/pd_op.h"
 
-enum { PD_WRITES_WAITING_MAX = 16384, PD_HEARTBEATS_MAX = 10000 /* regions in one region_heartbeat request */ };
+enum { PD_WRITES_WAITING_MAX = 4096, PD_HEARTBEATS_MAX = 10000 /* regions in one region_heartbeat request */ };
 
 struct pd_writes;
 
