@@ -100,9 +100,9 @@ enum polder_code {
         52, /* never a result code of get: that is DONE with `found` false. cluster calls: no such region */
     POLDER_CONDITION_FAILED = 53, /* compare-and-swap found another value */
     POLDER_CLUSTER_NOT_MATCH = 54,
-    POLDER_VERSION = 55,   /* the other side speaks another protocol */
-    POLDER_DEADLINE = 56,  /* the deadline passed before it was executed: it did not happen */
-    POLDER_CANCELLED = 58, /* the handle was closed before it was sent */
+    POLDER_BAD_VERSION = 55, /* the other side speaks another protocol */
+    POLDER_DEADLINE = 56,    /* the deadline passed before it was executed: it did not happen */
+    POLDER_CANCELLED = 58,   /* the handle was closed before it was sent */
     POLDER_UNSUPPORTED = 59,
     POLDER_IO = 64,
     POLDER_CORRUPT = 65,
