@@ -49,7 +49,7 @@ static enum err slot_take(struct nng_transport *transport, struct conn **ret_con
     return code;
 }
 
-enum err conn_new(struct nng_transport *transport, const struct transport_handler *handler, bool is_dialer,
+enum err conn_new(struct nng_transport *transport, const struct transport_handler *handler, bool is_dialer, bool is_tls,
                   struct conn **ret_conn)
 {
     struct conn *conn;
@@ -64,6 +64,7 @@ enum err conn_new(struct nng_transport *transport, const struct transport_handle
     conn->receiving = true; /* ours until conn_dial or conn_accepted: the keeper waits */
     conn->reason = ERR_OK;
     conn->is_dialer = is_dialer;
+    conn->is_tls = is_tls;
     conn->handler = handler;
     conn->version = options->version_min;
     frame_writer_init(&conn->writer);
@@ -155,6 +156,19 @@ static void end_unlocked(struct conn *conn, enum err reason, enum log_level leve
     pthread_mutex_unlock(&conn->lock);
 }
 
+/* Locked. What nng says when reading or writing fails. */
+static void end_failed(struct conn *conn, int rv)
+{
+    if (rv == NNG_EPEERAUTH)
+        conn_end_because(conn, conn->is_dialer ? ERR_UNAVAILABLE : ERR_CLOSED, LOG_WARN,
+                         "TLS: a certificate is not accepted");
+    else if (rv == NNG_ECRYPTO)
+        conn_end_because(conn, conn->is_dialer ? ERR_UNAVAILABLE : ERR_CLOSED, LOG_WARN,
+                         "TLS: handshake or record is not good");
+    else
+        conn_end(conn, ERR_CLOSED);
+}
+
 /* ---- writing */
 
 /* Locked. True: the caller unlocks and calls nng_stream_send. */
@@ -198,7 +212,7 @@ static void on_written(void *argument)
         conn->wrote = conn->said = true;
         counter_add(&conn->transport->bytes_out, size);
     } else {
-        conn_end(conn, ERR_CLOSED);
+        end_failed(conn, rv);
     }
     if (conn->state == CONN_ENDING)
         keeper_wake(conn->transport);
@@ -396,15 +410,6 @@ static void handle_frames(struct conn *conn)
     counter_add(&conn->transport->frames_in, count);
 }
 
-static void read_failed(struct conn *conn, int rv)
-{
-    bool tls = rv == NNG_ECRYPTO || rv == NNG_EPEERAUTH;
-    char why[160];
-    snprintf(why, sizeof why, "TLS: %s",
-             rv == NNG_EPEERAUTH ? "the certificate of the other side is not accepted" : nng_strerror(rv));
-    end_unlocked(conn, tls && conn->is_dialer ? ERR_UNAVAILABLE : ERR_CLOSED, LOG_WARN, tls ? why : NULL);
-}
-
 static void dialed(struct conn *conn, int rv)
 {
     pthread_mutex_lock(&conn->lock);
@@ -476,13 +481,13 @@ static void on_received(void *argument)
     pthread_mutex_unlock(&conn->lock);
     if (ending)
         return;
-    if (op == OP_DIAL)
+    if (op == OP_DIAL) {
         dialed(conn, rv);
-    else if (rv != 0 && op == OP_READ)
-        read_failed(conn, rv);
-    else if (size == 0 && op == OP_READ)
-        end_unlocked(conn, ERR_CLOSED, LOG_INFO, NULL); /* how TLS says that the other side has closed */
-    if (op == OP_READ && rv == 0) {
+    } else if (op == OP_READ && (rv != 0 || size == 0)) { /* 0 bytes: how TLS says that the other side has closed */
+        pthread_mutex_lock(&conn->lock);
+        end_failed(conn, rv);
+        pthread_mutex_unlock(&conn->lock);
+    } else if (op == OP_READ) {
         frame_reader_added(&conn->reader, size);
         counter_add(&conn->transport->bytes_in, size);
     }

@@ -53,7 +53,7 @@ struct conn {
     conn_id id; /* 0: the slot is free */
     enum conn_state state;
     enum err reason;
-    bool is_dialer;
+    bool is_dialer, is_tls;
     const struct transport_handler *handler; /* borrowed */
     char *address;                           /* owned; of a dialer */
 
@@ -86,6 +86,7 @@ struct nng_listener {
     struct nng_transport *transport;
     const struct transport_handler *handler; /* borrowed */
     char *address;
+    bool is_tls;
     nng_stream_listener *stream_listener;
     nng_aio *aio;
     uint16_t port;
@@ -126,7 +127,7 @@ static inline struct nng_transport *transport_of(struct transport *base)
 /* transport_conn.c */
 /* A slot in state DIALING or HELLO, with its id; locked by nobody yet. ERR_BUSY: connections_max; ERR_CLOSED: stopping.
  */
-enum err conn_new(struct nng_transport *transport, const struct transport_handler *handler, bool is_dialer,
+enum err conn_new(struct nng_transport *transport, const struct transport_handler *handler, bool is_dialer, bool is_tls,
                   struct conn **ret_conn);
 /* The conn of `id`, locked, or NULL. */
 struct conn *conn_find(struct nng_transport *transport, conn_id id);

@@ -53,11 +53,22 @@ static void note_times(struct conn *conn, uint64_t now, bool slept)
     conn->heard = conn->said = conn->wrote = false;
 }
 
+/* Locked. TLS in nng 1.5.2, told of an error while none of our operations waits there, closes the connection under it
+ * and forgets to say so to the next operation. But a closed connection has no other side any more, and that can be
+ * asked. */
+static bool is_dead(const struct conn *conn)
+{
+    nng_sockaddr address;
+    return conn->is_tls && conn->stream && nng_stream_get_addr(conn->stream, NNG_OPT_REMADDR, &address) != 0;
+}
+
 /* Locked; unlocks. */
 static void watch(struct conn *conn, uint64_t now, bool slept)
 {
     const struct transport_nng_options *options = &conn->transport->options;
     note_times(conn, now, slept);
+    if (is_dead(conn))
+        conn_end(conn, ERR_CLOSED);
     switch (conn->state) {
     case CONN_FREE:
     case CONN_ENDING:

@@ -15,7 +15,7 @@ static void accepted(struct nng_listener *listener, nng_stream *stream)
     struct nng_transport *transport = listener->transport;
     struct conn *conn;
     listener->failing = false;
-    if (conn_new(transport, listener->handler, false, &conn) != ERR_OK) {
+    if (conn_new(transport, listener->handler, false, listener->is_tls, &conn) != ERR_OK) {
         counter_add(&transport->refused, 1);
         nng_stream_close(stream);
         nng_stream_free(stream);
@@ -92,6 +92,7 @@ static enum err listener_open(struct nng_listener *listener, const struct net_ad
         return error_set(err, ERR_NO_MEMORY, "listen on %s: out of memory", listener->address);
     }
     listener->stream_listener = made;
+    listener->is_tls = parsed->scheme == NET_TLS;
     if (parsed->scheme != NET_IPC)
         (void)nng_stream_listener_set_bool(made, NNG_OPT_TCP_NODELAY, true);
     if (parsed->scheme == NET_TLS && transport_tls_listener(listener->transport->tls, made, err))
@@ -145,7 +146,8 @@ uint16_t transport_nng_port(struct transport *base, const char *address)
 
 /* ---- dialing, sending, closing */
 
-static enum err dialer_new(struct nng_transport *transport, const char *address, nng_stream_dialer **ret_dialer)
+static enum err dialer_new(struct nng_transport *transport, const char *address, nng_stream_dialer **ret_dialer,
+                           bool *ret_is_tls)
 {
     struct error err = {0};
     struct net_address parsed;
@@ -167,6 +169,7 @@ static enum err dialer_new(struct nng_transport *transport, const char *address,
         return code;
     }
     *ret_dialer = dialer;
+    *ret_is_tls = parsed.scheme == NET_TLS;
     return ERR_OK;
 }
 
@@ -177,11 +180,12 @@ static enum err do_dial(struct transport *base, const char *address, struct byte
     if (hello.size > HELLO_SIZE_MAX)
         return ERR_INVALID;
     nng_stream_dialer *dialer;
-    enum err code = dialer_new(transport, address, &dialer);
+    bool is_tls;
+    enum err code = dialer_new(transport, address, &dialer, &is_tls);
     if (code)
         return code;
     struct conn *conn;
-    code = conn_new(transport, handler, true, &conn);
+    code = conn_new(transport, handler, true, is_tls, &conn);
     if (code) {
         nng_stream_dialer_free(dialer);
         return code;
