@@ -1118,6 +1118,7 @@ static void a_thousand_idle_connections_are_cheap_and_leave_nothing(void **state
     pair_init(&pair, "tcp://127.0.0.1:0",
               (struct transport_nng_options){.idle_timeout_ms = 2000, .ping_interval_ms = 500});
     dial_open(&pair);
+    usleep(300000); /* what earlier tests have freed is closed by nng in its own time */
     uint32_t fds = descriptors();
     size_t before = resident_size();
     for (int i = 0; i < COUNT; i++)
@@ -1125,7 +1126,7 @@ static void a_thousand_idle_connections_are_cheap_and_leave_nothing(void **state
     assert_true(wait_for(pair.dialer, &pair.dialer->opened, COUNT + 1));
     size_t after = resident_size();
     print_message("memory per idle connection, both sides together: %zu bytes\n", (after - before) / COUNT);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
     assert_true(after - before < (size_t)COUNT * 40 * 1024);
 #endif
     usleep(2500000); /* pings keep them all */
@@ -1135,9 +1136,9 @@ static void a_thousand_idle_connections_are_cheap_and_leave_nothing(void **state
     assert_true(wait_for(pair.dialer, &pair.dialer->closed, COUNT));
     assert_true(wait_for(pair.listener, &pair.listener->closed, COUNT));
     uint64_t begin = now_ms();
-    while (descriptors() > fds && now_ms() - begin < PATIENCE_MS) /* nng closes them in its own time */
+    while (descriptors() > fds && now_ms() - begin < PATIENCE_MS)
         usleep(10000);
-    assert_int_equal(descriptors(), fds);
+    assert_true(descriptors() <= fds);
     pair_fini(&pair);
     setrlimit(RLIMIT_NOFILE, &before_limit);
 }
