@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "env/engine_batch.h"
+#include "env/rocks_log.h"
 
 /* Measured (2 cores, one virtual disk, a thread that syncs rounds of log entries beside one that applies):
  *
@@ -99,11 +100,8 @@ static void set_log_and_files(rocksdb_options_t *options, const struct engine_ro
     rocksdb_options_set_max_open_files(options, (int)wanted->open_files_max);
     rocksdb_options_set_bytes_per_sync(options, MIB); /* spreads the writing of tables, so that a log sync waits less */
     rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
-    /* Nothing is done while nothing happens, and the informational log stays small. */
-    rocksdb_options_set_stats_dump_period_sec(options, 0);
+    rocksdb_options_set_stats_dump_period_sec(options, 0); /* nothing is done while nothing happens */
     rocksdb_options_set_stats_persist_period_sec(options, 0);
-    rocksdb_options_set_max_log_file_size(options, 8 * MIB);
-    rocksdb_options_set_keep_log_file_num(options, 4);
     rocksdb_options_set_manifest_preallocation_size(options, 64 * 1024);
 }
 
@@ -147,6 +145,7 @@ static rocksdb_options_t *options_new(const struct engine_rocks_options *wanted,
     rocksdb_options_t *options = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(options, wanted->create);
     rocksdb_options_set_create_missing_column_families(options, wanted->create);
+    rocks_log_attach(options, wanted->log);
     set_log_and_files(options, wanted);
     set_memtables(options, wanted->write_buffer_size);
     set_compression(options);
@@ -176,10 +175,7 @@ static enum err check_families(const rocksdb_options_t *options, const char *pat
     size_t count = 0;
     char *text = NULL;
     char **names = rocksdb_list_column_families(options, path, &count, &text);
-    if (text) { /* no database yet, or one that open will complain about */
-        rocksdb_free(text);
-        return ERR_OK;
-    }
+    rocksdb_free(text); /* no database yet, or one that open will complain about: then there are no names */
     enum err code = ERR_OK;
     for (size_t i = 0; i < count && code == ERR_OK; i++) {
         int cf = 0;

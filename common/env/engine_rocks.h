@@ -3,16 +3,21 @@
  * Owner: whoever opened it. Threads: any, except that close must be the last call, after all iterators and batches are
  * freed. A batch belongs to one thread at a time, an iterator too.
  *
- * After a crash the log is replayed up to the first record that is not whole. A write that failed for another reason
- * than a full disk is final: from then on every write gets ERR_IO; reads go on. A full disk gives ERR_DISK_FULL from
- * then on until the engine is opened again (RocksDB's C API cannot resume), so refuse work *before*: engine_rocks_stats
- * says how much room the file system has.
+ * After a crash the log is replayed up to the first record that is not whole. A batch that is being synced can be read
+ * by others before it is durable.
+ *
+ * A write that failed for another reason than a full disk is final: from then on every write gets ERR_IO; reads go on.
+ * A write that met a full disk (ERR_DISK_FULL) changed nothing, and so do all after it until, some seconds after there
+ * is room for a write buffer again, RocksDB goes on by itself (measured on tmpfs and ext4). A *sync* that fails is
+ * final whatever the reason. Opening needs room too. So refuse work before the disk is full: engine_rocks_stats says
+ * how much room there is.
  *
  * Errors of open: ERR_LOCKED (another process, or this one, has it open), ERR_NOT_FOUND (no database there and `create`
  * is false), ERR_VERSION (column families that we do not know), ERR_CORRUPT (names the file), ERR_DISK_FULL, ERR_IO. */
 #ifndef ENV_ENGINE_ROCKS_H
 #define ENV_ENGINE_ROCKS_H
 
+#include "base/log.h"
 #include "env/engine.h"
 
 struct engine_rocks_options {
@@ -23,6 +28,7 @@ struct engine_rocks_options {
     uint64_t wal_size_max;      /* what a restart has to replay at most; 0: four write buffers */
     uint32_t background_jobs;   /* flushes and compactions at a time; 0: 2 */
     uint32_t open_files_max;    /* 0: 2000 */
+    struct log *log;            /* RocksDB's warnings and errors; borrowed until close; may be NULL */
 };
 
 enum err engine_rocks_open(const struct engine_rocks_options *options, struct engine **ret_engine, struct error *err);

@@ -547,9 +547,19 @@ static void a_torn_end_of_the_log_loses_only_itself(void **state)
     engine_rocks_close(engine);
 }
 
-static void a_damaged_manifest_refuses_to_open(void **state)
+static char logged[4096];
+
+static void remember(struct log *log, enum log_level level, const char *fields)
+{
+    (void)log;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", fields);
+}
+
+static void a_damaged_manifest_refuses_to_open_and_is_logged(void **state)
 {
     (void)state;
+    struct log log = {.level = LOG_DEBUG, .write = remember};
     struct engine *engine = open_rocks();
     put_one(engine, "first", "1", true);
     engine_rocks_close(engine);
@@ -560,8 +570,13 @@ static void a_damaged_manifest_refuses_to_open(void **state)
     assert_int_equal(system(command), 0);
     struct engine_rocks_options options = rocks_options();
     struct error err = {.text = ""};
+    options.log = &log;
     assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.text, database_path()));
+    assert_non_null(strstr(logged, "event=rocksdb"));
+    assert_null(strpbrk(logged, "\n\t"));
+    snprintf(command, sizeof command, "%s/LOG", database_path());
+    assert_int_not_equal(access(command, F_OK), 0); /* no log file of its own */
 }
 
 static void what_was_written_survives_kill(void **state)
@@ -832,7 +847,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_table_is_corrupt_and_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_torn_end_of_the_log_loses_only_itself, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open_and_is_logged, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(what_was_written_survives_kill, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(rocks_statistics_count, make_directory, remove_directory),
         cmocka_unit_test(a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest),
