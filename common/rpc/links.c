@@ -5,8 +5,8 @@
 
 #include "base/check.h"
 #include "base/list.h"
-#include "base/log.h"
 #include "base/rng.h"
+#include "env/clock.h"
 #include "rpc/frame_kind.h"
 
 enum {
@@ -175,9 +175,18 @@ static void go_down(struct link *link, bool was_of_use)
     link->heard = link->resetting = false;
 }
 
+static struct wire_hello with_versions(struct wire_hello hello)
+{
+    if (hello.version_max == 0) {
+        hello.version_min = PROTOCOL_VERSION_MIN;
+        hello.version_max = PROTOCOL_VERSION;
+    }
+    return hello;
+}
+
 static enum err encode_hello(const struct link *link, struct buf *out)
 {
-    struct wire_hello hello = link->links->hello;
+    struct wire_hello hello = with_versions(link->links->hello);
     hello.want_node_id = link->want_node_id;
     return wire_encode_hello(&hello, out);
 }
@@ -355,8 +364,8 @@ struct links *links_new(struct env *env, struct actor *owner, uint32_t message_k
         .executor = env->executor,
         .owner = owner,
         .message_kind = message_kind,
-        .version_min = hello->version_min,
-        .version_max = hello->version_max,
+        .version_min = with_versions(*hello).version_min,
+        .version_max = with_versions(*hello).version_max,
         .handler = {.context = gate, .on_open = on_open, .on_frame = on_frame, .on_close = on_close},
     };
     links->env = env;
