@@ -579,15 +579,21 @@ static void a_damaged_manifest_refuses_to_open_and_is_logged(void **state)
     assert_int_not_equal(access(command, F_OK), 0); /* no log file of its own */
 }
 
+static void write_and_die(void)
+{
+    struct engine *engine = open_rocks();
+    put_one(engine, "synced", "1", true);
+    put_one(engine, "unsynced", "2", false);
+    kill(getpid(), SIGKILL);
+}
+
 static void what_was_written_survives_kill(void **state)
 {
     (void)state;
     pid_t child = fork();
-    if (child == 0) {
-        struct engine *engine = open_rocks();
-        put_one(engine, "synced", "1", true);
-        put_one(engine, "unsynced", "2", false);
-        kill(getpid(), SIGKILL);
+    if (child == 0) { /* a program of its own: a fork of a process with threads should not make more of them */
+        execl("/proc/self/exe", "test_engine", "write-and-die", directory, (char *)NULL);
+        _exit(1);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -836,8 +842,12 @@ static void batches_beyond_the_limit_become_durable(void **state)
     engine_mem_free(engine);
 }
 
-int main(void)
+int main(int argument_count, char **arguments)
 {
+    if (argument_count == 3 && strcmp(arguments[1], "write-and-die") == 0) {
+        snprintf(directory, sizeof directory, "%s", arguments[2]);
+        write_and_die();
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(engines_do_what_a_sorted_array_does, make_directory, remove_directory),
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
