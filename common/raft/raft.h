@@ -67,6 +67,7 @@ struct raft_config {
     bool lease_reads;               /* the layer above reads under leases: raft_forget_leader is refused */
     bool step_down_on_removal;      /* a leader that is removed or demoted steps down when it applies that */
     bool vote_commit_hint;          /* votes carry the commit index (needed to get out of some joint configurations) */
+    bool coalesce;                  /* entries and acks queued one after another for one peer travel as one message */
     bool disable_conf_change_check; /* for tests of the layer above only */
     /* `committed` may hold entries of the same ready's `entries`: only for a caller that persists before it applies. */
     bool apply_unstable;
