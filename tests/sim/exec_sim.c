@@ -75,6 +75,7 @@ struct sim {
     uint64_t digest;
     struct list nodes;
     uint32_t node_count;
+    struct sim_node *last_node;
     struct sim_node *current;
     struct actor *current_actor;
     uint64_t local_ns; /* >= heap_ns; valid while current is set */
@@ -230,6 +231,11 @@ void sim_digest_add(struct sim *sim, uint64_t value)
 uint64_t sim_digest(const struct sim *sim)
 {
     return sim->digest;
+}
+
+struct sim_node *sim_last_node(const struct sim *sim)
+{
+    return sim->last_node;
 }
 
 uint64_t sim_event_count(const struct sim *sim)
@@ -492,6 +498,7 @@ bool sim_step(struct sim *sim)
     CHECK(!sim->current);
     struct event *event = pop_event(sim);
     struct sim_node *node = event->node;
+    sim->last_node = NULL;
     if (node && (!node->up || node->generation != event->generation)) { /* S3 */
         drop_event(event);
         return true;
@@ -501,6 +508,7 @@ bool sim_step(struct sim *sim)
         return true;
     }
     sim->event_count++;
+    sim->last_node = node;
     sim_digest_add(sim, sim->heap_ns);
     run_event(sim, event);
     return true;

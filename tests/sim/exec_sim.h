@@ -57,6 +57,8 @@ bool sim_step(struct sim *sim);
 /* Runs all events up to that time; heap time is `until_ns` then. */
 void sim_run_until(struct sim *sim, uint64_t until_ns);
 uint64_t sim_next_ns(const struct sim *sim); /* time of the next event, UINT64_MAX if none */
+/* Whose event the last step ran; NULL: the world's own, or one that died. */
+struct sim_node *sim_last_node(const struct sim *sim);
 uint64_t sim_event_count(const struct sim *sim);
 uint64_t sim_digest(const struct sim *sim);
 /* Adds to the digest what happened besides the events themselves (payload hashes, fault decisions). */

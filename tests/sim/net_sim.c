@@ -88,6 +88,8 @@ struct net {
     uint32_t slow_us[NODES_MAX][NODES_MAX];
     conn_id last_id;
     bool watching;
+    net_observer *observer;
+    void *observer_context;
 };
 
 /* ---- paths */
@@ -595,6 +597,8 @@ static void send_now(struct end *from, struct frame *take_frame)
         frame_unref(take_frame);
         return;
     }
+    if (net->observer)
+        net->observer(net->observer_context, from->node, other_end(from)->node, take_frame);
     if (take_frame->kind == FRAME_RAFT && other_end(from)->state == END_OPEN) {
         if (options->raft_drop_per_10000 && rng_chance(&net->rng, options->raft_drop_per_10000, 10000)) {
             net->counts.raft_dropped++;
@@ -873,6 +877,12 @@ void net_free(struct net *net)
     for (uint32_t i = 0; i < NODES_MAX; i++)
         free(net->transports[i]);
     free(net);
+}
+
+void net_set_observer(struct net *net, net_observer *observer, void *context)
+{
+    net->observer = observer;
+    net->observer_context = context;
 }
 
 struct net_options *net_options(struct net *net)

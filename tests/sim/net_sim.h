@@ -54,6 +54,10 @@ void net_node_started(struct net *net, struct sim_node *node);
 /* Call it right after sim_node_kill. `machine`: the kernel died too, nobody is told. */
 void net_node_killed(struct net *net, struct sim_node *node, bool machine);
 
+/* Sees every frame as it leaves its sender, before any weather. For checkers and traces. */
+typedef void net_observer(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);
+void net_set_observer(struct net *net, net_observer *observer, void *context);
+
 /* Frames from `from` to `to` get lost (true) or through (false). Either may be NULL: any node. Counted: two blocks need
  * two unblocks. */
 void net_block(struct net *net, const struct sim_node *from, const struct sim_node *to, bool blocked);

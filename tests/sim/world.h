@@ -1,11 +1,12 @@
-/* world: a whole cluster in one process: a pd, storenodes and clients, each a node of the simulator with an env of its
- * own.
+/* world: a whole cluster in one process: a pd, storenodes and clients, each a node of the simulator with an env of its own.
  *
  *   sim (heap, clock)  --  net (connections)  --  nodes: env = {executor, clock, transport, engine_mem, log, seed}
  *
- * A node's disk outlives the node: world_kill makes it forget (engine_mem_crash) what was not synced at that
- * instant, world_start opens what is left. Faults call these functions, the workload talks through the clients,
- * checkers read the state of the nodes that are up.
+ * A node's disk outlives the node: world_kill makes it forget what was not synced at that instant, world_start opens what
+ * is left. Faults call these functions, the workload talks through the clients, checkers read the state of the nodes
+ * that are up.
+ *
+ * The first broken promise anywhere ends the run: world_fail.
  *
  * Owner: one thread. */
 #ifndef SIM_WORLD_H
@@ -15,16 +16,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/types.h"
-
-struct client;
-struct engine;
-struct engine_mem;
-struct net;
-struct pd;
-struct sim;
-struct sim_node;
-struct store;
+#include "client/client.h"
+#include "env/engine_mem.h"
+#include "env/env.h"
+#include "pd/pd.h"
+#include "storenode/store.h"
+#include "swarm.h"
 
 enum { WORLD_STORE_MAX = 9, WORLD_CLIENT_MAX = 32 };
 
@@ -34,45 +33,59 @@ struct world_options {
     uint64_t seed;
     uint32_t store_count, client_count;
     uint32_t region_count;
-    bool faults; /* false: good weather, nothing dies */
-    bool trace;
-};
-
-struct world_node {
-    enum world_role role;
-    uint32_t number;         /* 1, 2, ... within the role */
-    struct sim_node *node;   /* owned by the sim */
-    struct env *env;         /* owned */
-    struct engine_mem *disk; /* owned; NULL for a client */
-    struct store *store;     /* the one that fits the role, while up; owned */
-    struct pd *pd;
-    struct client *client;
-    uint64_t starts, start_failures;
-    char text[256]; /* why the last start failed */
 };
 
 struct world;
 
-struct world *world_new(const struct world_options *options);
+struct world_node {
+    struct world *world;
+    enum world_role role;
+    uint32_t number;       /* 1, 2, ... within the role */
+    struct sim_node *node; /* owned by the sim */
+    struct env env;
+    struct log log;
+    struct engine *disk; /* owned; NULL for a client. Outlives the lives of the node */
+    struct pd_config pd_config;
+    struct store_config store_config;
+    struct pd *pd; /* the one that fits the role, while up; owned */
+    struct store *store;
+    struct client *client;
+    uint32_t slow_disk;       /* its syncs take so many times longer; 0: as usual */
+    uint32_t failing_writes;  /* so many of the next writes fail with ERR_IO */
+    bool disk_full;
+    bool may_stop; /* it was given a failing disk: giving up is right */
+};
+
+/* Adds nothing that runs: every node is off. Both arguments are copied. */
+struct world *world_new(const struct world_options *options, const struct swarm *swarm);
 void world_free(struct world *world);
 
 struct sim *world_sim(struct world *world);
 struct net *world_net(struct world *world);
+struct rng *world_rng(struct world *world);
+struct swarm *world_swarm(struct world *world); /* the disks look at it, so that heal can change it */
 const struct world_options *world_options(const struct world *world);
 
 uint32_t world_node_count(const struct world *world);
 struct world_node *world_node(struct world *world, uint32_t index);
-struct world_node *world_pd(struct world *world, uint32_t number);     /* 1.. */
+struct world_node *world_pd(struct world *world);
 struct world_node *world_store(struct world *world, uint32_t number);  /* 1.. */
 struct world_node *world_client(struct world *world, uint32_t number); /* 1.. */
+struct world_node *world_node_of(struct world *world, const struct sim_node *node);
 
-/* Up to now nothing ran. ERR_OK, or why the node could not start (it stays off). */
+/* ERR_OK, or why the node could not start (it is off then). Already up: ERR_OK. */
 enum err world_start(struct world *world, struct world_node *node, struct error *err);
-/* At this instant. `machine`: the kernel dies too: what was written but not synced may be lost, connections are not
- * reset but fall silent. Otherwise the page cache keeps what was written. */
+/* At this instant. `machine`: connections are not reset but fall silent. Unsynced writes may be lost in any case. */
 void world_kill(struct world *world, struct world_node *node, bool machine);
+/* One event of the heap. False: a promise is broken, or nothing is left to happen. A store that gave up by itself is
+ * killed, as its supervisor would see it exit. */
+bool world_step(struct world *world);
 
-/* A node that gave up by itself (a store whose disk failed) is killed here, as its supervisor would see it exit. */
-void world_reap_stopped(struct world *world);
+/* Notes the first broken promise; later ones are ignored. `region` 0: none in particular. */
+void world_fail(struct world *world, const char *checker, region_id region, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+bool world_has_failed(const struct world *world);
+const char *world_failure(const struct world *world); /* "linear: ..." */
+region_id world_failed_region(const struct world *world);
 
 #endif

@@ -1,0 +1,408 @@
+#include "check_raft.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <xxhash.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/check.h"
+#include "env/transport.h"
+#include "group/group_keys.h"
+#include "proto/wire.h"
+#include "raft/raft.h"
+#include "rpc/frame_kind.h"
+
+/* Who leads a region in a term; whom a peer voted for in a term. */
+struct fact {
+    struct {
+        region_id region;
+        raft_term term;
+        peer_id voter; /* 0: the fact is who leads */
+    } key;
+    peer_id peer;
+    UT_hash_handle hh;
+};
+
+struct applied {
+    raft_term term; /* 0: not known */
+    uint64_t hash;
+};
+
+struct region_log {
+    region_id region;
+    struct applied *entries; /* by index */
+    raft_index capacity;
+    raft_index last; /* newest index applied anywhere */
+    UT_hash_handle hh;
+};
+
+/* What a peer was like when it was looked at last. */
+struct seen {
+    struct {
+        uint32_t store;
+        region_id region;
+    } key;
+    uint64_t generation; /* of the node */
+    peer_id peer;
+    raft_term term;
+    peer_id vote;
+    raft_index commit, applied;
+    raft_index checked; /* log rows up to here were compared */
+    bool led;
+    UT_hash_handle hh;
+};
+
+struct check_raft {
+    struct world *world;
+    struct fact *facts;
+    struct region_log *logs;
+    struct seen *seen;
+    struct buf row;
+    struct arena arena;
+    uint64_t applied_count;
+    /* during a visit */
+    struct world_node *store;
+};
+
+#define ULL(value) ((unsigned long long)(value))
+
+/* ---- facts */
+
+/* The fact as it was stated first. */
+static peer_id state_fact(struct check_raft *check, region_id region, raft_term term, peer_id voter, peer_id peer)
+{
+    struct fact *fact, wanted;
+    memset(&wanted, 0, sizeof wanted);
+    wanted.key.region = region;
+    wanted.key.term = term;
+    wanted.key.voter = voter;
+    HASH_FIND(hh, check->facts, &wanted.key, sizeof wanted.key, fact);
+    if (fact)
+        return fact->peer;
+    fact = malloc(sizeof *fact);
+    CHECK(fact);
+    *fact = wanted;
+    fact->peer = peer;
+    HASH_ADD(hh, check->facts, key, sizeof fact->key, fact);
+    return peer;
+}
+
+static void state_leader(struct check_raft *check, region_id region, raft_term term, peer_id peer)
+{
+    peer_id first = state_fact(check, region, term, 0, peer);
+    if (first != peer)
+        world_fail(check->world, "raft", region, "R1: peers %llu and %llu both lead region %llu in term %llu", ULL(first), ULL(peer), ULL(region),
+                   ULL(term));
+}
+
+static void state_vote(struct check_raft *check, region_id region, raft_term term, peer_id voter, peer_id candidate)
+{
+    peer_id first = state_fact(check, region, term, voter, candidate);
+    if (first != candidate)
+        world_fail(check->world, "raft", region, "R2: peer %llu of region %llu voted for %llu and for %llu in term %llu", ULL(voter), ULL(region),
+                   ULL(first), ULL(candidate), ULL(term));
+}
+
+/* ---- what was applied */
+
+static struct region_log *log_of(struct check_raft *check, region_id region)
+{
+    struct region_log *log;
+    HASH_FIND(hh, check->logs, &region, sizeof region, log);
+    if (log)
+        return log;
+    log = calloc(1, sizeof *log);
+    CHECK(log);
+    log->region = region;
+    HASH_ADD(hh, check->logs, region, sizeof log->region, log);
+    return log;
+}
+
+static struct applied *applied_at(struct region_log *log, raft_index index)
+{
+    if (index >= log->capacity) {
+        raft_index capacity = (index + 1) * 2 < 256 ? 256 : (index + 1) * 2;
+        log->entries = realloc(log->entries, capacity * sizeof *log->entries);
+        CHECK(log->entries);
+        memset(log->entries + log->capacity, 0, (capacity - log->capacity) * sizeof *log->entries);
+        log->capacity = capacity;
+    }
+    return &log->entries[index];
+}
+
+/* The log row of the store's disk: `format u8, kind u8, term u64, checksum u32, payload` (group_keys.h). */
+static bool read_row(struct check_raft *check, region_id region, raft_index index, raft_term *ret_term, uint64_t *ret_hash)
+{
+    struct group_key key = group_key_indexed(region, GROUP_LOG, index);
+    struct error err;
+    if (engine_get(check->store->disk, ENGINE_RAFT, group_key_bytes(&key), &check->row, &err) != ERR_OK || check->row.size < 10)
+        return false;
+    *ret_term = load_u64_be(check->row.data + 2);
+    *ret_hash = XXH3_64bits(check->row.data, check->row.size);
+    return true;
+}
+
+static void check_applied(struct check_raft *check, struct seen *seen, const struct store_peer_view *view)
+{
+    struct region_log *log = log_of(check, view->region);
+    raft_index truncated = raft_truncated(view->raft).index;
+    if (seen->checked < truncated)
+        seen->checked = truncated;
+    while (seen->checked < view->applied_index) {
+        raft_index index = ++seen->checked;
+        raft_term term;
+        uint64_t hash;
+        if (!read_row(check, view->region, index, &term, &hash)) {
+            world_fail(check->world, "raft", view->region, "R3: s%u applied index %llu of region %llu, which is not on its disk", check->store->number,
+                       ULL(index), ULL(view->region));
+            return;
+        }
+        struct applied *applied = applied_at(log, index);
+        if (applied->term == 0) {
+            *applied = (struct applied){term, hash};
+            check->applied_count++;
+        } else if (applied->term != term || applied->hash != hash) {
+            world_fail(check->world, "raft", view->region, "R3: s%u has another entry at index %llu of region %llu: term %llu, before it was term %llu%s",
+                       check->store->number, ULL(index), ULL(view->region), ULL(term), ULL(applied->term),
+                       term == applied->term ? " with other bytes" : "");
+            return;
+        }
+    }
+    if (view->applied_index > log->last)
+        log->last = view->applied_index;
+}
+
+static void check_completeness(struct check_raft *check, const struct store_peer_view *view)
+{
+    enum { DEPTH = 64 };
+    struct region_log *log = log_of(check, view->region);
+    raft_index last = raft_last_index(view->raft);
+    if (last < log->last)
+        world_fail(check->world, "raft", view->region, "R4: s%u leads region %llu in term %llu with a log up to %llu, but %llu was applied",
+                   check->store->number, ULL(view->region), ULL(raft_term_now(view->raft)), ULL(last), ULL(log->last));
+    for (raft_index index = log->last; index > 0 && index + DEPTH > log->last && index <= last; index--) {
+        raft_term mine = raft_term_at(view->raft, index), applied = applied_at(log, index)->term;
+        if (mine != 0 && applied != 0 && mine != applied)
+            world_fail(check->world, "raft", view->region, "R4: s%u leads region %llu with term %llu at index %llu; applied was term %llu",
+                       check->store->number, ULL(view->region), ULL(mine), ULL(index), ULL(applied));
+    }
+}
+
+/* ---- a look at one peer */
+
+static struct seen *seen_of(struct check_raft *check, region_id region)
+{
+    struct seen *seen, wanted;
+    memset(&wanted, 0, sizeof wanted);
+    wanted.key.store = check->store->number;
+    wanted.key.region = region;
+    HASH_FIND(hh, check->seen, &wanted.key, sizeof wanted.key, seen);
+    if (!seen) {
+        seen = malloc(sizeof *seen);
+        CHECK(seen);
+        *seen = wanted;
+        HASH_ADD(hh, check->seen, key, sizeof seen->key, seen);
+    }
+    return seen;
+}
+
+static void check_order(struct check_raft *check, const struct seen *seen, const struct store_peer_view *view)
+{
+    const struct raft *raft = view->raft;
+    raft_index truncated = raft_truncated(raft).index, applied = view->applied_index, commit = raft_commit_index(raft), last = raft_last_index(raft);
+    if (truncated > applied || applied > commit || commit > last)
+        world_fail(check->world, "raft", view->region, "R5: s%u region %llu: truncated %llu, applied %llu, commit %llu, last %llu", check->store->number,
+                   ULL(view->region), ULL(truncated), ULL(applied), ULL(commit), ULL(last));
+    if (raft_term_now(raft) < seen->term || commit < seen->commit || applied < seen->applied)
+        world_fail(check->world, "raft", view->region, "R6: s%u region %llu went back: term %llu to %llu, commit %llu to %llu, applied %llu to %llu",
+                   check->store->number, ULL(view->region), ULL(seen->term), ULL(raft_term_now(raft)), ULL(seen->commit), ULL(commit), ULL(seen->applied),
+                   ULL(applied));
+}
+
+static void visit_peer(void *context, const struct store_peer_view *view)
+{
+    struct check_raft *check = context;
+    const struct raft *raft = view->raft;
+    struct seen *seen = seen_of(check, view->region);
+    uint64_t generation = sim_node_generation(check->store->node);
+    if (seen->generation != generation || seen->peer != view->peer) {
+        seen->generation = generation;
+        seen->peer = view->peer;
+        seen->term = 0;
+        seen->commit = seen->applied = seen->checked = 0;
+        seen->led = false;
+    }
+    raft_term term = raft_term_now(raft);
+    bool leads = raft_is_leader(raft);
+    check_order(check, seen, view);
+    if (leads && (!seen->led || seen->term != term)) {
+        state_leader(check, view->region, term, view->peer);
+        check_completeness(check, view);
+    }
+    if (seen->checked < view->applied_index)
+        check_applied(check, seen, view);
+    seen->term = term;
+    seen->led = leads;
+    seen->commit = raft_commit_index(raft);
+    seen->applied = view->applied_index;
+}
+
+void check_raft_store(struct check_raft *check, struct world_node *store)
+{
+    if (!store->store)
+        return;
+    check->store = store;
+    store_visit_peers(store->store, visit_peer, check);
+}
+
+/* ---- a look at the wire */
+
+static void look_at_message(struct check_raft *check, const struct wire_raft_message *message)
+{
+    switch (message->kind) {
+    case RAFT_VOTE_RESP:
+        if (!message->reject)
+            state_vote(check, message->region_id, message->term, message->from, message->to);
+        break;
+    case RAFT_VOTE:
+        state_vote(check, message->region_id, message->term, message->from, message->from);
+        break;
+    case RAFT_APP:
+    case RAFT_HEARTBEAT:
+        state_leader(check, message->region_id, message->term, message->from);
+        break;
+    default:
+        break;
+    }
+}
+
+static void trace_message(struct sim *sim, const struct wire_raft_message *message)
+{
+    sim_trace(sim, "raft region=%llu %s %llu->%llu term=%llu index=%llu log_term=%llu commit=%llu entries=%u%s%s round=%llu", ULL(message->region_id),
+              raft_message_kind_name(message->kind), ULL(message->from), ULL(message->to), ULL(message->term), ULL(message->index),
+              ULL(message->log_term), ULL(message->commit), message->entries_count, message->reject ? " reject" : "",
+              message->force ? " force" : "", ULL(message->round));
+}
+
+void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
+{
+    struct check_raft *check = context;
+    struct sim *sim = world_sim(check->world);
+    if (frame->kind != FRAME_RAFT || world_node_of(check->world, from)->role != WORLD_STORE)
+        return;
+    struct wire_raft_batch batch;
+    (void)to;
+    if (wire_decode_raft_batch(frame_bytes(frame), &check->arena, &batch) != ERR_OK) {
+        world_fail(check->world, "raft", 0, "%s sent a raft frame that cannot be read", sim_node_name(from));
+    } else {
+        for (uint32_t i = 0; i < batch.messages_count; i++) {
+            look_at_message(check, &batch.messages[i]);
+            if (sim_traces(sim))
+                trace_message(sim, &batch.messages[i]);
+        }
+    }
+    arena_reset(&check->arena);
+}
+
+/* ---- convergence */
+
+struct convergence {
+    struct check_raft *check;
+    struct {
+        region_id region;
+        raft_index applied;
+        uint32_t leaders, peers;
+        bool differs;
+    } regions[1024];
+    uint32_t count;
+};
+
+static void visit_convergence(void *context, const struct store_peer_view *view)
+{
+    struct convergence *convergence = context;
+    uint32_t i = 0;
+    while (i < convergence->count && convergence->regions[i].region != view->region)
+        i++;
+    if (i == sizeof convergence->regions / sizeof convergence->regions[0])
+        return;
+    if (i == convergence->count) {
+        convergence->count++;
+        memset(&convergence->regions[i], 0, sizeof convergence->regions[i]);
+        convergence->regions[i].region = view->region;
+        convergence->regions[i].applied = view->applied_index;
+    }
+    convergence->regions[i].peers++;
+    convergence->regions[i].leaders += raft_is_leader(view->raft);
+    convergence->regions[i].differs = convergence->regions[i].differs || convergence->regions[i].applied != view->applied_index ||
+                                      raft_commit_index(view->raft) != view->applied_index;
+}
+
+bool check_raft_converged(struct check_raft *check, char *text, size_t size)
+{
+    struct convergence *convergence = calloc(1, sizeof *convergence);
+    CHECK(convergence);
+    const struct world_options *options = world_options(check->world);
+    bool fine = true;
+    for (uint32_t number = 1; number <= options->store_count; number++) {
+        struct world_node *store = world_store(check->world, number);
+        if (store->store)
+            store_visit_peers(store->store, visit_convergence, convergence);
+    }
+    if (convergence->count != options->region_count) {
+        fine = false;
+        if (text)
+            snprintf(text, size, "%u regions of %u are served", convergence->count, options->region_count);
+    }
+    for (uint32_t i = 0; i < convergence->count && fine; i++) {
+        if (!convergence->regions[i].differs && convergence->regions[i].leaders == 1)
+            continue;
+        fine = false;
+        if (text)
+            snprintf(text, size, "region %llu: %u leaders, %u peers%s", ULL(convergence->regions[i].region), convergence->regions[i].leaders,
+                     convergence->regions[i].peers, convergence->regions[i].differs ? " that have not applied the same" : "");
+    }
+    free(convergence);
+    return fine;
+}
+
+uint64_t check_raft_applied_count(const struct check_raft *check)
+{
+    return check->applied_count;
+}
+
+struct check_raft *check_raft_new(struct world *world)
+{
+    struct check_raft *check = calloc(1, sizeof *check);
+    CHECK(check);
+    check->world = world;
+    buf_init(&check->row, 64u << 20);
+    arena_init(&check->arena);
+    return check;
+}
+
+void check_raft_free(struct check_raft *check)
+{
+    if (!check)
+        return;
+    struct fact *fact, *next_fact;
+    HASH_ITER (hh, check->facts, fact, next_fact) {
+        HASH_DEL(check->facts, fact);
+        free(fact);
+    }
+    struct region_log *log, *next_log;
+    HASH_ITER (hh, check->logs, log, next_log) {
+        HASH_DEL(check->logs, log);
+        free(log->entries);
+        free(log);
+    }
+    struct seen *seen, *next_seen;
+    HASH_ITER (hh, check->seen, seen, next_seen) {
+        HASH_DEL(check->seen, seen);
+        free(seen);
+    }
+    buf_fini(&check->row);
+    arena_fini(&check->arena);
+    free(check);
+}

@@ -1,0 +1,192 @@
+#include "check_region.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "group/group_keys.h"
+#include "proto/wire.h"
+#include "storenode/store_keys.h"
+
+enum { REGIONS_MAX = 4096 };
+
+#define ULL(value) ((unsigned long long)(value))
+
+struct found {
+    const struct wire_region *region; /* in the arena */
+    uint32_t store;
+};
+
+struct survey {
+    struct world *world;
+    struct arena arena;
+    struct found *found;
+    uint32_t count;
+};
+
+/* ---- reading region rows: 'g' | region id | STORE_REGION_STATE */
+
+static void add_state(struct survey *survey, uint32_t store, struct bytes value)
+{
+    struct wire_region_state state;
+    if (wire_decode_region_state(arena_copy(&survey->arena, value), &survey->arena, &state) != ERR_OK || !state.region) {
+        world_fail(survey->world, "region", 0, "s%u has a region state that cannot be read", store);
+        return;
+    }
+    if (!state.tombstone && survey->count < REGIONS_MAX)
+        survey->found[survey->count++] = (struct found){state.region, store};
+}
+
+static void survey_store(struct survey *survey, struct world_node *store)
+{
+    struct bytes lower = bytes_of("g", 1), upper = bytes_of("h", 1);
+    struct engine_iter *iter = engine_iter_new(store->disk, ENGINE_RAFT, lower, upper);
+    engine_iter_seek(store->disk, iter, lower);
+    while (engine_iter_valid(store->disk, iter)) {
+        struct bytes key = engine_iter_key(store->disk, iter);
+        if (key.size < 10)
+            break;
+        /* Straight to this region's state, and from there to the next region: logs are long. */
+        uint64_t id = load_u64_be(key.data + 1);
+        struct group_key state = group_key(id, STORE_REGION_STATE);
+        engine_iter_seek(store->disk, iter, group_key_bytes(&state));
+        if (engine_iter_valid(store->disk, iter) && bytes_equal(engine_iter_key(store->disk, iter), group_key_bytes(&state)))
+            add_state(survey, store->number, engine_iter_value(store->disk, iter));
+        struct group_key next = group_key(id + 1, 0);
+        engine_iter_seek(store->disk, iter, group_key_bytes(&next));
+    }
+    engine_iter_free(store->disk, iter);
+}
+
+static void survey_init(struct survey *survey, struct world *world)
+{
+    *survey = (struct survey){.world = world, .found = calloc(REGIONS_MAX, sizeof(struct found))};
+    CHECK(survey->found);
+    arena_init(&survey->arena);
+    for (uint32_t number = 1; number <= world_options(world)->store_count; number++)
+        survey_store(survey, world_store(world, number));
+}
+
+static void survey_fini(struct survey *survey)
+{
+    arena_fini(&survey->arena);
+    free(survey->found);
+}
+
+/* ---- G1, G2 */
+
+static bool is_newer(const struct wire_region *a, const struct wire_region *b)
+{
+    return a->epoch_version != b->epoch_version ? a->epoch_version > b->epoch_version : a->epoch_conf > b->epoch_conf;
+}
+
+static bool is_same(const struct wire_region *a, const struct wire_region *b)
+{
+    if (!bytes_equal(a->start_key, b->start_key) || !bytes_equal(a->end_key, b->end_key) || a->peers_count != b->peers_count)
+        return false;
+    for (uint32_t i = 0; i < a->peers_count; i++)
+        if (a->peers[i].id != b->peers[i].id || a->peers[i].store_id != b->peers[i].store_id)
+            return false;
+    return true;
+}
+
+static int by_id_and_age(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+    if (x->region->id != y->region->id)
+        return x->region->id < y->region->id ? -1 : 1;
+    return is_newer(x->region, y->region) ? -1 : is_newer(y->region, x->region);
+}
+
+static int by_start(const void *a, const void *b)
+{
+    return bytes_compare(((const struct found *)a)->region->start_key, ((const struct found *)b)->region->start_key);
+}
+
+/* Keeps the newest of each id, and checks that those of one age agree. */
+static void keep_newest(struct survey *survey)
+{
+    uint32_t kept = 0;
+    qsort(survey->found, survey->count, sizeof survey->found[0], by_id_and_age);
+    for (uint32_t i = 0; i < survey->count; i++) {
+        const struct wire_region *region = survey->found[i].region;
+        const struct found *before = kept > 0 ? &survey->found[kept - 1] : NULL;
+        if (!before || before->region->id != region->id)
+            survey->found[kept++] = survey->found[i];
+        else if (!is_newer(before->region, region) && !is_same(before->region, region))
+            world_fail(survey->world, "region", region->id, "G2: s%u and s%u disagree about region %llu at one epoch", before->store, survey->found[i].store,
+                       ULL(region->id));
+    }
+    survey->count = kept;
+}
+
+static void check_cover(struct survey *survey)
+{
+    struct bytes expected = bytes_empty();
+    qsort(survey->found, survey->count, sizeof survey->found[0], by_start);
+    for (uint32_t i = 0; i < survey->count; i++) {
+        const struct wire_region *region = survey->found[i].region;
+        bool last = i + 1 == survey->count;
+        if (!bytes_equal(region->start_key, expected) || (region->end_key.size == 0) != last) {
+            world_fail(survey->world, "region", region->id, "G1: region %llu does not begin where the one before ends", ULL(region->id));
+            return;
+        }
+        expected = region->end_key;
+    }
+}
+
+void check_region_ranges(struct world *world)
+{
+    struct survey survey;
+    survey_init(&survey, world);
+    keep_newest(&survey);
+    /* A store that was away while the first regions were made knows only those it has got. */
+    if (survey.count >= world_options(world)->region_count)
+        check_cover(&survey);
+    survey_fini(&survey);
+}
+
+/* ---- G3 */
+
+static uint64_t hash_rows(struct engine *disk, enum engine_cf cf, struct bytes lower, struct bytes upper)
+{
+    uint64_t hash = 0;
+    struct engine_iter *iter = engine_iter_new(disk, cf, lower, upper);
+    for (engine_iter_seek(disk, iter, lower); engine_iter_valid(disk, iter); engine_iter_next(disk, iter)) {
+        struct bytes key = engine_iter_key(disk, iter), value = engine_iter_value(disk, iter);
+        hash = XXH3_64bits_withSeed(key.data, key.size, hash);
+        hash = XXH3_64bits_withSeed(value.data, value.size, hash);
+    }
+    engine_iter_free(disk, iter);
+    return hash;
+}
+
+static uint64_t hash_region(struct world_node *store, const struct wire_region *region)
+{
+    uint64_t hash = 0;
+    for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
+        hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, region->start_key, region->end_key);
+    struct group_key tokens = group_key(region->id, STORE_TOKENS), end = group_key(region->id, STORE_TOKENS_EVICTED + 1);
+    return hash * 31 + hash_rows(store->disk, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end));
+}
+
+void check_region_replicas(struct world *world)
+{
+    struct survey survey;
+    survey_init(&survey, world);
+    qsort(survey.found, survey.count, sizeof survey.found[0], by_id_and_age);
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < survey.count; i++) {
+        const struct found *found = &survey.found[i];
+        uint64_t hash = hash_region(world_store(world, found->store), found->region);
+        bool is_first = i == 0 || survey.found[i - 1].region->id != found->region->id;
+        if (is_first)
+            first = hash;
+        else if (hash != first)
+            world_fail(world, "region", found->region->id, "G3: s%u and s%u hold different rows in region %llu", survey.found[i - 1].store, found->store,
+                       ULL(found->region->id));
+    }
+    survey_fini(&survey);
+}

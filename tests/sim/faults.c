@@ -1,0 +1,325 @@
+#include "faults.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+enum { SUPERVISOR_US = 500 * 1000 /* how soon a node that is down without a reason is started again */ };
+
+struct faults {
+    struct world *world;
+    struct workload *workload;
+    struct rng rng;
+    uint32_t mask;
+    bool healed;
+    uint64_t down_until_ns[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
+    uint64_t counts[FAULT_KIND_COUNT];
+};
+
+/* The end of a fault that lasts. */
+struct ending {
+    struct faults *faults;
+    enum fault_kind kind;
+    struct world_node *node;
+    struct world_node *from, *to; /* NULL: any */
+    bool both_ways;
+};
+
+static struct sim *sim_of(struct faults *faults)
+{
+    return world_sim(faults->world);
+}
+
+static struct sim_node *sim_node_or_any(const struct world_node *node)
+{
+    return node ? node->node : NULL;
+}
+
+/* ---- choosing */
+
+static struct world_node *any_store(struct faults *faults)
+{
+    return world_store(faults->world, (uint32_t)rng_between(&faults->rng, 1, world_options(faults->world)->store_count));
+}
+
+/* Mostly stores, now and then anybody. */
+static struct world_node *any_node(struct faults *faults)
+{
+    if (rng_chance(&faults->rng, 3, 4))
+        return any_store(faults);
+    return world_node(faults->world, (uint32_t)rng_below(&faults->rng, world_node_count(faults->world)));
+}
+
+/* Mostly short, sometimes long: 1 ms .. 8 s. */
+static uint64_t draw_duration_ns(struct faults *faults)
+{
+    static const uint64_t limits_ms[] = {20, 200, 1000, 1000, 3000, 3000, 8000};
+    uint64_t limit_ms = limits_ms[rng_below(&faults->rng, sizeof limits_ms / sizeof limits_ms[0])];
+    return rng_between(&faults->rng, 1, limit_ms) * 1000000;
+}
+
+/* ---- ends */
+
+static void end_fault(void *context);
+
+static void last(struct faults *faults, const struct ending *ending, uint64_t duration_ns)
+{
+    struct ending *copy = malloc(sizeof *copy);
+    CHECK(copy);
+    *copy = *ending;
+    copy->faults = faults;
+    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + duration_ns, NULL, end_fault, free, copy);
+}
+
+static void end_fault(void *context)
+{
+    struct ending *ending = context;
+    struct faults *faults = ending->faults;
+    struct net *net = world_net(faults->world);
+    if (!faults->healed) {
+        sim_trace(sim_of(faults), "fault %s ends", fault_name(ending->kind));
+        switch (ending->kind) {
+        case FAULT_PAUSE:
+            sim_node_resume(ending->node->node);
+            break;
+        case FAULT_ISOLATE:
+        case FAULT_ONE_WAY:
+        case FAULT_PAIR:
+            net_block(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), false);
+            if (ending->both_ways)
+                net_block(net, sim_node_or_any(ending->to), sim_node_or_any(ending->from), false);
+            break;
+        case FAULT_SLOW:
+            net_slow(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), 0);
+            break;
+        case FAULT_DISK:
+            ending->node->slow_disk = 0;
+            break;
+        case FAULT_FULL:
+            ending->node->disk_full = false;
+            break;
+        case FAULT_CLOCK:
+            sim_node_set_clock(ending->node->node, 0, 0);
+            break;
+        default:
+            break;
+        }
+    }
+    free(ending);
+}
+
+/* ---- beginnings */
+
+static void kill_node(struct faults *faults, struct world_node *node, bool machine)
+{
+    if (node->role == WORLD_CLIENT)
+        workload_client_dies(faults->workload, node);
+    world_kill(faults->world, node, machine);
+    faults->down_until_ns[sim_node_index(node->node)] = sim_heap_ns(sim_of(faults)) + draw_duration_ns(faults);
+}
+
+static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to, bool both_ways)
+{
+    struct net *net = world_net(faults->world);
+    if (from == to)
+        return;
+    sim_trace(sim_of(faults), "fault: %s %s %s", from ? sim_node_name(from->node) : "any", both_ways ? "<-x->" : "-x->",
+              to ? sim_node_name(to->node) : "any");
+    net_block(net, sim_node_or_any(from), sim_node_or_any(to), true);
+    if (both_ways)
+        net_block(net, sim_node_or_any(to), sim_node_or_any(from), true);
+    last(faults, &(struct ending){.kind = kind, .from = from, .to = to, .both_ways = both_ways}, draw_duration_ns(faults));
+}
+
+static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
+{
+    if (kind == FAULT_DISK) {
+        node->slow_disk = (uint32_t)rng_between(&faults->rng, 2, 200);
+    } else if (kind == FAULT_FULL) {
+        node->disk_full = true;
+    } else { /* EIO: it may come at a start, too, and the store is then not there until its supervisor tries again */
+        node->failing_writes = 1;
+        node->may_stop = true;
+        return;
+    }
+    last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
+}
+
+static void begin_clock_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
+{
+    if (kind == FAULT_WALL) {
+        sim_node_set_clock(node->node, 0, (int64_t)rng_between(&faults->rng, 0, 20000) - 10000);
+    } else {
+        sim_node_set_clock(node->node, (int32_t)rng_between(&faults->rng, 0, 20000) - 10000, 0);
+        last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
+    }
+}
+
+static void begin_slow(struct faults *faults)
+{
+    struct world_node *from = rng_chance(&faults->rng, 1, 2) ? any_node(faults) : NULL, *to = any_node(faults);
+    net_slow(world_net(faults->world), sim_node_or_any(from), to->node, (uint32_t)rng_between(&faults->rng, 1000, 500000));
+    last(faults, &(struct ending){.kind = FAULT_SLOW, .from = from, .to = to}, draw_duration_ns(faults));
+}
+
+static void begin_fault(struct faults *faults, enum fault_kind kind)
+{
+    struct world *world = faults->world;
+    struct world_node *node = any_node(faults), *store = any_store(faults);
+    sim_trace(sim_of(faults), "fault: %s", fault_name(kind));
+    switch (kind) {
+    case FAULT_PROCESS:
+        kill_node(faults, store, false);
+        break;
+    case FAULT_MACHINE:
+        kill_node(faults, store, true);
+        break;
+    case FAULT_ALL:
+        for (uint32_t number = 1; number <= world_options(world)->store_count; number++)
+            kill_node(faults, world_store(world, number), true);
+        break;
+    case FAULT_PAUSE:
+        if (sim_node_is_up(node->node) && !sim_node_is_paused(node->node)) {
+            sim_trace(sim_of(faults), "fault: %s is paused", sim_node_name(node->node));
+            sim_node_pause(node->node);
+            last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
+        }
+        break;
+    case FAULT_ISOLATE:
+        block(faults, kind, node, NULL, true);
+        break;
+    case FAULT_ONE_WAY:
+        if (rng_chance(&faults->rng, 1, 2))
+            block(faults, kind, rng_chance(&faults->rng, 1, 2) ? NULL : any_store(faults), node, false);
+        else
+            block(faults, kind, node, rng_chance(&faults->rng, 1, 2) ? NULL : any_store(faults), false);
+        break;
+    case FAULT_PAIR:
+        block(faults, kind, store, any_node(faults), true);
+        break;
+    case FAULT_CUT:
+        net_cut(world_net(world), node->node, rng_chance(&faults->rng, 1, 2) ? NULL : store->node);
+        break;
+    case FAULT_SLOW:
+        begin_slow(faults);
+        break;
+    case FAULT_DISK:
+    case FAULT_FULL:
+    case FAULT_EIO:
+        begin_disk_fault(faults, kind, store);
+        break;
+    case FAULT_CLOCK:
+    case FAULT_WALL:
+        begin_clock_fault(faults, kind, node);
+        break;
+    case FAULT_PD:
+        kill_node(faults, world_pd(world), rng_chance(&faults->rng, 1, 2));
+        break;
+    case FAULT_CLIENT:
+        kill_node(faults, world_client(world, (uint32_t)rng_between(&faults->rng, 1, world_options(world)->client_count)), false);
+        break;
+    default: /* weather: it is there all the time */
+        break;
+    }
+    faults->counts[kind]++;
+}
+
+static void next_fault(void *context);
+
+static void schedule_fault(struct faults *faults)
+{
+    uint64_t interval_ns = (uint64_t)world_swarm(faults->world)->fault_interval_ms * 1000000;
+    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + rng_below(&faults->rng, 2 * interval_ns), NULL, next_fault, NULL, faults);
+}
+
+static void next_fault(void *context)
+{
+    struct faults *faults = context;
+    if (faults->healed || !faults->mask)
+        return;
+    enum fault_kind kind;
+    do
+        kind = (enum fault_kind)rng_below(&faults->rng, FAULT_KIND_COUNT);
+    while (!(faults->mask & 1u << kind));
+    begin_fault(faults, kind);
+    schedule_fault(faults);
+}
+
+/* ---- the supervisor: what is down comes up again when its time has come */
+
+static void bring_up(struct faults *faults, struct world_node *node)
+{
+    struct error err = {.text = ""};
+    enum err code = node->role == WORLD_CLIENT ? workload_start_client(faults->workload, node, &err) : world_start(faults->world, node, &err);
+    if (code == ERR_OK) {
+        node->may_stop = node->failing_writes > 0;
+        return;
+    }
+    bool excused = (code == ERR_IO && node->may_stop) || (code == ERR_DISK_FULL && node->disk_full);
+    if (!excused)
+        world_fail(faults->world, "start", 0, "%s does not start: %s: %s", sim_node_name(node->node), err_name(code), err.text);
+}
+
+static void supervise(void *context)
+{
+    struct faults *faults = context;
+    uint64_t now_ns = sim_heap_ns(sim_of(faults));
+    for (uint32_t i = 0; i < world_node_count(faults->world); i++) {
+        struct world_node *node = world_node(faults->world, i);
+        if (!sim_node_is_up(node->node) && now_ns >= faults->down_until_ns[i])
+            bring_up(faults, node);
+    }
+    sim_at(sim_of(faults), now_ns + rng_between(&faults->rng, 1000, SUPERVISOR_US) * 1000, NULL, supervise, NULL, faults);
+}
+
+struct faults *faults_new(struct world *world, struct workload *workload)
+{
+    struct faults *faults = calloc(1, sizeof *faults);
+    CHECK(faults);
+    faults->world = world;
+    faults->workload = workload;
+    faults->mask = world_swarm(world)->fault_mask;
+    rng_init(&faults->rng, world_options(world)->seed, "faults");
+    for (uint32_t i = 0; i < world_node_count(world); i++) /* not all at once */
+        faults->down_until_ns[i] = rng_below(&faults->rng, 500) * 1000000;
+    sim_at(world_sim(world), 0, NULL, supervise, NULL, faults);
+    return faults;
+}
+
+void faults_free(struct faults *faults)
+{
+    free(faults);
+}
+
+void faults_begin(struct faults *faults)
+{
+    schedule_fault(faults);
+}
+
+void faults_heal(struct faults *faults)
+{
+    struct world *world = faults->world;
+    struct net *net = world_net(world);
+    sim_trace(sim_of(faults), "all faults end");
+    faults->healed = true;
+    net_unblock_all(net);
+    net_slow(net, NULL, NULL, 0);
+    struct net_options *options = net_options(net);
+    options->spike_per_100000 = options->raft_drop_per_10000 = options->raft_repeat_per_10000 = options->raft_reorder_per_10000 = 0;
+    sim_timing(sim_of(faults))->stall_per_100000 = 0;
+    world_swarm(world)->sync_slow_per_10000 = 0;
+    for (uint32_t i = 0; i < world_node_count(world); i++) {
+        struct world_node *node = world_node(world, i);
+        node->slow_disk = node->failing_writes = 0;
+        node->disk_full = false;
+        sim_node_set_clock(node->node, 0, 0);
+        sim_node_resume(node->node);
+        if (faults->down_until_ns[i] > sim_heap_ns(sim_of(faults)))
+            faults->down_until_ns[i] = sim_heap_ns(sim_of(faults));
+    }
+}
+
+const uint64_t *faults_counts(const struct faults *faults)
+{
+    return faults->counts;
+}

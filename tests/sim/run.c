@@ -1,0 +1,242 @@
+#include "run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "check_linear.h"
+#include "check_raft.h"
+#include "check_region.h"
+#include "faults.h"
+#include "world.h"
+
+enum {
+    BOOTSTRAP_US = 60 * 1000 * 1000, /* so long may the first start take when nothing goes wrong */
+    LIVENESS_US = 60 * 1000 * 1000,
+    SETTLE_US = 30 * 1000 * 1000,
+    RANGES_INTERVAL_US = 500 * 1000,
+};
+
+struct run {
+    const struct run_options *options;
+    struct world *world;
+    struct workload *workload;
+    struct faults *faults;
+    struct check_raft *raft;
+    uint64_t ranges_checked_us;
+};
+
+static uint64_t now_us(const struct run *run)
+{
+    return sim_heap_ns(world_sim(run->world)) / 1000;
+}
+
+/* One event and a look at what it did. */
+static bool step(struct run *run)
+{
+    if (!world_step(run->world))
+        return false;
+    struct sim_node *last = sim_last_node(world_sim(run->world));
+    if (last && sim_node_is_up(last)) {
+        struct world_node *node = world_node_of(run->world, last);
+        if (node->role == WORLD_STORE)
+            check_raft_store(run->raft, node);
+    }
+    if (now_us(run) >= run->ranges_checked_us + RANGES_INTERVAL_US) {
+        run->ranges_checked_us = now_us(run);
+        check_region_ranges(run->world);
+    }
+    return !world_has_failed(run->world);
+}
+
+/* Until `is_done` (asked now and then) or `limit_us`; false: a promise was broken. */
+static bool run_until(struct run *run, uint64_t limit_us, bool (*is_done)(struct run *run))
+{
+    uint64_t asked_us = 0;
+    while (now_us(run) < limit_us) {
+        if (!step(run))
+            return false;
+        if (is_done && now_us(run) > asked_us + 10000) {
+            asked_us = now_us(run);
+            if (is_done(run))
+                return true;
+        }
+    }
+    return true;
+}
+
+static bool is_bootstrapped(struct run *run)
+{
+    if (!pd_is_ready(world_pd(run->world)->pd))
+        return false;
+    for (uint32_t number = 1; number <= run->options->stores; number++) {
+        const struct world_node *store = world_store(run->world, number);
+        if (!store->store || !store_is_ready(store->store))
+            return false;
+    }
+    return check_raft_converged(run->raft, NULL, 0);
+}
+
+static bool is_probed(struct run *run)
+{
+    return workload_probe_is_done(run->workload);
+}
+
+static bool is_settled(struct run *run)
+{
+    return workload_is_idle(run->workload) && check_raft_converged(run->raft, NULL, 0);
+}
+
+static bool bootstrap(struct run *run)
+{
+    if (!run_until(run, BOOTSTRAP_US, is_bootstrapped))
+        return false;
+    if (is_bootstrapped(run))
+        return true;
+    char text[256] = "stores or pd are not ready";
+    check_raft_converged(run->raft, text, sizeof text);
+    world_fail(run->world, "liveness", 0, "no cluster after %d s of good weather: %s", BOOTSTRAP_US / 1000000, text);
+    return false;
+}
+
+/* The weather of the swarm is only let loose when the cluster stands: else most seeds would test the bootstrap alone. In
+ * some it rages from the beginning. */
+static void set_weather(struct run *run, bool bad)
+{
+    const struct swarm *swarm = world_swarm(run->world);
+    struct net_options calm = swarm->net;
+    struct sim_timing timing = swarm->timing;
+    if (!bad) {
+        calm.spike_per_100000 = calm.raft_drop_per_10000 = calm.raft_repeat_per_10000 = calm.raft_reorder_per_10000 = 0;
+        timing.stall_per_100000 = 0;
+    }
+    *net_options(world_net(run->world)) = calm;
+    *sim_timing(world_sim(run->world)) = timing;
+}
+
+static bool live_again(struct run *run, struct run_result *result)
+{
+    faults_heal(run->faults);
+    workload_probe(run->workload);
+    uint64_t healed_us = now_us(run);
+    if (!run_until(run, healed_us + LIVENESS_US, is_probed))
+        return false;
+    char text[256];
+    if (!is_probed(run)) {
+        workload_probe_explain(run->workload, text, sizeof text);
+        world_fail(run->world, "liveness", 0, "%d s after all faults ended, %s", LIVENESS_US / 1000000, text);
+        return false;
+    }
+    result->recovery_us = now_us(run) - healed_us;
+    workload_stop(run->workload);
+    if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
+        return false;
+    if (!is_settled(run)) {
+        strcpy(text, "clients still wait");
+        check_raft_converged(run->raft, text, sizeof text);
+        world_fail(run->world, "liveness", 0, "%d s after the last request, %s", SETTLE_US / 1000000, text);
+        return false;
+    }
+    check_region_replicas(run->world);
+    return !world_has_failed(run->world);
+}
+
+static void describe_op(void *context, const char *text)
+{
+    snprintf(context, 512, "%s", text);
+}
+
+static void judge_history(struct run *run, struct run_result *result)
+{
+    struct history *history = workload_history(run->workload);
+    struct linear_result linear;
+    check_linear(history, 0, &linear);
+    result->linear_steps = linear.steps;
+    result->linear_undecided = linear.verdict == LINEAR_UNDECIDED;
+    if (linear.verdict != LINEAR_ILLEGAL)
+        return;
+    char op[512];
+    struct bytes key = history_key(history, linear.key), value = history_value(history, linear.stuck_value);
+    history_print(history, linear.stuck_index, describe_op, op);
+    world_fail(run->world, "linear", 0, "key %.*s: with the value %.*s, no order explains %s", (int)key.size, (const char *)key.data,
+               value.size ? (int)(value.size < 40 ? value.size : 40) : 6, value.size ? (const char *)value.data : "(none)", op);
+}
+
+static void write_line(void *context, const char *line)
+{
+    fprintf(context, "%s\n", line);
+}
+
+static void write_history(struct run *run)
+{
+    FILE *file = fopen(run->options->history_path, "w");
+    if (!file)
+        return;
+    struct history *history = workload_history(run->workload);
+    for (size_t i = 0; i < history_count(history); i++)
+        history_print(history, i, write_line, file);
+    fclose(file);
+}
+
+static void run_phases(struct run *run, struct run_result *result)
+{
+    bool wild = run->options->faults && run->options->seed % 8 == 7;
+    uint64_t safety_us = (uint64_t)run->options->seconds * 1000000;
+    set_weather(run, wild);
+    if (wild)
+        faults_begin(run->faults);
+    else if (!bootstrap(run))
+        return;
+    if (run->options->faults && !wild) {
+        set_weather(run, true);
+        faults_begin(run->faults);
+    }
+    if (run_until(run, now_us(run) + safety_us, NULL))
+        live_again(run, result);
+}
+
+static void fill_result(struct run *run, struct run_result *result)
+{
+    struct sim *sim = world_sim(run->world);
+    result->failed = world_has_failed(run->world);
+    strcpy(result->failure, world_failure(run->world));
+    result->failed_region = world_failed_region(run->world);
+    result->digest = sim_digest(sim);
+    result->virtual_us = now_us(run);
+    result->events = sim_event_count(sim);
+    result->applied = check_raft_applied_count(run->raft);
+    result->ops = *workload_counts(run->workload);
+    result->net = *net_counts(world_net(run->world));
+    memcpy(result->faults, faults_counts(run->faults), sizeof result->faults);
+    result->faults[FAULT_DROP] = result->net.raft_dropped;
+    result->faults[FAULT_REPEAT] = result->net.raft_repeated;
+    result->faults[FAULT_REORDER] = result->net.raft_reordered;
+    result->fault_mask = world_swarm(run->world)->fault_mask;
+}
+
+void run_seed(const struct run_options *options, struct run_result *ret_result)
+{
+    struct swarm swarm;
+    *ret_result = (struct run_result){0};
+    swarm_draw(options->seed, options->faults, options->fault_allowed, options->fault_forced, &swarm);
+    struct world_options world_options = {
+        .seed = options->seed, .store_count = options->stores, .client_count = options->clients, .region_count = options->regions};
+    struct run run = {.options = options, .world = world_new(&world_options, &swarm)};
+    struct sim *sim = world_sim(run.world);
+    if (options->trace)
+        sim_set_trace(sim, options->trace, options->trace_context);
+    run.workload = workload_new(run.world);
+    run.faults = faults_new(run.world, run.workload);
+    run.raft = check_raft_new(run.world);
+    net_set_observer(world_net(run.world), check_raft_frame, run.raft);
+    run_phases(&run, ret_result);
+    if (!world_has_failed(run.world))
+        judge_history(&run, ret_result);
+    if (options->history_path)
+        write_history(&run);
+    fill_result(&run, ret_result);
+    world_free(run.world);
+    check_raft_free(run.raft);
+    faults_free(run.faults);
+    workload_free(run.workload);
+}

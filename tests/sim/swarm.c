@@ -1,0 +1,162 @@
+#include "swarm.h"
+
+#include <string.h>
+
+#include "base/rng.h"
+
+static const char *const names[FAULT_KIND_COUNT] = {"process", "machine", "all",    "pause",   "isolate", "one-way", "pair",
+                                                    "cut",     "slow",    "spikes", "drop",    "repeat",  "reorder", "disk",
+                                                    "clock",   "wall",    "stall",  "pd",      "client",  "eio",     "full"};
+
+const char *fault_name(enum fault_kind kind)
+{
+    return names[kind];
+}
+
+bool fault_mask_parse(const char *text, uint32_t *ret_mask)
+{
+    uint32_t mask = 0;
+    while (*text) {
+        size_t size = strcspn(text, ",");
+        int found = -1;
+        for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
+            if (strlen(names[kind]) == size && memcmp(names[kind], text, size) == 0)
+                found = kind;
+        if (found < 0)
+            return false;
+        mask |= 1u << found;
+        text += size;
+        text += *text == ',';
+    }
+    *ret_mask = mask;
+    return true;
+}
+
+/* One of several, the first ones more often than not. */
+#define PICK(rng, ...) pick(rng, (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+static uint64_t pick(struct rng *rng, const uint64_t *values, size_t count)
+{
+    return rng_chance(rng, 1, 2) ? values[0] : values[rng_below(rng, count)];
+}
+
+static void draw_calm(struct swarm *swarm)
+{
+    *swarm = (struct swarm){
+        .fault_interval_ms = 1000,
+        .timing = {.wake_max_us = 20, .stall_max_us = 1000, .timer_late_max_us = 100, .round_cost_max_us = 10, .take_all_percent = 50},
+        .net = {.delay_min_us = 50,
+                .delay_max_us = 300,
+                .spike_max_us = 1000,
+                .raft_reorder_max_us = 1000,
+                .idle_limit_us = 5000000,
+                .dial_timeout_us = 3000000,
+                .pending_size_max = 64u << 20},
+        .sync_min_us = 80,
+        .sync_max_us = 400,
+        .sync_slow_us = 1000,
+        .region_workers = 1,
+        .read_workers = 1,
+        .tick_ms = 100,
+        .heartbeat_ticks = 2,
+        .election_ticks = 10,
+        .lease_read = true,
+        .lease_ms = 750,
+        .mailbox_max = 65536,
+        .region_proposals_max = 4096,
+        .inflight_count_max = 256,
+        .inflight_size_max = 64u << 20,
+        .append_size_max = 1u << 20,
+        .log_retain_count = 1024,
+        .log_size_max = 64u << 20,
+        .store_heartbeat_ms = 1000,
+        .scan_limit_max = 10000,
+        .keys_per_region = 2,
+        .threads_per_client = 2,
+        .think_max_us = 30000,
+        .value_size_max = 200,
+        .client_deadline_ms = 10000,
+        .client_silence_ms = 1000,
+    };
+}
+
+static void draw_sizes(struct rng *rng, struct swarm *swarm)
+{
+    swarm->region_workers = (uint32_t)rng_between(rng, 1, 3);
+    swarm->read_workers = (uint32_t)rng_between(rng, 1, 3);
+    swarm->tick_ms = PICK(rng, 100, 50, 20, 200);
+    swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 20);
+    swarm->heartbeat_ticks = (uint32_t)PICK(rng, 2, 1);
+    swarm->lease_read = rng_chance(rng, 3, 4);
+    swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 9 / 10 * (rng_chance(rng, 1, 2) ? 1 : 3) / (rng_chance(rng, 1, 2) ? 3 : 4);
+    if (swarm->lease_ms > (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10)
+        swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10;
+    swarm->mailbox_max = (uint32_t)PICK(rng, 65536, 1024, 256);
+    swarm->region_proposals_max = (uint32_t)PICK(rng, 4096, 64, 8);
+    swarm->inflight_count_max = (uint32_t)PICK(rng, 256, 16, 2, 1);
+    swarm->inflight_size_max = PICK(rng, 64u << 20, 1u << 20, 64u << 10);
+    swarm->append_size_max = PICK(rng, 1u << 20, 64u << 10, 1u << 10);
+    swarm->log_retain_count = PICK(rng, 1024, 64, 8, 0);
+    swarm->log_size_max = PICK(rng, 64u << 20, 64u << 10, 8u << 10);
+    swarm->store_heartbeat_ms = PICK(rng, 1000, 300, 3000);
+    swarm->scan_limit_max = (uint32_t)PICK(rng, 10000, 3, 1);
+}
+
+static void draw_speeds(struct rng *rng, struct swarm *swarm)
+{
+    swarm->timing.wake_max_us = (uint32_t)PICK(rng, 20, 100, 1000);
+    swarm->timing.take_all_percent = (uint32_t)PICK(rng, 50, 0, 100);
+    swarm->timing.timer_late_max_us = (uint32_t)PICK(rng, 100, 2000, 10000);
+    swarm->timing.round_cost_max_us = (uint32_t)PICK(rng, 10, 100);
+    swarm->net.delay_max_us = (uint32_t)PICK(rng, 300, 1000, 5000);
+    swarm->net.idle_limit_us = (uint32_t)PICK(rng, 5000000, 2000000, 30000000);
+    swarm->net.pending_size_max = PICK(rng, 64u << 20, 256u << 10);
+    swarm->sync_max_us = (uint32_t)PICK(rng, 400, 2000, 10000);
+    swarm->keys_per_region = (uint32_t)rng_between(rng, 1, 4);
+    swarm->threads_per_client = (uint32_t)rng_between(rng, 1, 4);
+    swarm->think_max_us = (uint32_t)PICK(rng, 50000, 100000, 10000);
+    swarm->value_size_max = (uint32_t)PICK(rng, 200, 2000, 20000);
+    swarm->client_deadline_ms = (uint32_t)PICK(rng, 10000, 3000, 1000);
+    swarm->client_silence_ms = (uint32_t)PICK(rng, 1000, 300);
+}
+
+static void draw_weather(struct rng *rng, struct swarm *swarm)
+{
+    uint32_t mask = swarm->fault_mask;
+    if (mask & 1u << FAULT_SPIKES) {
+        swarm->net.spike_per_100000 = (uint32_t)PICK(rng, 100, 1000, 10);
+        swarm->net.spike_max_us = (uint32_t)PICK(rng, 50000, 1000000, 5000);
+    }
+    if (mask & 1u << FAULT_DROP)
+        swarm->net.raft_drop_per_10000 = (uint32_t)PICK(rng, 50, 500, 2000);
+    if (mask & 1u << FAULT_REPEAT)
+        swarm->net.raft_repeat_per_10000 = (uint32_t)PICK(rng, 100, 1000);
+    if (mask & 1u << FAULT_REORDER) {
+        swarm->net.raft_reorder_per_10000 = (uint32_t)PICK(rng, 100, 1000);
+    }
+    swarm->net.raft_reorder_max_us = (uint32_t)PICK(rng, 5000, 100000, 3000000);
+    if (mask & 1u << FAULT_STALL) {
+        swarm->timing.stall_per_100000 = (uint32_t)PICK(rng, 10, 100);
+        swarm->timing.stall_max_us = (uint32_t)PICK(rng, 50000, 500000, 2000000);
+    }
+    if (mask & 1u << FAULT_DISK) {
+        swarm->sync_slow_per_10000 = (uint32_t)PICK(rng, 20, 200);
+        swarm->sync_slow_us = (uint32_t)PICK(rng, 200000, 50000, 2000000);
+    }
+}
+
+void swarm_draw(uint64_t seed, bool faults, uint32_t allowed, uint32_t forced, struct swarm *ret_swarm)
+{
+    struct rng rng;
+    rng_init(&rng, seed, "swarm");
+    draw_calm(ret_swarm);
+    if (!faults)
+        return;
+    for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
+        if (rng_chance(&rng, 1, 2))
+            ret_swarm->fault_mask |= 1u << kind;
+    ret_swarm->fault_mask = (ret_swarm->fault_mask & allowed) | forced;
+    ret_swarm->fault_interval_ms = (uint32_t)PICK(&rng, 1000, 300, 3000);
+    draw_sizes(&rng, ret_swarm);
+    draw_speeds(&rng, ret_swarm);
+    draw_weather(&rng, ret_swarm);
+}

@@ -1,0 +1,362 @@
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+struct world {
+    struct world_options options;
+    struct swarm swarm;
+    struct sim *sim;
+    struct net *net;
+    struct rng rng;
+    struct rng disk_rng;
+    struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
+    uint32_t node_count;
+    bool failed;
+    region_id failed_region;
+    char failure[1024];
+};
+
+/* ---- the seams of a node */
+
+static void write_log(struct log *log, enum log_level level, const char *fields)
+{
+    struct world_node *node = (struct world_node *)(void *)((char *)log - offsetof(struct world_node, log));
+    sim_trace(node->world->sim, "%s %s %s", sim_node_name(node->node), log_level_name(level), fields);
+}
+
+static uint64_t disk_now_us(void *context)
+{
+    return sim_now_us(((struct world_node *)context)->world->sim);
+}
+
+static void disk_wait_us(void *context, uint64_t us)
+{
+    sim_wait(((struct world_node *)context)->world->sim, us);
+}
+
+static uint64_t disk_sync_cost_us(void *context, size_t size)
+{
+    struct world_node *node = context;
+    struct world *world = node->world;
+    const struct swarm *swarm = &world->swarm;
+    uint64_t cost_us = rng_between(&world->disk_rng, swarm->sync_min_us, swarm->sync_max_us) + size / 1000;
+    if (swarm->sync_slow_per_10000 && rng_chance(&world->disk_rng, swarm->sync_slow_per_10000, 10000))
+        cost_us += rng_below(&world->disk_rng, swarm->sync_slow_us);
+    return node->slow_disk ? cost_us * node->slow_disk : cost_us;
+}
+
+static enum err disk_fault(void *context, bool sync, size_t size)
+{
+    struct world_node *node = context;
+    (void)sync;
+    (void)size;
+    if (!sim_node_is_up(node->node)) /* a dead program's clean-up reaches no disk */
+        return ERR_IO;
+    if (node->failing_writes > 0) {
+        node->failing_writes--;
+        return ERR_IO;
+    }
+    return node->disk_full ? ERR_DISK_FULL : ERR_OK;
+}
+
+static struct world_node *add_node(struct world *world, enum world_role role, uint32_t number)
+{
+    static const char *const names[] = {"pd", "s", "c"};
+    CHECK(world->node_count < sizeof world->nodes / sizeof world->nodes[0]);
+    struct world_node *node = &world->nodes[world->node_count++];
+    char name[16];
+    snprintf(name, sizeof name, "%s%u", names[role], number);
+    *node = (struct world_node){.world = world, .role = role, .number = number};
+    node->node = sim_node_new(world->sim, name);
+    node->log = (struct log){.level = LOG_DEBUG, .write = write_log};
+    if (role != WORLD_CLIENT) {
+        CHECK(engine_mem_new(&node->disk) == ERR_OK);
+        engine_mem_set_disk(node->disk, &(struct engine_mem_disk){.context = node,
+                                                                  .now_us = disk_now_us,
+                                                                  .sync_cost_us = disk_sync_cost_us,
+                                                                  .wait_us = disk_wait_us});
+        engine_mem_set_fault(node->disk, disk_fault, node);
+    }
+    node->env = (struct env){.executor = sim_node_executor(node->node),
+                             .clock = sim_node_clock(node->node),
+                             .transport = net_transport(world->net, node->node),
+                             .engine = node->disk};
+    return node;
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    CHECK(copy);
+    return copy;
+}
+
+static void replace_text(char **field, const char *text)
+{
+    free(*field);
+    *field = copy_text(text);
+}
+
+static void configure_pd(struct world *world, struct world_node *node)
+{
+    struct pd_config *config = &node->pd_config;
+    pd_config_init(config);
+    replace_text(&config->name, "pd-1");
+    replace_text(&config->data_dir, "/sim/pd1");
+    replace_text(&config->address, "sim://pd1");
+    replace_text(&config->advertise_address, "sim://pd1");
+    config->bootstrap_stores = world->options.store_count;
+    config->bootstrap_regions = world->options.region_count;
+    config->replicas = world->options.store_count < 3 ? world->options.store_count : 3;
+}
+
+static void configure_store(struct world *world, struct world_node *node)
+{
+    const struct swarm *swarm = &world->swarm;
+    struct store_config *config = &node->store_config;
+    char text[32];
+    store_config_init(config);
+    snprintf(text, sizeof text, "/sim/s%u", node->number);
+    replace_text(&config->data_dir, text);
+    snprintf(text, sizeof text, "sim://s%u", node->number);
+    replace_text(&config->address, text);
+    replace_text(&config->advertise_address, text);
+    for (uint32_t i = 0; i < config->pd_count; i++)
+        free(config->pd[i]);
+    config->pd[0] = copy_text("sim://pd1");
+    config->pd_count = 1;
+    config->region_workers = swarm->region_workers;
+    config->read_workers = swarm->read_workers;
+    config->tick_ms = swarm->tick_ms;
+    config->heartbeat_ticks = swarm->heartbeat_ticks;
+    config->election_ticks = swarm->election_ticks;
+    config->lease_read = swarm->lease_read;
+    config->lease_ms = swarm->lease_ms;
+    config->mailbox_max = swarm->mailbox_max;
+    config->region_proposals_max = swarm->region_proposals_max;
+    config->inflight_count_max = swarm->inflight_count_max;
+    config->inflight_size_max = swarm->inflight_size_max;
+    config->append_size_max = swarm->append_size_max;
+    config->log_retain_count = swarm->log_retain_count;
+    config->log_size_max = swarm->log_size_max;
+    config->store_heartbeat_ms = swarm->store_heartbeat_ms;
+    config->scan_limit_max = swarm->scan_limit_max;
+}
+
+struct world *world_new(const struct world_options *options, const struct swarm *swarm)
+{
+    CHECK(options->store_count >= 1 && options->store_count <= WORLD_STORE_MAX && options->client_count <= WORLD_CLIENT_MAX);
+    struct world *world = calloc(1, sizeof *world);
+    CHECK(world);
+    world->options = *options;
+    world->swarm = *swarm;
+    world->sim = sim_new(options->seed);
+    world->net = net_new(world->sim);
+    rng_init(&world->rng, options->seed, "world");
+    rng_init(&world->disk_rng, options->seed, "disk");
+    *sim_timing(world->sim) = swarm->timing;
+    *net_options(world->net) = swarm->net;
+    configure_pd(world, add_node(world, WORLD_PD, 1));
+    for (uint32_t i = 1; i <= options->store_count; i++)
+        configure_store(world, add_node(world, WORLD_STORE, i));
+    for (uint32_t i = 1; i <= options->client_count; i++)
+        add_node(world, WORLD_CLIENT, i);
+    return world;
+}
+
+void world_free(struct world *world)
+{
+    if (!world)
+        return;
+    for (uint32_t i = 0; i < world->node_count; i++) {
+        struct world_node *node = &world->nodes[i];
+        world_kill(world, node, true);
+        engine_mem_free(node->disk);
+        if (node->role == WORLD_PD)
+            pd_config_fini(&node->pd_config);
+        if (node->role == WORLD_STORE)
+            store_config_fini(&node->store_config);
+    }
+    sim_free(world->sim);
+    net_free(world->net);
+    free(world);
+}
+
+/* ---- life and death */
+
+static enum err start_role(struct world_node *node, struct error *err)
+{
+    switch (node->role) {
+    case WORLD_PD:
+        return pd_new(&node->env, &node->pd_config, &node->pd, err);
+    case WORLD_STORE:
+        return store_new(&node->env, &node->store_config, &node->store, err);
+    case WORLD_CLIENT: {
+        const struct swarm *swarm = &node->world->swarm;
+        struct client_options options = {.pd = "sim://pd1",
+                                         .name = sim_node_name(node->node),
+                                         .deadline_ms = swarm->client_deadline_ms,
+                                         .silence_ms = swarm->client_silence_ms};
+        return client_new(&node->env, &options, &node->client, err);
+    }
+    }
+    return ERR_INVALID;
+}
+
+static void free_role(struct world_node *node)
+{
+    pd_free(node->pd);
+    store_free(node->store);
+    client_free(node->client);
+    node->pd = NULL;
+    node->store = NULL;
+    node->client = NULL;
+}
+
+enum err world_start(struct world *world, struct world_node *node, struct error *err)
+{
+    if (sim_node_is_up(node->node))
+        return ERR_OK;
+    node->env.seed = rng_next(&world->rng);
+    node->env.log = sim_traces(world->sim) ? &node->log : NULL;
+    sim_node_start(node->node);
+    net_node_started(world->net, node->node);
+    sim_enter(node->node);
+    sim_trace(world->sim, "%s starts", sim_node_name(node->node));
+    enum err code = start_role(node, err);
+    sim_leave(node->node);
+    if (code != ERR_OK)
+        world_kill(world, node, false);
+    return code;
+}
+
+void world_kill(struct world *world, struct world_node *node, bool machine)
+{
+    if (!sim_node_is_up(node->node))
+        return;
+    sim_trace(world->sim, "%s dies%s", sim_node_name(node->node), machine ? " with its machine" : "");
+    sim_node_kill(node->node);
+    net_node_killed(world->net, node->node, machine);
+    free_role(node);
+    sim_node_reap(node->node);
+    if (node->disk)
+        engine_mem_crash(node->disk, sim_heap_ns(world->sim) / 1000, &world->disk_rng);
+}
+
+static void reap_stopped(struct world *world, struct world_node *node)
+{
+    enum err code = node->store ? store_failure(node->store) : ERR_OK;
+    if (code == ERR_OK)
+        return;
+    if (!node->may_stop && !(node->disk_full && code == ERR_DISK_FULL))
+        world_fail(world, "store", 0, "%s gave up with %s, and nothing was wrong with its disk", sim_node_name(node->node), err_name(code));
+    sim_trace(world->sim, "%s gave up: %s", sim_node_name(node->node), err_name(code));
+    world_kill(world, node, false);
+}
+
+bool world_step(struct world *world)
+{
+    if (!sim_step(world->sim))
+        return false;
+    struct sim_node *last = sim_last_node(world->sim);
+    if (last && sim_node_is_up(last))
+        reap_stopped(world, world_node_of(world, last));
+    return !world->failed;
+}
+
+/* ---- verdict */
+
+void world_fail(struct world *world, const char *checker, region_id region, const char *format, ...)
+{
+    if (world->failed)
+        return;
+    world->failed = true;
+    world->failed_region = region;
+    int used = snprintf(world->failure, sizeof world->failure, "%s: ", checker);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world->failure + used, sizeof world->failure - (size_t)used, format, arguments);
+    va_end(arguments);
+    sim_trace(world->sim, "FAILED %s", world->failure);
+}
+
+bool world_has_failed(const struct world *world)
+{
+    return world->failed;
+}
+
+const char *world_failure(const struct world *world)
+{
+    return world->failure;
+}
+
+region_id world_failed_region(const struct world *world)
+{
+    return world->failed_region;
+}
+
+/* ---- who is who */
+
+struct sim *world_sim(struct world *world)
+{
+    return world->sim;
+}
+
+struct net *world_net(struct world *world)
+{
+    return world->net;
+}
+
+struct rng *world_rng(struct world *world)
+{
+    return &world->rng;
+}
+
+struct swarm *world_swarm(struct world *world)
+{
+    return &world->swarm;
+}
+
+const struct world_options *world_options(const struct world *world)
+{
+    return &world->options;
+}
+
+uint32_t world_node_count(const struct world *world)
+{
+    return world->node_count;
+}
+
+struct world_node *world_node(struct world *world, uint32_t index)
+{
+    CHECK(index < world->node_count);
+    return &world->nodes[index];
+}
+
+struct world_node *world_pd(struct world *world)
+{
+    return &world->nodes[0];
+}
+
+struct world_node *world_store(struct world *world, uint32_t number)
+{
+    CHECK(number >= 1 && number <= world->options.store_count);
+    return &world->nodes[number];
+}
+
+struct world_node *world_client(struct world *world, uint32_t number)
+{
+    CHECK(number >= 1 && number <= world->options.client_count);
+    return &world->nodes[world->options.store_count + number];
+}
+
+/* Nodes of the sim are made in the order of ours. */
+struct world_node *world_node_of(struct world *world, const struct sim_node *node)
+{
+    return &world->nodes[sim_node_index(node)];
+}
