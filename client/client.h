@@ -90,6 +90,9 @@ void client_free(struct client *client);
  * ERR_CLOSED, ERR_KEY_EMPTY, ERR_KEY_TOO_LARGE, ERR_ENTRY_TOO_LARGE, ERR_INVALID. Any thread. */
 enum err client_submit(struct client *client, const struct client_call *call);
 
+/* A result for what client_submit refused, so that a caller who waits gets one in any case. */
+struct polder_result *client_result_refused(enum err code, enum polder_advice advice);
+
 /* Asserts the invariants. On the actor's thread, or when it does not run. */
 void client_check(const struct client *client);
 

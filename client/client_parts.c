@@ -408,7 +408,8 @@ static bool learn(struct part *part, struct client_store *store, const struct wi
             client_route_refresh(client, route);
         *ret_hint = route_leader(route) != 0 && reply->leader_store != store->id &&
                     client_store_is_usable(client_store_of(client, reply->leader_store));
-    } else if (reply->code == ERR_OK && !part->retry.stale_read && route_leader(route) == 0) {
+    } else if (reply->code == ERR_OK && (part->op->write || part->op->read == POLDER_READ_LEADER) &&
+               route_leader(route) == 0) { /* only a leader answers these */
         router_set_leader(client->router, route, store->id);
     } else if (reply->code == ERR_NOT_LEADER && route_leader(route) == store->id) {
         router_set_leader(client->router, route, 0);
@@ -424,8 +425,7 @@ static void scan_answered(struct part *part, const struct wire_kv_reply *reply)
     struct scan_state *scan = op->scan;
     enum err code = result_scan_rows(op, reply);
     if (code != ERR_OK) {
-        part_note(part, "store %llu: the rows are not of the range that was asked for",
-                  (unsigned long long)part->store->id);
+        part_note(part, "a store sent rows that are not of the range that was asked for");
         part_end(part, (struct retry_end){POLDER_NOT_DONE, code, POLDER_ADVICE_RETRY, 0});
         return;
     }
@@ -447,11 +447,12 @@ static void scan_answered(struct part *part, const struct wire_kv_reply *reply)
     part_route(part);
 }
 
-/* ERR_CORRUPT: not an answer to these keys. */
-static enum err batch_get_answered(struct part *part, const struct wire_kv_reply *reply)
+/* ERR_CORRUPT: not an answer to these keys. An answer that became too large stops early (`more`). */
+static enum err batch_get_rows(struct part *part, const struct wire_kv_reply *reply)
 {
     struct operation *op = part->op;
-    if (reply->pairs_count != part->last - part->first)
+    uint32_t count = part->last - part->first;
+    if (reply->pairs_count == 0 || (reply->more ? reply->pairs_count >= count : reply->pairs_count != count))
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < reply->pairs_count; i++) {
         const struct wire_kv_pair *pair = &reply->pairs[i];
@@ -466,6 +467,22 @@ static enum err batch_get_answered(struct part *part, const struct wire_kv_reply
         row->value = polder_bytes(value.data, value.size);
     }
     return ERR_OK;
+}
+
+static void batch_get_answered(struct part *part, const struct wire_kv_reply *reply)
+{
+    enum err code = batch_get_rows(part, reply);
+    struct part *rest = NULL;
+    if (code != ERR_OK)
+        part_note(part, "a store's answer is about other keys");
+    else if (reply->more)
+        rest = split_off(part, part->first + reply->pairs_count);
+    part_end(part, code == ERR_OK ? retry_end_answered(&part->retry, code)
+                                  : (struct retry_end){POLDER_NOT_DONE, code, POLDER_ADVICE_RETRY, 0});
+    if (!rest)
+        return;
+    retry_progress(&rest->retry);
+    part_route(rest);
 }
 
 static void finish(struct part *part, const struct wire_kv_reply *reply)
@@ -493,9 +510,10 @@ static void finish(struct part *part, const struct wire_kv_reply *reply)
         scan_answered(part, reply);
         return;
     case CLIENT_BATCH_GET:
-        if (code == ERR_OK && (code = batch_get_answered(part, reply)) != ERR_OK)
-            part_note(part, "the answer is about other keys");
-        break;
+        if (code != ERR_OK)
+            break;
+        batch_get_answered(part, reply);
+        return;
     default:
         break;
     }

@@ -27,6 +27,22 @@ const char *polder_code_name(int code)
     return err_name((enum err)code);
 }
 
+struct polder_result *client_result_refused(enum err code, enum polder_advice advice)
+{
+    static const char *const reasons[] = {
+        [ERR_BUSY] = "too many operations are under way in this client",
+        [ERR_KEY_EMPTY] = "the key is empty",
+        [ERR_KEY_TOO_LARGE] = "a key has more than 8 KiB",
+        [ERR_ENTRY_TOO_LARGE] = "a value has more than 8 MiB",
+        [ERR_CLOSED] = "the client is closed",
+    };
+    struct operation *op = calloc(1, sizeof *op);
+    CHECK(op);
+    bool known = (size_t)code < sizeof reasons / sizeof reasons[0] && reasons[code];
+    result_set(op, (struct retry_end){POLDER_NOT_DONE, code, advice, 0}, known ? reasons[code] : NULL);
+    return &op->result;
+}
+
 void result_value(struct operation *op, struct bytes value)
 {
     free(op->value);
