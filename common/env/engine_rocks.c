@@ -160,7 +160,7 @@ static void set_defaults(struct engine_rocks_options *options)
     if (options->write_buffer_size == 0)
         options->write_buffer_size = 64 * MIB;
     if (options->wal_size_max == 0)
-        options->wal_size_max = 4 * options->write_buffer_size;
+        options->wal_size_max = 2 * options->write_buffer_size;
     if (options->background_jobs == 0)
         options->background_jobs = 2;
     if (options->open_files_max == 0)

@@ -25,7 +25,7 @@ struct engine_rocks_options {
     bool create;                /* make it when it is not there */
     uint64_t block_cache_size;  /* shared by all column families; filled as needed; 0: 64 MiB */
     uint64_t write_buffer_size; /* of one column family; grown as needed; 0: 64 MiB */
-    uint64_t wal_size_max;      /* what a restart has to replay at most; 0: four write buffers */
+    uint64_t wal_size_max;      /* what a restart has to replay at most; 0: two write buffers */
     uint32_t background_jobs;   /* flushes and compactions at a time; 0: 2 */
     uint32_t open_files_max;    /* 0: 2000 */
     struct log *log;            /* RocksDB's warnings and errors; borrowed until close; may be NULL */
