@@ -434,9 +434,11 @@ static enum err load_store(const struct load *load)
         return code;
     struct wire_store wire;
     if (wire_decode_store(table, &load->fsm->command_arena, &wire) != ERR_OK || !store_is_sane(&wire) ||
-        wire.id != load_u64_be(load->key.data + 1) || load->fsm->store_count >= STORE_COUNT_MAX)
+        wire.id != load_u64_be(load->key.data + 1))
         return load_corrupt(load, "not a store");
     struct pd_store *store = (struct pd_store *)pd_fsm_find_store(load->fsm, wire.id);
+    if (!store && load->fsm->store_count >= STORE_COUNT_MAX)
+        return load_corrupt(load, "one store too many");
     if (!store)
         store = store_add(load->fsm, wire.id);
     store_assign(store, &wire);

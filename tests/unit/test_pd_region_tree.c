@@ -239,8 +239,10 @@ static void takes_at_most_350_bytes_a_region(void **state)
     struct mallinfo2 after = mallinfo2();
     size_t each = (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / COUNT;
     print_message("region_tree: %zu bytes a region\n", each);
-    assert_in_range(each, 1, 350);
     region_tree_free(tree);
+    if (each == 0)
+        skip(); /* a sanitizer's allocator does not count */
+    assert_in_range(each, 1, 350);
 }
 
 int main(void)
