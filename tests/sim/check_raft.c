@@ -239,6 +239,7 @@ static void visit_peer(void *context, const struct store_peer_view *view)
     check_order(check, seen, view);
     if (leads && (!seen->led || seen->term != term)) {
         state_leader(check, view->region, term, view->peer);
+        state_vote(check, view->region, term, view->peer, view->peer);
         check_completeness(check, view);
     }
     if (seen->checked < view->applied_index)
@@ -265,9 +266,6 @@ static void look_at_message(struct check_raft *check, const struct wire_raft_mes
     case RAFT_VOTE_RESP:
         if (!message->reject)
             state_vote(check, message->region_id, message->term, message->from, message->to);
-        break;
-    case RAFT_VOTE:
-        state_vote(check, message->region_id, message->term, message->from, message->from);
         break;
     case RAFT_APP:
     case RAFT_HEARTBEAT:

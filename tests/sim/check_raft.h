@@ -1,7 +1,8 @@
 /* check_raft: the promises of Raft (Ongaro 2014, figure 3.2), looked at from outside, after every event.
  *
  *   R1 election safety      one leader per term and region
- *   R2 one vote             a peer gives one vote per term, also when it has died in between (seen on the wire)
+ *   R2 one vote             a peer gives one vote per term, also when it has died in between (seen on the wire). A
+ *                           request for votes is none: a candidate that dies before its own vote is durable counts nothing
  *   R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
  *                           disk holds there: term and bytes of the log row
  *   R4 leader completeness  a new leader has every entry that was applied anywhere

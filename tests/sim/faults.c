@@ -137,6 +137,7 @@ static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct
         node->slow_disk = (uint32_t)rng_between(&faults->rng, 2, 200);
     } else if (kind == FAULT_FULL) {
         node->disk_full = true;
+        node->may_stop = true; /* a log that cannot be written is the end of a store, today */
     } else { /* EIO: it may come at a start, too, and the store is then not there until its supervisor tries again */
         node->failing_writes = 1;
         node->may_stop = true;

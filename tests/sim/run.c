@@ -67,7 +67,7 @@ static bool run_until(struct run *run, uint64_t limit_us, bool (*is_done)(struct
 
 static bool is_bootstrapped(struct run *run)
 {
-    if (!pd_is_ready(world_pd(run->world)->pd))
+    if (!world_pd(run->world)->pd || !pd_is_ready(world_pd(run->world)->pd))
         return false;
     for (uint32_t number = 1; number <= run->options->stores; number++) {
         const struct world_node *store = world_store(run->world, number);
@@ -235,6 +235,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     if (options->history_path)
         write_history(&run);
     fill_result(&run, ret_result);
+    sim_set_trace(sim, NULL, NULL); /* the end of the world is no news */
     world_free(run.world);
     check_raft_free(run.raft);
     faults_free(run.faults);
