@@ -183,6 +183,8 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
         if (code != ERR_OK)
             return code;
     }
+    if (token->sequence < token->sequence_done)
+        return ERR_MAYBE; /* contradicts itself; must not be recorded: rows keep distances from sequence_done */
     struct window *window = find(tokens, token->client_id);
     if (!window)
         return token->retry && tokens->evicted_index > 0 ? ERR_MAYBE : ERR_OK;
@@ -220,7 +222,8 @@ static void raise_done(struct window *window, uint64_t sequence_done)
     if (sequence_done <= window->sequence_done)
         return;
     uint32_t gone = position_of(window, sequence_done);
-    memmove(window->entries, window->entries + gone, (window->count - gone) * sizeof *window->entries);
+    if (gone > 0)
+        memmove(window->entries, window->entries + gone, (window->count - gone) * sizeof *window->entries);
     window->count -= gone;
     window->sequence_done = sequence_done;
 }
