@@ -1,0 +1,178 @@
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "client/polder.h"
+#include "cluster_file.h"
+#include "env/os.h"
+
+static void complain(const struct command *command, const char *format, va_list arguments)
+{
+    char text[1024];
+    vsnprintf(text, sizeof text, format, arguments);
+    /* Whatever a server or a user put into the text: one line, and nothing that drives a terminal. */
+    for (char *at = text; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    fflush(stdout);
+    fprintf(stderr, "polder %s: %s\n", command->name, text);
+}
+
+void cli_complain(const struct command *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    complain(command, format, arguments);
+    va_end(arguments);
+}
+
+int cli_usage(const struct command *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    complain(command, format, arguments);
+    va_end(arguments);
+    return CLI_USAGE;
+}
+
+const struct setting *cli_table(const struct command *command, size_t *ret_count)
+{
+    if (command->table_of)
+        return command->table_of(ret_count);
+    *ret_count = command->table_count;
+    return command->table;
+}
+
+void cli_help(const struct command *command)
+{
+    struct buf flags;
+    buf_init(&flags, 1 << 20);
+    size_t count;
+    const struct setting *table = cli_table(command, &count);
+    settings_help(table, count, &flags);
+    printf("polder %s: %s\n\nUsage: polder %s%s%s%s\n\n%s%.*s", command->name, command->summary, command->name,
+           count ? " [flags]" : "", command->operands[0] ? " " : "", command->operands, command->text, (int)flags.size,
+           flags.data ? (const char *)flags.data : "");
+    buf_fini(&flags);
+}
+
+enum err cli_read_environment(struct settings *settings, struct error *err)
+{
+    size_t count = 0;
+    while (os_environment_at(count))
+        count++;
+    char **environment = calloc(count + 1, sizeof *environment);
+    CHECK(environment);
+    for (size_t i = 0; i < count; i++) {
+        environment[i] = strdup(os_environment_at(i));
+        CHECK(environment[i]);
+    }
+    enum err code = settings_read_env(settings, environment, err);
+    for (size_t i = 0; i < count; i++)
+        free(environment[i]);
+    free(environment);
+    return code;
+}
+
+static int check_operands(const struct command *command, const struct settings *settings)
+{
+    size_t count = settings_operand_count(settings);
+    if (count < command->operand_min)
+        return cli_usage(command, "wants %s; see polder %s --help", command->operands, command->name);
+    if (count > command->operand_max)
+        return cli_usage(command, "unexpected \"%.64s\"; see polder %s --help",
+                         settings_operand(settings, command->operand_max), command->name);
+    return CLI_GO_ON;
+}
+
+int cli_read_flags(const struct command *command, struct settings *settings, int argc, char **argv)
+{
+    struct error err;
+    if (settings_read_flags(settings, argc, argv, &err) != ERR_OK)
+        return cli_usage(command, "%s", err.text);
+    if (settings_wants_help(settings)) {
+        cli_help(command);
+        return CLI_OK;
+    }
+    return check_operands(command, settings);
+}
+
+int cli_parse(const struct command *command, int argc, char **argv, struct settings **ret_settings, void *options)
+{
+    size_t count;
+    const struct setting *table = cli_table(command, &count);
+    struct settings *settings = settings_new(table, count);
+    int code = cli_read_flags(command, settings, argc, argv);
+    struct error err;
+    if (code == CLI_GO_ON && cli_read_environment(settings, &err) != ERR_OK)
+        code = cli_usage(command, "%s", err.text);
+    if (code != CLI_GO_ON) {
+        settings_free(settings);
+        return code;
+    }
+    settings_fill(settings, options);
+    *ret_settings = settings;
+    return CLI_GO_ON;
+}
+
+enum err cli_endpoints(const struct cli_client *client, char *text, size_t size, struct error *err)
+{
+    if (!client->dir) {
+        snprintf(text, size, "%s", client->pd);
+        return ERR_OK;
+    }
+    struct cluster_file file;
+    enum err code = cluster_file_read(client->dir, &file, err);
+    if (code != ERR_OK)
+        return code;
+    snprintf(text, size, "%s", file.pd);
+    cluster_file_fini(&file);
+    return ERR_OK;
+}
+
+int cli_open(const struct command *command, const struct cli_client *client, struct polder **ret_polder)
+{
+    char endpoints[2048];
+    char text[512] = "";
+    struct error err;
+    if (cli_endpoints(client, endpoints, sizeof endpoints, &err) != ERR_OK)
+        return cli_usage(command, "%s", err.text);
+    struct polder_options options = {
+        .size = sizeof options,
+        .pd = endpoints,
+        .deadline_ms = (uint32_t)client->deadline_ms,
+        .tls_ca_file = client->tls_ca,
+        .tls_cert_file = client->tls_cert,
+        .tls_key_file = client->tls_key,
+        .name = "polder-cli",
+    };
+    if (polder_open(&options, ret_polder, text, sizeof text) == POLDER_OK)
+        return CLI_GO_ON;
+    return cli_usage(command, "%s", text);
+}
+
+int cli_judge(const struct command *command, const struct polder_result *result, const char *what)
+{
+    const char *colon = result->text[0] ? ": " : "";
+    switch (result->outcome) {
+    case POLDER_DONE:
+        return CLI_OK;
+    case POLDER_NOT_DONE:
+        cli_complain(command, "%s: not done: %s%s%s", what, result->name, colon, result->text);
+        break;
+    case POLDER_UNKNOWN:
+        cli_complain(command, "%s: UNKNOWN, it may have happened: %s%s%s", what, result->name, colon, result->text);
+        return CLI_UNKNOWN;
+    }
+    if (result->code == POLDER_CONDITION_FAILED)
+        return CLI_CONDITION;
+    if (result->code == POLDER_NOT_FOUND)
+        return CLI_NOT_FOUND;
+    if (result->code == POLDER_INVALID || result->code == POLDER_KEY_EMPTY || result->code == POLDER_KEY_TOO_LARGE ||
+        result->code == POLDER_ENTRY_TOO_LARGE)
+        return CLI_USAGE;
+    return CLI_FAILED;
+}

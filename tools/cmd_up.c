@@ -1,0 +1,428 @@
+/* cmd_up: `polder up`: a whole cluster on this machine, from one command.
+ *
+ *   options + DIR/cluster.json -> plan (processes, ports) -> start -> DIR/cluster.json -> wait until ready -> screen
+ *   then: --detach: leave; otherwise watch until Ctrl-C, and stop all processes that cluster.json names by then
+ * (another `polder restart` may have replaced some).
+ *
+ * The processes do not depend on us: they have sessions of their own, so killing this one leaves the cluster running.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "client/polder.h"
+#include "cluster_run.h"
+#include "commands.h"
+#include "view.h"
+
+enum {
+    PD_PORT = 2379,
+    STORE_PORT = 20160,
+    STORES_MAX = CLUSTER_PROCESS_MAX - 1,
+    READY_POLL_MS = 20,
+    WATCH_INTERVAL_MS = 500,
+};
+
+struct options {
+    uint32_t stores, regions, replicas, port_offset;
+    char *dir;
+    bool detach;
+    uint64_t timeout_ms;
+};
+
+static const struct setting rows[] = {
+    {.key = "stores",
+     .type = SETTING_U32,
+     SETTING_FIELD(struct options, stores),
+     .default_text = "3",
+     .min = 1,
+     .max = STORES_MAX,
+     .help = "storenodes"},
+    {.key = "regions",
+     .type = SETTING_U32,
+     SETTING_FIELD(struct options, regions),
+     .default_text = "16",
+     .min = 1,
+     .max = 65536,
+     .help = "first regions, spread over the key space"},
+    {.key = "replicas",
+     .type = SETTING_U32,
+     SETTING_FIELD(struct options, replicas),
+     .default_text = "0",
+     .max = 9,
+     .help = "copies of each region; 0: 3, or as many as there are stores"},
+    {.key = "dir",
+     .type = SETTING_STRING,
+     SETTING_FIELD(struct options, dir),
+     .default_text = "./polder-data",
+     .value_name = "DIR",
+     .help = "data, logs and cluster.json; an existing cluster starts again"},
+    {.key = "port-offset",
+     .type = SETTING_U32,
+     SETTING_FIELD(struct options, port_offset),
+     .default_text = "0",
+     .max = 45000,
+     .help = "added to the ports 2379 (pd) and 20160, 20161, ... (storenodes)"},
+    {.key = "detach",
+     .letter = 'd',
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct options, detach),
+     .default_text = "false",
+     .help = "return when the cluster is ready; polder down stops it"},
+    {.key = "timeout",
+     .type = SETTING_DURATION,
+     SETTING_FIELD(struct options, timeout_ms),
+     .default_text = "60s",
+     .min = 100,
+     .help = "how long it may take to become ready"},
+};
+
+static char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static char *format_text(const char *format, ...)
+{
+    char *text;
+    va_list arguments;
+    va_start(arguments, format);
+    CHECK(vasprintf(&text, format, arguments) >= 0);
+    va_end(arguments);
+    return text;
+}
+
+/* ---- the plan */
+
+static void add_arg(struct cluster_process *process, char *take_text)
+{
+    size_t count = 0;
+    while (process->args[count])
+        count++;
+    CHECK(count + 1 < CLUSTER_ARG_MAX);
+    process->args[count] = take_text;
+}
+
+static void add_flag(struct cluster_process *process, const char *flag, char *take_value)
+{
+    add_arg(process, format_text("%s", flag));
+    add_arg(process, take_value);
+}
+
+static struct cluster_process *plan_process(struct cluster_file *file, const char *dir, const char *role, uint32_t id,
+                                            uint32_t port)
+{
+    struct cluster_process *process = &file->processes[file->process_count++];
+    snprintf(process->role, sizeof process->role, "%s", role);
+    process->id = id;
+    process->address = format_text("tcp://127.0.0.1:%u", port);
+    process->data_dir = format_text("%s/%s-%u/data", dir, role, id);
+    process->log = format_text("%s/%s-%u/log", dir, role, id);
+    add_arg(process, format_text("%s", role));
+    add_flag(process, "--data-dir", format_text("%s", process->data_dir));
+    add_flag(process, "--address", format_text("%s", process->address));
+    return process;
+}
+
+static void plan(const struct options *options, const char *dir, struct cluster_file *file)
+{
+    memset(file, 0, sizeof *file);
+    file->stores = options->stores;
+    file->regions = options->regions;
+    file->replicas = options->replicas ? options->replicas : options->stores < 3 ? options->stores : 3;
+    file->port_offset = options->port_offset;
+    struct cluster_process *pd = plan_process(file, dir, "pd", 1, PD_PORT + options->port_offset);
+    add_flag(pd, "--name", format_text("pd-1"));
+    add_flag(pd, "--bootstrap-stores", format_text("%u", file->stores));
+    add_flag(pd, "--bootstrap-regions", format_text("%u", file->regions));
+    add_flag(pd, "--replicas", format_text("%u", file->replicas));
+    file->pd = format_text("%s", pd->address);
+    for (uint32_t i = 1; i <= options->stores; i++)
+        add_flag(plan_process(file, dir, "storenode", i, STORE_PORT + i - 1 + options->port_offset), "--pd",
+                 format_text("%s", file->pd));
+}
+
+/* An existing cluster keeps its shape: taken over where nothing was said, refused where something else was. */
+static enum err adopt_existing(const struct settings *settings, const char *dir, struct options *options,
+                               struct error *err)
+{
+    char *path = cluster_file_path(dir);
+    bool exists = os_exists(path);
+    free(path);
+    if (!exists)
+        return ERR_OK;
+    struct cluster_file old;
+    enum err code = cluster_file_read(dir, &old, err);
+    if (code != ERR_OK)
+        return code;
+    uint32_t alive = cluster_file_alive_count(&old);
+    if (alive)
+        code = error_set(err, ERR_LOCKED,
+                         "the cluster in %s is already running (%u of %u processes); stop it: polder down --dir %s",
+                         dir, alive, old.process_count, dir);
+    const struct {
+        const char *key;
+        uint32_t was;
+        uint32_t *now;
+    } shape[] = {{"stores", old.stores, &options->stores},
+                 {"regions", old.regions, &options->regions},
+                 {"replicas", old.replicas, &options->replicas}};
+    for (size_t i = 0; i < sizeof shape / sizeof shape[0] && code == ERR_OK; i++) {
+        if (settings_is_set(settings, shape[i].key) && *shape[i].now != shape[i].was)
+            code = error_set(err, ERR_INVALID,
+                             "--%s %u: the cluster in %s was made with %u; leave the flag out or choose another --dir",
+                             shape[i].key, *shape[i].now, dir, shape[i].was);
+        *shape[i].now = shape[i].was;
+    }
+    if (!settings_is_set(settings, "port-offset"))
+        options->port_offset = old.port_offset;
+    cluster_file_fini(&old);
+    return code;
+}
+
+static enum err check_ports(const struct options *options, struct error *err)
+{
+    for (uint32_t i = 0; i <= options->stores; i++) {
+        uint32_t port = (i == 0 ? PD_PORT : STORE_PORT + i - 1) + options->port_offset;
+        if (port > 65535)
+            return error_set(err, ERR_INVALID, "--port-offset %u: storenode %u would need port %u",
+                             options->port_offset, i, port);
+        if (!os_port_is_free("127.0.0.1", (uint16_t)port))
+            return error_set(
+                err, ERR_LOCKED,
+                "port %u of 127.0.0.1, for %s, is in use by another process; choose others with --port-offset N", port,
+                i == 0 ? "pd" : "a storenode");
+    }
+    return ERR_OK;
+}
+
+/* ---- start and wait */
+
+static enum err start_all(const char *dir, struct cluster_file *file, struct error *err)
+{
+    for (uint32_t i = 0; i < file->process_count; i++) {
+        struct cluster_process *process = &file->processes[i];
+        enum err code = os_dir_make(process->data_dir, err);
+        if (code == ERR_OK)
+            code = cluster_run_start(process, err);
+        if (code != ERR_OK) {
+            error_wrap(err, "start %s %u", process->role, process->id);
+            cluster_run_stop(file);
+            return code;
+        }
+        printf("%-9s %-3u pid %-8d %-26s %s\n", process->role, process->id, process->process.pid, process->address,
+               process->data_dir);
+    }
+    fflush(stdout);
+    enum err code = cluster_file_write(dir, file, err);
+    if (code != ERR_OK)
+        cluster_run_stop(file);
+    return code;
+}
+
+/* NULL while all are alive. */
+static const struct cluster_process *find_dead(const struct cluster_file *file)
+{
+    for (uint32_t i = 0; i < file->process_count; i++)
+        if (!os_process_is_alive(file->processes[i].process))
+            return &file->processes[i];
+    return NULL;
+}
+
+static enum err report_dead(const struct cluster_process *process, struct error *err)
+{
+    char words[400];
+    cluster_run_last_words(process, words, sizeof words);
+    return error_set(err, ERR_CLOSED, "%s %u did not start: %s (log: %s)", process->role, process->id,
+                     words[0] ? words : "it said nothing", process->log);
+}
+
+/* Ready: all stores up, every region with a leader. ERR_CANCELLED: Ctrl-C. */
+static enum err wait_ready(const struct options *options, const struct cluster_file *file, struct polder *polder,
+                           struct os_signals *signals, struct error *err)
+{
+    uint64_t end_us = os_monotonic_us() + options->timeout_ms * 1000;
+    for (;;) {
+        struct view view;
+        view_load(polder, 500, &view);
+        bool ready = view.health == VIEW_HEALTHY && view.up_count >= file->stores;
+        char reason[sizeof view.reason];
+        memcpy(reason, view.reason, sizeof reason);
+        view_fini(&view);
+        if (ready)
+            return ERR_OK;
+        const struct cluster_process *dead = find_dead(file);
+        if (dead)
+            return report_dead(dead, err);
+        if (os_monotonic_us() > end_us)
+            return error_set(err, ERR_TIMEOUT, "not ready after %" PRIu64 " s: %s", options->timeout_ms / 1000, reason);
+        if (os_signals_wait(signals, READY_POLL_MS) == OS_SIGNAL_STOP)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+}
+
+/* ---- afterwards */
+
+/* Whatever cluster.json names now: processes may have been restarted meanwhile. */
+static uint32_t stop_all(const char *dir, struct cluster_file *started)
+{
+    struct cluster_file file;
+    if (cluster_file_read(dir, &file, NULL) != ERR_OK)
+        return cluster_run_stop(started);
+    uint32_t killed = cluster_run_stop(&file);
+    cluster_file_fini(&file);
+    return killed;
+}
+
+/* Says once when a process ends (and again when it came back and ended). */
+static void watch(const char *dir, struct os_signals *signals)
+{
+    int32_t reported[CLUSTER_PROCESS_MAX] = {0};
+    while (os_signals_wait(signals, WATCH_INTERVAL_MS) != OS_SIGNAL_STOP) {
+        struct cluster_file file;
+        if (cluster_file_read(dir, &file, NULL) != ERR_OK)
+            continue;
+        uint32_t alive = cluster_file_alive_count(&file);
+        for (uint32_t i = 0; i < file.process_count; i++) {
+            struct cluster_process *process = &file.processes[i];
+            if (reported[i] == process->process.pid || os_process_is_alive(process->process))
+                continue;
+            reported[i] = process->process.pid;
+            os_process_wait(process->process, 0, NULL, NULL); /* reaps it, if it was our child */
+            fprintf(stderr, "%s %u (pid %d) ended; start it again: polder restart --dir %s --role %s --id %u\n",
+                    process->role, process->id, process->process.pid, dir, process->role, process->id);
+        }
+        cluster_file_fini(&file);
+        if (alive == 0) {
+            printf("all processes have ended\n");
+            return;
+        }
+    }
+}
+
+static int serve(const struct command *command, const struct options *options, const char *dir,
+                 struct cluster_file *file, struct polder *polder, struct os_signals *signals, uint64_t started_us)
+{
+    struct error err;
+    enum err code = wait_ready(options, file, polder, signals, &err);
+    if (code != ERR_OK) {
+        cli_complain(command, "%s", err.text);
+        stop_all(dir, file);
+        return CLI_FAILED;
+    }
+    struct view view;
+    uint64_t took_ms = (os_monotonic_us() - started_us) / 1000;
+    view_load(polder, 3000, &view);
+    printf("\n");
+    view_print(&view);
+    view_fini(&view);
+    printf("\nready in %" PRIu64 ".%02" PRIu64 " s; pd is at %s\n", took_ms / 1000, took_ms % 1000 / 10, file->pd);
+    if (options->detach) {
+        printf("stop it: polder down --dir %s\n", dir);
+        return CLI_OK;
+    }
+    printf("Ctrl-C stops the cluster\n");
+    fflush(stdout);
+    watch(dir, signals);
+    printf("stopping\n");
+    fflush(stdout);
+    uint32_t killed = stop_all(dir, file);
+    if (killed)
+        cli_complain(command, "%u processes did not end in %d s and were killed", killed,
+                     CLUSTER_STOP_TIMEOUT_MS / 1000);
+    else
+        printf("stopped\n");
+    return killed ? CLI_FAILED : CLI_OK;
+}
+
+static enum err prepare(const struct settings *settings, struct options *options, const char *dir,
+                        struct os_lock **ret_lock, struct error *err)
+{
+    enum err code = os_lock_dir(dir, ret_lock, err);
+    if (code == ERR_OK)
+        code = adopt_existing(settings, dir, options, err);
+    if (code == ERR_OK && options->replicas > options->stores)
+        code =
+            error_set(err, ERR_INVALID, "--replicas %u: there are only %u stores", options->replicas, options->stores);
+    if (code == ERR_OK)
+        code = check_ports(options, err);
+    return code;
+}
+
+static int up(const struct command *command, const struct settings *settings, struct options *options,
+              struct os_signals *signals)
+{
+    uint64_t started_us = os_monotonic_us();
+    struct error err;
+    struct cluster_file file = {0};
+    struct os_lock *lock = NULL;
+    struct polder *polder = NULL;
+    char *dir = NULL;
+    int exit_code = CLI_FAILED;
+    enum err code = os_dir_make(options->dir, &err);
+    if (code == ERR_OK)
+        code = os_path_absolute(options->dir, &dir, &err);
+    if (code == ERR_OK)
+        code = prepare(settings, options, dir, &lock, &err);
+    if (code == ERR_OK) {
+        plan(options, dir, &file);
+        code = start_all(dir, &file, &err);
+    }
+    /* From here on cluster.json is the truth, and restart and down may have it. */
+    os_unlock(lock);
+    if (code != ERR_OK) {
+        cli_complain(command, "%s", err.text);
+        exit_code = code == ERR_INVALID ? CLI_USAGE : CLI_FAILED;
+        goto out;
+    }
+    struct cli_client client = {.pd = file.pd, .deadline_ms = 1000};
+    exit_code = cli_open(command, &client, &polder);
+    if (exit_code == CLI_GO_ON)
+        exit_code = serve(command, options, dir, &file, polder, signals, started_us);
+    else
+        stop_all(dir, &file);
+out:
+    polder_close(polder);
+    cluster_file_fini(&file);
+    free(dir);
+    return exit_code;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct options options;
+    struct settings *settings;
+    struct os_signals *signals;
+    struct error err;
+    int code = cli_parse(command, argc, argv, &settings, &options);
+    if (code != CLI_GO_ON)
+        return code;
+    if (os_signals_open(&signals, &err) == ERR_OK) {
+        code = up(command, settings, &options, signals);
+        os_signals_close(signals);
+    } else {
+        cli_complain(command, "%s", err.text);
+        code = CLI_FAILED;
+    }
+    settings_fini_target(rows, command->table_count, &options);
+    settings_free(settings);
+    return code;
+}
+
+const struct command command_up = {
+    .name = "up",
+    .operands = "",
+    .summary = "start a cluster on this machine",
+    .text = "Starts one pd and some storenodes as processes of their own, waits until every region has a leader, shows "
+            "the status and\n"
+            "stays until Ctrl-C, which stops them all. DIR/cluster.json names the processes; their logs are in "
+            "DIR/<role>-<id>/log.\n"
+            "POLDER_* variables reach the processes: POLDER_LOG_LEVEL=debug polder up.\n"
+            "\n"
+            "Examples:\n"
+            "  polder up\n"
+            "  polder up --stores 5 --regions 64 --dir /tmp/demo --port-offset 1000 --detach\n"
+            "\n"
+            "Exit codes: 0 stopped by Ctrl-C (or ready, with --detach), 1 did not start, 2 wrong usage.\n\n",
+    CLI_TABLE(rows),
+    .run = run,
+};

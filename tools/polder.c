@@ -1,0 +1,132 @@
+/* polder: one program, a file per subcommand. This one finds the subcommand. */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "config/nearest.h"
+
+const struct command *const commands[] = {
+    &command_up,           &command_down,
+    &command_restart,      &command_status,
+    &command_kv_put,       &command_kv_get,
+    &command_kv_delete,    &command_kv_scan,
+    &command_kv_cas,       &command_kv_batch,
+    &command_kv_load,      &command_kv_verify,
+    &command_bench,        &command_pd,
+    &command_storenode,    &command_config_gen,
+    &command_config_check, &command_config_show,
+    &command_sim,          &command_version,
+    &command_completion,   NULL,
+};
+
+/* True if `name` is `group` and one word more. */
+static bool in_group(const char *name, const char *group)
+{
+    size_t size = strlen(group);
+    return strncmp(name, group, size) == 0 && name[size] == ' ';
+}
+
+static void print_commands(const char *group)
+{
+    for (const struct command *const *at = commands; *at; at++)
+        if (!group || in_group((*at)->name, group))
+            printf("  %-14s %s\n", (*at)->name, (*at)->summary);
+}
+
+static int help(void)
+{
+    printf("polder: a sharded, replicated, ordered key-value database\n\nUsage: polder COMMAND [flags]\n\n");
+    print_commands(NULL);
+    printf(
+        "\n`polder COMMAND --help` tells the rest. Clients find the cluster by --pd or POLDER_PD (127.0.0.1:2379).\n\n"
+        "Try: polder up --detach && polder kv put hello world && polder kv get hello && polder down\n");
+    return CLI_OK;
+}
+
+static int group_help(const char *group)
+{
+    printf("Usage: polder %s COMMAND [flags]\n\n", group);
+    print_commands(group);
+    return CLI_OK;
+}
+
+static bool is_help(const char *word)
+{
+    return word && (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
+}
+
+static int unknown(const char *group, const char *word)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, word);
+    for (const struct command *const *at = commands; *at; at++) {
+        if (group && in_group((*at)->name, group))
+            nearest_offer(&nearest, (*at)->name + strlen(group) + 1);
+        else if (!group)
+            nearest_offer(&nearest, strchr((*at)->name, ' ') ? "" : (*at)->name);
+    }
+    if (!group) {
+        nearest_offer(&nearest, "kv");
+        nearest_offer(&nearest, "config");
+        nearest_offer(&nearest, "help");
+    }
+    fprintf(stderr, "polder%s%s: unknown command \"%.64s\"", group ? " " : "", group ? group : "", word);
+    if (nearest.best && nearest.best[0])
+        fprintf(stderr, "; did you mean \"polder %s%s%s\"?\n", group ? group : "", group ? " " : "", nearest.best);
+    else
+        fprintf(stderr, "; see polder help\n");
+    return CLI_USAGE;
+}
+
+static int run_group(const char *group, int argc, char **argv)
+{
+    if (argc < 1) {
+        fprintf(stderr, "polder %s: wants a command; see polder %s --help\n", group, group);
+        return CLI_USAGE;
+    }
+    if (is_help(argv[0]))
+        return group_help(group);
+    for (const struct command *const *at = commands; *at; at++)
+        if (in_group((*at)->name, group) && strcmp((*at)->name + strlen(group) + 1, argv[0]) == 0)
+            return (*at)->run(*at, argc, argv);
+    return unknown(group, argv[0]);
+}
+
+/* `argv[0]` is the subcommand. */
+static int run(int argc, char **argv)
+{
+    bool group = false;
+    for (const struct command *const *at = commands; *at; at++) {
+        if (strcmp((*at)->name, argv[0]) == 0)
+            return (*at)->run(*at, argc, argv);
+        group = group || in_group((*at)->name, argv[0]);
+    }
+    return group ? run_group(argv[0], argc - 1, argv + 1) : unknown(NULL, argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help();
+        return CLI_USAGE;
+    }
+    int code;
+    if (is_help(argv[1]) && argc > 2) {
+        /* `polder help kv put` is `polder kv put --help`. */
+        char flag[] = "--help";
+        char *words[4] = {argv[2], argc > 3 ? argv[3] : flag, flag, NULL};
+        code = run(argc > 3 ? 3 : 2, words);
+    } else if (is_help(argv[1])) {
+        code = help();
+    } else if (strcmp(argv[1], "--version") == 0) {
+        code = command_version.run(&command_version, 1, argv + 1);
+    } else {
+        code = run(argc - 1, argv + 1);
+    }
+    /* A result that could not be written is not a result. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "polder: writing to standard output failed\n");
+        return code == CLI_OK ? CLI_FAILED : code;
+    }
+    return code;
+}
