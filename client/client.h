@@ -82,8 +82,8 @@ struct client_call {
 /* ERR_INVALID says which option is at fault. `options` is needed during the call only. */
 enum err client_new(struct env *env, const struct client_options *options, struct client **ret_client,
                     struct error *err);
-/* The executor has stopped (or the simulated node is dead). Operations without an end get one: CANCELLED, or MAYBE for
- * writes that were sent. NULL is fine. */
+/* The executor has stopped (or the simulated node is dead), the transport is still there. Operations without an end get
+ * one: CANCELLED, or MAYBE for writes that were sent. NULL is fine. */
 void client_free(struct client *client);
 
 /* Copies what `call` lends. Not ERR_OK: nothing was done and `done` will not come: ERR_BUSY (outstanding_max),

@@ -71,8 +71,8 @@ static void close_all(struct polder *polder)
 {
     if (polder->executor)
         exec_threads_stop(polder->executor);
+    client_free(polder->client); /* closes its connections, so the transport is still there */
     transport_nng_free(polder->transport);
-    client_free(polder->client);
     exec_threads_free(polder->executor);
     free(polder);
 }
