@@ -83,6 +83,7 @@ void peer_free(struct peer *peer)
         free(reads);
     }
     read_task_free(peer->round_reads);
+    read_task_free(peer->round_lease_reads);
     free(peer->pending);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
@@ -202,6 +203,18 @@ static void take_write(struct peer *peer, struct reply_to to, const struct wire_
     region_worker_touch(peer->worker, peer);
 }
 
+static uint32_t count_of(const struct read_task *task)
+{
+    return task ? task->count : 0;
+}
+
+/* What is committed can have been read already from a replica that is quicker than we are (ReadIndex on a follower). So
+ * a lease alone is not enough: the engine must hold all that is committed. */
+static bool is_all_applied(const struct peer *peer)
+{
+    return raft_applied_index(peer->group->raft) == raft_commit_index(peer->group->raft);
+}
+
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
 {
     struct store *store = region_worker_store(peer->worker);
@@ -211,23 +224,24 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         refuse(peer, to, ERR_NOT_LEADER, 0);
         return;
     }
-    bool at_once = request->read_mode == WIRE_READ_MODE_STALE;
+    bool stale = request->read_mode == WIRE_READ_MODE_STALE, lease = false;
     /* The clock is read here, not remembered: the process may have been stopped since the round began. */
-    if (!at_once && request->read_mode == WIRE_READ_MODE_LEADER && store->config->lease_read)
-        at_once = group_lease_holds(peer->group, clock_now_us(store->env->clock), store->config->lease_ms * 1000);
+    if (request->read_mode == WIRE_READ_MODE_LEADER && store->config->lease_read)
+        lease = group_lease_holds(peer->group, clock_now_us(store->env->clock), store->config->lease_ms * 1000);
     peer->keys_read++;
-    if (at_once) {
+    if (stale || (lease && is_all_applied(peer))) {
         read_task_add(region_worker_read_task(peer->worker), to, request, region->start_key, region->end_key,
                       expire_us);
         return;
     }
-    if (peer->reads_count + (peer->round_reads ? peer->round_reads->count : 0) >= READS_WAITING_MAX) {
+    if (peer->reads_count + count_of(peer->round_reads) + count_of(peer->round_lease_reads) >= READS_WAITING_MAX) {
         refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
         return;
     }
-    if (!peer->round_reads)
-        peer->round_reads = read_task_new();
-    read_task_add(peer->round_reads, to, request, region->start_key, region->end_key, expire_us);
+    struct read_task **task = lease ? &peer->round_lease_reads : &peer->round_reads;
+    if (!*task)
+        *task = read_task_new();
+    read_task_add(*task, to, request, region->start_key, region->end_key, expire_us);
     region_worker_touch(peer->worker, peer);
 }
 
@@ -326,7 +340,7 @@ static void propose_pending(struct peer *peer)
     }
 }
 
-/* ---- reads that need ReadIndex */
+/* ---- reads that wait: for ReadIndex, or only for the apply worker */
 
 static void refuse_reads(struct peer *peer, struct read_task *take_task, enum err code)
 {
@@ -335,8 +349,23 @@ static void refuse_reads(struct peer *peer, struct read_task *take_task, enum er
     read_task_free(take_task);
 }
 
+/* `index` 0: the core will say it, under `context`. */
+static void wait_for_index(struct peer *peer, struct read_task *take_task, uint64_t context, raft_index index)
+{
+    struct waiting_reads *waiting = malloc(sizeof *waiting);
+    CHECK(waiting);
+    *waiting = (struct waiting_reads){.context = context, .index = index, .task = take_task};
+    *peer->reads_last = waiting;
+    peer->reads_last = &waiting->next;
+    peer->reads_count += take_task->count;
+}
+
 static void ask_for_reads(struct peer *peer)
 {
+    if (peer->round_lease_reads) {
+        wait_for_index(peer, peer->round_lease_reads, 0, raft_commit_index(peer->group->raft));
+        peer->round_lease_reads = NULL;
+    }
     struct read_task *task = peer->round_reads;
     if (!task)
         return;
@@ -346,12 +375,7 @@ static void ask_for_reads(struct peer *peer)
         refuse_reads(peer, task, code);
         return;
     }
-    struct waiting_reads *waiting = malloc(sizeof *waiting);
-    CHECK(waiting);
-    *waiting = (struct waiting_reads){.context = ++peer->read_context, .task = task};
-    *peer->reads_last = waiting;
-    peer->reads_last = &waiting->next;
-    peer->reads_count += task->count;
+    wait_for_index(peer, task, ++peer->read_context, 0);
 }
 
 static void unlink_reads(struct peer *peer, struct waiting_reads **link)

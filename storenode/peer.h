@@ -1,8 +1,9 @@
 /* peer: the replica of one region on this store: its group, its state machine, and who waits for an answer.
  *
  * A write waits in `pending` until the end of the round, then in `proposals` until its entry is committed, then travels
- * with the entry to the apply worker, which answers. A read is answered at once under a lease; else it waits in `reads`
- * for the core's word from which index on it is true, and for the apply worker to get there.
+ * with the entry to the apply worker, which answers. A read is answered at once under a lease if all that is
+ * committed is applied; else it waits in `reads` for the core's word from which index on it is true, and for the apply
+ * worker to get there.
  *
  * Owner: a region worker. Invariants (peer_check):
  *   P1 indexes of proposals strictly increase, their terms never decrease;
@@ -19,10 +20,10 @@
 
 struct region_worker;
 
-/* Reads that arrived in one round and wait for ReadIndex. */
+/* Reads that arrived in one round and wait for ReadIndex, or under a lease for the apply worker. */
 struct waiting_reads {
     struct waiting_reads *next;
-    uint64_t context;
+    uint64_t context;       /* 0: nothing was asked */
     raft_index index;       /* 0: not known yet */
     struct read_task *task; /* owned */
 };
@@ -50,6 +51,7 @@ struct peer {
     struct proposal *proposals, **proposals_last; /* owned list */
     uint32_t proposed_count;                      /* requests in it */
     struct read_task *round_reads;                /* came in this round, want ReadIndex */
+    struct read_task *round_lease_reads;          /* came in this round, want what is committed to be applied */
     struct waiting_reads *reads, **reads_last;    /* owned list, ascending context */
     uint32_t reads_count;
     uint64_t read_context;
