@@ -144,6 +144,42 @@ static bool read_row(struct check_raft *check, region_id region, raft_index inde
     return true;
 }
 
+static void print_bytes(char *text, size_t size, struct bytes bytes)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < bytes.size && i < 12 && used + 4 < size; i++)
+        used += (size_t)snprintf(text + used, size - used, bytes.data[i] > 32 && bytes.data[i] < 127 ? "%c" : "\\%02x", bytes.data[i]);
+}
+
+static void trace_write(struct check_raft *check, region_id region, raft_index index, const struct wire_log_write *write, struct bytes key_bytes,
+                        struct bytes value_bytes, bool remove)
+{
+    char key[64], value[64];
+    print_bytes(key, sizeof key, key_bytes);
+    print_bytes(value, sizeof value, value_bytes);
+    sim_trace(world_sim(check->world), "s%u applied region=%llu index=%llu op=%u key=%s value=%s%s token=%llx/%llu%s", check->store->number, ULL(region), ULL(index), write->op, key,
+              remove ? "(remove)" : "", value, ULL(write->client_id & 0xffff), ULL(write->sequence), write->retry ? " retry" : "");
+}
+
+/* The row that was read last, for people. */
+static void trace_applied(struct check_raft *check, region_id region, raft_index index)
+{
+    enum { HEAD_SIZE = 14 };
+    struct wire_log_command command;
+    struct bytes payload = bytes_of(check->row.data + HEAD_SIZE, check->row.size - HEAD_SIZE);
+    if (check->row.size <= HEAD_SIZE || wire_decode_log_command(payload, &check->arena, &command) != ERR_OK)
+        return;
+    for (uint32_t i = 0; i < command.writes_count; i++) {
+        const struct wire_log_write *write = &command.writes[i];
+        if (write->pairs_count == 0)
+            trace_write(check, region, index, write, write->key, write->value, write->op == WIRE_KV_OP_DELETE_KEY);
+        for (uint32_t j = 0; j < write->pairs_count; j++)
+            trace_write(check, region, index, write, write->pairs[j].key, write->pairs[j].value, write->pairs[j].remove);
+    }
+    arena_reset(&check->arena);
+}
+
 static void check_applied(struct check_raft *check, struct seen *seen, const struct store_peer_view *view)
 {
     struct region_log *log = log_of(check, view->region);
@@ -153,12 +189,14 @@ static void check_applied(struct check_raft *check, struct seen *seen, const str
     while (seen->checked < view->applied_index) {
         raft_index index = ++seen->checked;
         raft_term term;
-        uint64_t hash;
+        uint64_t hash = 0;
         if (!read_row(check, view->region, index, &term, &hash)) {
             world_fail(check->world, "raft", view->region, "R3: s%u applied index %llu of region %llu, which is not on its disk", check->store->number,
                        ULL(index), ULL(view->region));
             return;
         }
+        if (sim_traces(world_sim(check->world)))
+            trace_applied(check, view->region, index);
         struct applied *applied = applied_at(log, index);
         if (applied->term == 0) {
             *applied = (struct applied){term, hash};
@@ -284,14 +322,41 @@ static void trace_message(struct sim *sim, const struct wire_raft_message *messa
               message->force ? " force" : "", ULL(message->round));
 }
 
+/* Requests and replies are no business of the checker, but of whoever reads the trace. */
+static void trace_kv(struct check_raft *check, struct sim_node *to, const struct frame *frame)
+{
+    struct sim *sim = world_sim(check->world);
+    struct wire_kv_request_batch requests;
+    struct wire_kv_reply_batch replies;
+    char key[64], value[64];
+    if (frame->kind == FRAME_KV_REQUEST && wire_decode_kv_request_batch(frame_bytes(frame), &check->arena, &requests) == ERR_OK)
+        for (uint32_t i = 0; i < requests.requests_count; i++) {
+            const struct wire_kv_request *request = &requests.requests[i];
+            print_bytes(key, sizeof key, request->key);
+            print_bytes(value, sizeof value, request->value);
+            sim_trace(sim, "request to %s id=%llu region=%llu op=%u key=%s value=%s read=%u token=%llx/%llu%s", sim_node_name(to), ULL(request->id),
+                      ULL(request->region_id), request->op, key, value, request->read_mode, ULL(request->client_id & 0xffff), ULL(request->sequence),
+                      request->retry ? " retry" : "");
+        }
+    if (frame->kind == FRAME_KV_REPLY && wire_decode_kv_reply_batch(frame_bytes(frame), &check->arena, &replies) == ERR_OK)
+        for (uint32_t i = 0; i < replies.replies_count; i++) {
+            const struct wire_kv_reply *reply = &replies.replies[i];
+            print_bytes(value, sizeof value, reply->value);
+            sim_trace(sim, "reply to %s id=%llu %s value=%s pairs=%u", sim_node_name(to), ULL(reply->id), err_name((enum err)reply->code), value,
+                      reply->pairs_count);
+        }
+    arena_reset(&check->arena);
+}
+
 void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
 {
     struct check_raft *check = context;
     struct sim *sim = world_sim(check->world);
+    if (sim_traces(sim))
+        trace_kv(check, to, frame);
     if (frame->kind != FRAME_RAFT || world_node_of(check->world, from)->role != WORLD_STORE)
         return;
     struct wire_raft_batch batch;
-    (void)to;
     if (wire_decode_raft_batch(frame_bytes(frame), &check->arena, &batch) != ERR_OK) {
         world_fail(check->world, "raft", 0, "%s sent a raft frame that cannot be read", sim_node_name(from));
     } else {

@@ -172,6 +172,49 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
     return hash * 31 + hash_rows(store->disk, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end));
 }
 
+/* "raft row 67..11: sizes 30 and 44": the first row that is not the same. */
+static bool describe_difference(struct engine *a, struct engine *b, enum engine_cf cf, struct bytes lower, struct bytes upper, char *text, size_t size)
+{
+    static const char *const cf_names[] = {"default", "lock", "write", "raft"};
+    struct engine_iter *x = engine_iter_new(a, cf, lower, upper), *y = engine_iter_new(b, cf, lower, upper);
+    engine_iter_seek(a, x, lower);
+    engine_iter_seek(b, y, lower);
+    bool differs = false;
+    while (!differs && (engine_iter_valid(a, x) || engine_iter_valid(b, y))) {
+        struct bytes x_key = engine_iter_valid(a, x) ? engine_iter_key(a, x) : bytes_empty();
+        struct bytes y_key = engine_iter_valid(b, y) ? engine_iter_key(b, y) : bytes_empty();
+        struct bytes x_value = x_key.size ? engine_iter_value(a, x) : bytes_empty(), y_value = y_key.size ? engine_iter_value(b, y) : bytes_empty();
+        differs = !bytes_equal(x_key, y_key) || !bytes_equal(x_value, y_value);
+        if (differs) {
+            int used = snprintf(text, size, "%s row ", cf_names[cf]);
+            struct bytes key = y_key.size == 0 || (x_key.size > 0 && bytes_compare(x_key, y_key) < 0) ? x_key : y_key;
+            for (size_t i = 0; i < key.size && i < 24; i++)
+                used += snprintf(text + used, size - (size_t)used, "%02x", key.data[i]);
+            snprintf(text + used, size - (size_t)used, " (%s)",
+                     bytes_equal(x_key, y_key) ? "values differ" : bytes_equal(key, x_key) ? "only the first has it" : "only the second has it");
+        } else {
+            engine_iter_next(a, x);
+            engine_iter_next(b, y);
+        }
+    }
+    engine_iter_free(a, x);
+    engine_iter_free(b, y);
+    return differs;
+}
+
+static void report_difference(struct world *world, const struct found *a, const struct found *b)
+{
+    char text[256] = "";
+    struct engine *x = world_store(world, a->store)->disk, *y = world_store(world, b->store)->disk;
+    struct group_key tokens = group_key(a->region->id, STORE_TOKENS), end = group_key(a->region->id, STORE_TOKENS_EVICTED + 1);
+    for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
+        if (describe_difference(x, y, (enum engine_cf)cf, a->region->start_key, a->region->end_key, text, sizeof text))
+            break;
+    if (!text[0])
+        describe_difference(x, y, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end), text, sizeof text);
+    world_fail(world, "region", a->region->id, "G3: s%u and s%u differ in region %llu: %s", a->store, b->store, ULL(a->region->id), text);
+}
+
 void check_region_replicas(struct world *world)
 {
     struct survey survey;
@@ -185,8 +228,7 @@ void check_region_replicas(struct world *world)
         if (is_first)
             first = hash;
         else if (hash != first)
-            world_fail(world, "region", found->region->id, "G3: s%u and s%u hold different rows in region %llu", survey.found[i - 1].store, found->store,
-                       ULL(found->region->id));
+            report_difference(world, &survey.found[i - 1], found);
     }
     survey_fini(&survey);
 }
