@@ -128,6 +128,7 @@ static int run_put(const struct command *command, int argc, char **argv)
     struct settings *settings;
     struct polder *polder = NULL;
     struct buf key, value;
+    memset(&options, 0, sizeof options); /* not all fields have a flag here */
     int code = cli_parse(command, argc, argv, &settings, &options);
     if (code != CLI_GO_ON)
         return code;
@@ -430,6 +431,7 @@ static int run_cas(const struct command *command, int argc, char **argv)
     struct polder *polder = NULL;
     struct buf words[3];
     memset(words, 0, sizeof words);
+    memset(&options, 0, sizeof options); /* not all fields have a flag here */
     int code = cli_parse(command, argc, argv, &settings, &options);
     if (code != CLI_GO_ON)
         return code;
