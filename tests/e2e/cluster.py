@@ -119,7 +119,7 @@ class Cluster:
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout,
                                input=input_text, env=self.environment, check=False)
         if check_code is not None and ended.returncode != check_code:
-            raise Failed(f"{' '.join(command)}: exit code {ended.returncode}, not {check_code}: "
+            raise Failed(f"{' '.join(command)[:300]}: exit code {ended.returncode}, not {check_code}: "
                          f"{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
         return ended
 
@@ -136,7 +136,7 @@ class Cluster:
         command = [os.path.join(self.build, "tests", name)] + [str(arg) for arg in args]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         if check_code is not None and ended.returncode != check_code:
-            raise Failed(f"{' '.join(command)}: exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+            raise Failed(f"{' '.join(command)[:300]}: exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
         return ended
 
     def bench_start(self, *args):

@@ -46,7 +46,7 @@ def show_single(c):
     kv(c, "delete", "single")
     kv(c, "get", "single", check_code=3)
     kv(c, "delete", "single")
-    kv(c, "put", "k" * 8193, "v", check_code=1)
+    kv(c, "put", "k" * 8193, "v", check_code=2)
     print("put, get, delete: ok")
 
 
