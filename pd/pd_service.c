@@ -26,6 +26,7 @@ struct pd_service {
     const char *leader_address; /* borrowed; NULL: not known */
     struct list queued, sealed; /* of struct pd_op */
     uint32_t queued_count;
+    uint32_t aged_count; /* the first of the queue, there at the last tick already */
 };
 
 /* ---- answers */
@@ -344,7 +345,7 @@ static void seal(struct pd_service *service)
     service->sealed = service->queued;
     service->sealed.next->previous = service->sealed.previous->next = &service->sealed;
     list_init(&service->queued);
-    service->queued_count = 0;
+    service->queued_count = service->aged_count = 0;
 }
 
 bool pd_service_seal(struct pd_service *service)
@@ -437,8 +438,11 @@ void pd_service_end(struct pd_service *service)
 
 void pd_service_tick(struct pd_service *service)
 {
-    if (!service->leading)
-        refuse_queued(service);
+    if (service->leading)
+        return;
+    for (; service->aged_count > 0; service->aged_count--, service->queued_count--)
+        run_one(service, LIST_ENTRY(service->queued.next, struct pd_op, link));
+    service->aged_count = service->queued_count;
 }
 
 void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,

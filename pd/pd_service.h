@@ -71,7 +71,7 @@ void pd_service_run(struct pd_service *service);
 void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,
                         const struct pd_fsm_result *result);
 /* Time passed: requests that came while nobody was known to lead are kept for one tick, because a lone member leads
- * within milliseconds of its start, and then are refused. */
+ * within milliseconds of its start, and are refused at the second one. */
 void pd_service_tick(struct pd_service *service);
 /* Last thing in a round, before what was proposed is pulled; and in each tick. */
 void pd_service_round(struct pd_service *service);
