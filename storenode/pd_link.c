@@ -38,7 +38,9 @@ struct pd_link {
     uint64_t request_id; /* of the question under way; 0: none */
     uint64_t asked_us;   /* when it was sent */
     uint64_t ask_at_us;  /* not before */
-    uint64_t heartbeat_at_us, stores_at_us;
+    uint64_t heartbeat_at_us, stores_at_us, register_at_us;
+    bool registered; /* by this process: pd knows our address of today */
+    uint8_t asked_op;
     uint64_t token;                  /* makes a repeated registration find the first one */
     struct regions_message *regions; /* owned: the first regions while their rows are being written */
     char refusal[256];               /* last one logged, so that it is said once */
@@ -206,6 +208,7 @@ static struct wire_store describe(const struct pd_link *link)
 static void ask(struct pd_link *link, struct wire_pd_request *request)
 {
     link->request_id++;
+    link->asked_op = request->op;
     link->asked_us = clock_now_us(link->env->clock);
     request->id = link->request_id;
     request->cluster_id = atomic_load(&link->store->cluster_id);
@@ -233,6 +236,14 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
         request.op = WIRE_PD_OP_BOOTSTRAP_REGIONS;
         break;
     case STATE_SERVING:
+        /* We may have moved while we were down; we serve whatever pd says to that. */
+        if (!link->registered && now_us >= link->register_at_us) {
+            link->register_at_us = now_us + STORES_INTERVAL_MS * 1000;
+            request.op = WIRE_PD_OP_REGISTER_STORE;
+            request.store = &store;
+            request.token = link->token;
+            break;
+        }
         if (now_us < link->stores_at_us)
             return;
         link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
@@ -288,6 +299,7 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
         break;
     case STATE_REGISTER:
         atomic_store(&link->store->store_id, reply->store_id);
+        link->registered = true;
         write_ident(link);
         break;
     case STATE_BOOTSTRAP: {
@@ -297,7 +309,10 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
         break;
     }
     case STATE_SERVING:
-        tell_workers(link, WORKER_STORES, frame);
+        if (link->asked_op == WIRE_PD_OP_REGISTER_STORE)
+            link->registered = true;
+        else
+            tell_workers(link, WORKER_STORES, frame);
         break;
     case STATE_IDENT:
     case STATE_REGIONS:
