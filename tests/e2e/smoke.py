@@ -41,6 +41,8 @@ def show_single(c):
     kv(c, "get", "absent", check_code=3)
     kv(c, "put", "bytes\\x00\\xff", "\\x00\\n\\xfe")
     check(kv(c, "get", "bytes\\x00\\xff") == "\\x00\\n\\xfe\n", "any bytes come back")
+    check("key_base64" in json.loads(kv(c, "get", "-o", "json", "bytes\\x00\\xff")), "keys that are no text are base64 in JSON")
+    kv(c, "delete", "bytes\\x00\\xff")
     kv(c, "put", "empty", "")
     check(kv(c, "get", "--raw", "empty") == "", "an empty value is a value")
     kv(c, "delete", "single")
