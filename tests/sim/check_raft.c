@@ -410,16 +410,22 @@ bool check_raft_converged(struct check_raft *check, char *text, size_t size)
     bool fine = true;
     for (uint32_t number = 1; number <= options->store_count; number++) {
         struct world_node *store = world_store(check->world, number);
-        if (store->store)
+        if (store->store && store_is_ready(store->store)) {
             store_visit_peers(store->store, visit_convergence, convergence);
+            continue;
+        }
+        fine = false;
+        if (text)
+            snprintf(text, size, "s%u is not ready", number);
     }
-    if (convergence->count != options->region_count) {
+    if (fine && convergence->count != options->region_count) {
         fine = false;
         if (text)
             snprintf(text, size, "%u regions of %u are served", convergence->count, options->region_count);
     }
     for (uint32_t i = 0; i < convergence->count && fine; i++) {
-        if (!convergence->regions[i].differs && convergence->regions[i].leaders == 1)
+        if (!convergence->regions[i].differs && convergence->regions[i].leaders == 1 &&
+            convergence->regions[i].peers == (options->store_count < 3 ? options->store_count : 3))
             continue;
         fine = false;
         if (text)

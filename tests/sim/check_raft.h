@@ -30,7 +30,7 @@ void check_raft_store(struct check_raft *check, struct world_node *store);
 /* A net_observer. Writes the messages to the trace, too. */
 void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);
 
-/* Have all live stores applied the same in all regions, and does each region have a leader? If not, `text` says what
+/* Are all stores ready, has each region all its peers and one leader, and have they applied the same? If not, `text` says what
  * lacks (if not NULL). */
 bool check_raft_converged(struct check_raft *check, char *text, size_t size);
 uint64_t check_raft_applied_count(const struct check_raft *check); /* entries seen applied, each once */
