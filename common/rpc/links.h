@@ -4,6 +4,9 @@
  * connection ends or the dial fails. Transport events reach the owner as messages of one kind (given at birth), so all
  * of this runs on the owner's actor and needs no lock.
  *
+ * A dial is never told about inside link_open: its result, also that it could not start, comes later. Handlers may open and
+ * close any link, the one they are called about too. A pause is short again after a connection on which a frame came.
+ *
  * Owner: one actor. Threads: only that actor, but for the transport handler inside, which posts.
  * State of a link, with what moves it:
  *

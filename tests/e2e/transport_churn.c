@@ -39,7 +39,7 @@ enum {
     TICK_US = 10 * 1000,
     ANSWER_LIMIT_MS = 1000,
     SETTLE_MS = 5000,
-    MEMORY_GROWTH_MAX_KIB = 16 * 1024,
+    MEMORY_GROWTH_MAX_KIB = 8 * 1024,
     RESTARTS_MAX = 100000,
     KIND_REQUEST = 40,
     KIND_ANSWER = 41,
@@ -225,7 +225,7 @@ static struct transport *make_transport(const struct churn_options *options)
     char cert[96], key[96];
     snprintf(cert, sizeof cert, "%s/cert.pem", options->directory);
     snprintf(key, sizeof key, "%s/key.pem", options->directory);
-    struct transport_nng_options transport_options = {.hello_timeout_ms = 1000, .clock = clock_os()};
+    struct transport_nng_options transport_options = {.hello_timeout_ms = 2000, .clock = clock_os()};
     if (options->tls) {
         transport_options.tls_ca_file = transport_options.tls_cert_file = cert;
         transport_options.tls_key_file = key;
@@ -270,11 +270,12 @@ static void node_stop(struct node *node)
 
 /* ---- the idle ones */
 
-static _Atomic uint32_t idle_lost;
+static _Atomic uint32_t idle_opened, idle_lost;
 
 static enum err idle_open(void *context, conn_id conn, struct bytes hello, struct frame **ret_reply)
 {
     (void)context, (void)conn, (void)hello, (void)ret_reply;
+    idle_opened++;
     return ERR_OK;
 }
 
@@ -303,7 +304,8 @@ static void idle_main(const struct churn_options *options)
     for (uint32_t i = 0; i < options->idle_count; i++) {
         conn_id conn;
         CHECK(transport_dial(transport, options->peer_address, buf_bytes(&encoded), &handler, &conn) == ERR_OK);
-        usleep(options->tls ? 4000 : 500); /* 128 wait at most, and a handshake takes its time */
+        while (idle_opened + 8 < i && idle_lost == 0) /* a handshake takes its time */
+            usleep(1000);
     }
     for (;;) {
         usleep(100000);
