@@ -37,8 +37,9 @@ struct run {
     struct bench_result *result;
     struct polder **handles; /* owned */
     struct slot *slots;      /* owned */
-    struct os_event *wake;   /* parked or ended */
-    struct os_mutex *mutex;  /* guards what follows */
+    uint64_t value_base;    /* the same in all values of this run, another one in the next: old values are told apart */
+    struct os_event *wake;  /* parked or ended */
+    struct os_mutex *mutex; /* guards what follows */
     bool stopping;
     uint32_t busy_count;
     struct slot *parked;
@@ -55,14 +56,13 @@ static void choose(struct slot *slot)
         slot->kind = rng_below(&slot->rng, 100) < options->read_percent ? BENCH_GET : BENCH_PUT;
     else
         slot->kind = options->op[0] == 'g' ? BENCH_GET : BENCH_PUT;
-    /* Unique in the run and, with the seed in front, between runs on the same data. */
     if (slot->kind == BENCH_PUT)
-        slot->value_id = options->seed << 48 | (uint64_t)(slot->number + 1) << 32 | ++slot->sequence;
+        slot->value_id = slot->run->value_base | (uint64_t)(slot->number + 1) << 32 | ++slot->sequence;
 }
 
 static void on_ended(void *user, struct polder_result *take_result);
 
-static int send(struct slot *slot)
+static int send_op(struct slot *slot)
 {
     const struct bench_options *options = slot->run->options;
     char key_text[BENCH_KEY_SIZE];
@@ -97,7 +97,7 @@ static void start(struct slot *slot, uint64_t due_us)
     choose(slot);
     slot->start_us = os_monotonic_us();
     slot->due_us = due_us ? due_us : slot->start_us;
-    int code = send(slot);
+    int code = send_op(slot);
     if (code == POLDER_OK)
         return;
     os_mutex_lock(run->mutex);
@@ -183,7 +183,7 @@ static int load_batch(struct run *run, struct key_batch *batch, uint8_t *values)
     size_t value_size = run->options->value_size;
     uint32_t client = run->options->concurrency;
     for (size_t i = 0; i < batch->count; i++) {
-        uint64_t id = run->options->seed << 48 | batch->indexes[i];
+        uint64_t id = run->value_base | batch->indexes[i];
         bench_data_value(id, value_size, values + i * value_size);
         batch->pairs[i] =
             (struct polder_pair){.key = batch->views[i], .value = polder_bytes(values + i * value_size, value_size)};
@@ -193,8 +193,8 @@ static int load_batch(struct run *run, struct key_batch *batch, uint8_t *values)
     uint64_t end_us = os_monotonic_us();
     os_mutex_lock(run->mutex);
     for (size_t i = 0; i < batch->count; i++)
-        bench_truth_put(run->truth, client, batch->indexes[i], run->options->seed << 48 | batch->indexes[i], start_us,
-                        end_us, i < result->row_count ? (enum polder_outcome)result->rows[i].outcome : result->outcome);
+        bench_truth_put(run->truth, client, batch->indexes[i], run->value_base | batch->indexes[i], start_us, end_us,
+                        i < result->row_count ? (enum polder_outcome)result->rows[i].outcome : result->outcome);
     os_mutex_unlock(run->mutex);
     int code = cli_judge(run->command, result, "load keys");
     polder_result_free(result);
@@ -400,6 +400,7 @@ static void sum_client_stats(struct run *run)
 static int open_run(struct run *run)
 {
     const struct bench_options *options = run->options;
+    run->value_base = os_random_u64() << 48;
     run->mutex = os_mutex_new();
     run->wake = os_event_new();
     run->truth = bench_truth_new(options->history, options->verify, options->keys, options->value_size);

@@ -210,7 +210,7 @@ static int restart(const struct command *command, const struct options *options)
     struct os_lock *lock = NULL;
     struct polder *polder = NULL;
     struct error err;
-    uint64_t since_ms = os_wall_ms();
+    uint64_t since_ms = os_wall_ms(), started_us = os_monotonic_us();
     enum err code = open_cluster(options->dir, &file, &lock, &err);
     if (code != ERR_OK) {
         cli_complain(command, "%s", err.text);
@@ -225,6 +225,9 @@ static int restart(const struct command *command, const struct options *options)
     struct cli_client client = {.pd = file.pd, .deadline_ms = 1000};
     if (code == ERR_OK && cli_open(command, &client, &polder) == CLI_GO_ON)
         code = wait_back(process, polder, since_ms, options->timeout_ms, &err);
+    if (code == ERR_OK && polder && options->timeout_ms)
+        printf("it serves again, %llu ms after the command\n",
+               (unsigned long long)((os_monotonic_us() - started_us) / 1000));
     polder_close(polder);
     cluster_file_fini(&file);
     if (code != ERR_OK)

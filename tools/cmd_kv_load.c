@@ -18,7 +18,7 @@
 #include "commands.h"
 #include "env/os.h"
 #include "kv.h"
-#include "progress.h"
+#include "progress_bar.h"
 #include "row_reader.h"
 
 enum { BATCH_BYTES_MAX = 512 * 1024, CHECKPOINT_INTERVAL_US = 1000 * 1000, RETRY_PAUSE_MS = 100, VERIFY_ROWS = 256 };
@@ -102,7 +102,7 @@ struct loader {
     uint64_t position, line;   /* of the checkpoint */
     uint64_t checkpoint_us;
     const char *path;
-    struct progress progress;
+    struct progress_bar progress;
 };
 
 /* ---- checkpoint */
@@ -268,7 +268,7 @@ static int retire(struct loader *loader)
         cli_complain(loader->command, "%s", err.text);
         return CLI_FAILED;
     }
-    progress_update(&loader->progress, loader->row_count, loader->position, row_reader_size(loader->reader));
+    progress_bar_update(&loader->progress, loader->row_count, loader->position, row_reader_size(loader->reader));
     return CLI_GO_ON;
 }
 
@@ -335,7 +335,7 @@ static int load(struct loader *loader)
     int exit_code = CLI_GO_ON;
     if (read_checkpoint(loader, &err) != ERR_OK)
         return cli_usage(loader->command, "%s", err.text);
-    progress_init(&loader->progress, "load", "rows", loader->row_count);
+    progress_bar_init(&loader->progress, "load", "rows", loader->row_count);
     while (exit_code == CLI_GO_ON) {
         enum err code = row_reader_next(loader->reader, &key, &value, &err);
         if (code == ERR_NOT_FOUND)
@@ -352,7 +352,7 @@ static int load(struct loader *loader)
     }
     if (exit_code == CLI_GO_ON)
         exit_code = drain(loader);
-    progress_end(&loader->progress);
+    progress_bar_end(&loader->progress);
     if (write_checkpoint(loader, &err) != ERR_OK) {
         cli_complain(loader->command, "%s", err.text);
         return CLI_FAILED;
@@ -362,7 +362,7 @@ static int load(struct loader *loader)
 
 static void report(const struct loader *loader, int exit_code)
 {
-    uint64_t count = loader->row_count - loader->progress.count_at_start, ms = progress_ms(&loader->progress);
+    uint64_t count = loader->row_count - loader->progress.count_at_start, ms = progress_bar_ms(&loader->progress);
     uint64_t rate = count * 1000 / (ms ? ms : 1);
     if (kv_json(&loader->options->base)) {
         cJSON *json = cJSON_CreateObject();
@@ -536,8 +536,8 @@ static int verify(struct verifier *verifier, struct row_reader *reader)
 {
     struct error err;
     struct bytes key, value;
-    struct progress progress;
-    progress_init(&progress, "verify", "rows", 0);
+    struct progress_bar progress;
+    progress_bar_init(&progress, "verify", "rows", 0);
     int exit_code = CLI_GO_ON;
     while (exit_code == CLI_GO_ON) {
         enum err code = row_reader_next(reader, &key, &value, &err);
@@ -554,11 +554,11 @@ static int verify(struct verifier *verifier, struct row_reader *reader)
         verifier->bytes += key.size + value.size;
         if (verifier->count == VERIFY_ROWS || verifier->bytes >= BATCH_BYTES_MAX)
             exit_code = verify_batch(verifier);
-        progress_update(&progress, verifier->row_count, row_reader_position(reader), row_reader_size(reader));
+        progress_bar_update(&progress, verifier->row_count, row_reader_position(reader), row_reader_size(reader));
     }
     if (exit_code == CLI_GO_ON)
         exit_code = verify_batch(verifier);
-    progress_end(&progress);
+    progress_bar_end(&progress);
     return exit_code;
 }
 

@@ -35,6 +35,8 @@ static enum err serve(const struct pd_config *config, struct error *err)
     }
     server_stop(&server);
     pd_free(pd);
+    if (code == ERR_OK)
+        server_flush(&server);
     server_close(&server);
     return code;
 }

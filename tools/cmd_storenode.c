@@ -42,6 +42,8 @@ static enum err serve(const struct store_config *config, struct error *err)
     }
     server_stop(&server);
     store_free(store);
+    if (code == ERR_OK)
+        server_flush(&server);
     server_close(&server);
     return code;
 }

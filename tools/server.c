@@ -84,8 +84,11 @@ enum err server_open(const struct server_options *options, struct server *server
         code = log_os_new(&log, &server->env.log, err);
     if (code == ERR_OK)
         code = open_data_dir(options, server, err);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
+        log_event(server->env.log, LOG_INFO, "msg=\"opening\" version=%s data_dir=%s", POLDER_VERSION,
+                  options->data_dir);
         code = open_engine(options, server, err);
+    }
     if (code == ERR_OK)
         code = exec_threads_new(NULL, &server->env.executor, err);
     struct transport_nng_options transport = {
@@ -110,6 +113,14 @@ void server_stop(struct server *server)
         exec_threads_stop(server->env.executor);
     transport_nng_free(server->env.transport);
     server->env.transport = NULL;
+}
+
+void server_flush(struct server *server)
+{
+    struct error err;
+    if (engine_rocks_flush(server->env.engine, &err) != ERR_OK)
+        log_event(server->env.log, LOG_WARN, "msg=\"flush failed, the next start replays the log\" error=\"%s\"",
+                  err.text);
 }
 
 void server_close(struct server *server)

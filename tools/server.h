@@ -31,6 +31,9 @@ int server_configure(const struct command *command, int argc, char **argv, void 
 enum err server_open(const struct server_options *options, struct server *server, struct error *err);
 /* No actor runs any more, no connection is open: now the service may be freed. Twice is fine. */
 void server_stop(struct server *server);
+/* Empties the memtables into files before an orderly end, so that the next start has no log to replay. After
+ * server_stop. */
+void server_flush(struct server *server);
 void server_close(struct server *server); /* stops first */
 
 struct server_probe {

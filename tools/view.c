@@ -27,13 +27,12 @@ static const char *state_name(enum polder_store_state state)
 static void set_health(struct view *view, enum view_health health, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The first reason stays, the worst health wins. */
+/* The worst health wins and its first reason is told. */
 static void set_health(struct view *view, enum view_health health, const char *format, ...)
 {
-    if (view->health < health)
-        view->health = health;
-    if (view->reason[0])
+    if (view->health >= health && view->reason[0])
         return;
+    view->health = health;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(view->reason, sizeof view->reason, format, arguments);

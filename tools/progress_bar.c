@@ -1,4 +1,4 @@
-#include "progress.h"
+#include "progress_bar.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,19 +9,19 @@
 
 enum { TERMINAL_INTERVAL_US = 200 * 1000, LINE_INTERVAL_US = 5 * 1000 * 1000, BAR_SIZE = 30 };
 
-void progress_init(struct progress *progress, const char *what, const char *unit, uint64_t count_at_start)
+void progress_bar_init(struct progress_bar *progress, const char *what, const char *unit, uint64_t count_at_start)
 {
-    *progress = (struct progress){
+    *progress = (struct progress_bar){
         .what = what, .unit = unit, .is_terminal = os_is_terminal(2), .count_at_start = count_at_start};
     progress->started_us = progress->printed_us = os_monotonic_us();
 }
 
-uint64_t progress_ms(const struct progress *progress)
+uint64_t progress_bar_ms(const struct progress_bar *progress)
 {
     return (os_monotonic_us() - progress->started_us) / 1000;
 }
 
-void progress_update(struct progress *progress, uint64_t count, uint64_t done, uint64_t total)
+void progress_bar_update(struct progress_bar *progress, uint64_t count, uint64_t done, uint64_t total)
 {
     uint64_t now_us = os_monotonic_us();
     if (now_us - progress->printed_us < (progress->is_terminal ? TERMINAL_INTERVAL_US : LINE_INTERVAL_US))
@@ -47,7 +47,7 @@ void progress_update(struct progress *progress, uint64_t count, uint64_t done, u
     fflush(stderr);
 }
 
-void progress_end(struct progress *progress)
+void progress_bar_end(struct progress_bar *progress)
 {
     if (progress->is_terminal)
         fprintf(stderr, "\r\033[K");
