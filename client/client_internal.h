@@ -134,6 +134,7 @@ struct client_store {
     uint64_t heard_us;
     struct list ready, throttled, sent;
     struct retry_budget budget;
+    uint64_t released_us; /* when `throttled` was last looked through */
     bool dirty;
     struct list dirty_link; /* in client->dirty */
     UT_hash_handle hh;

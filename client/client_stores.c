@@ -204,6 +204,21 @@ static void mark_sent(struct client *client, struct client_store *store, uint32_
     }
 }
 
+/* Has somebody learnt meanwhile who leads? Then the next send is no guess any more and costs nothing; unless the store
+ * itself had asked for patience. */
+static store_id known_leader(struct client *client, const struct part *part)
+{
+    if (part->retry.stale_read || err_action(part->retry.last_code) == ERR_ACTION_BACKOFF)
+        return 0;
+    const struct route *route = router_find_by_id(client->router, part->region_id);
+    return route ? route_leader(route) : 0;
+}
+
+static bool may_be_sent(struct client *client, struct client_store *store, const struct part *part)
+{
+    return !part->paid || known_leader(client, part) == store->id || retry_budget_take(&store->budget, client->now_us);
+}
+
 /* Takes ready parts into client->batch; returns how many. Parts that need a token and get none wait aside. */
 static uint32_t fill_batch(struct client *client, struct client_store *store)
 {
@@ -214,7 +229,7 @@ static uint32_t fill_batch(struct client *client, struct client_store *store)
         if (count == BATCH_COUNT_MAX || size >= BATCH_SIZE_MAX)
             break;
         struct part *part = LIST_ENTRY(link, struct part, link);
-        if (part->paid && !retry_budget_take(&store->budget, client->now_us)) {
+        if (!may_be_sent(client, store, part)) {
             list_remove(link);
             list_push_back(&store->throttled, link);
             part->state = PART_THROTTLED;
@@ -231,12 +246,23 @@ static uint32_t fill_batch(struct client *client, struct client_store *store)
     return count;
 }
 
-/* Tokens came back: the oldest first. */
+/* Tokens came back, or news of who leads: the oldest first. */
 static void release_throttled(struct client *client, struct client_store *store)
 {
-    for (struct part *part; (part = first_part(&store->throttled));) {
-        if (!retry_budget_take(&store->budget, client->now_us))
-            return;
+    if (list_is_empty(&store->throttled) || client->now_us < store->released_us + THROTTLE_US / 2)
+        return;
+    store->released_us = client->now_us;
+    LIST_FOR_EACH_SAFE (link, following, &store->throttled) {
+        struct part *part = LIST_ENTRY(link, struct part, link);
+        store_id leader = known_leader(client, part);
+        if (leader != 0 && leader != store->id) {
+            part->paid = false;
+            part_detach(part);
+            part_route(part);
+            continue;
+        }
+        if (!may_be_sent(client, store, part))
+            continue;
         list_remove(&part->link);
         client->throttled_count--;
         part->state = PART_READY;

@@ -313,7 +313,7 @@ static enum err write_once(struct fake_cluster *cluster, const struct wire_kv_re
         if (cluster->tokens[i].client_id == request->client_id && cluster->tokens[i].sequence == request->sequence)
             return cluster->tokens[i].code;
     enum err code = write_rows(cluster, request, reply);
-    CHECK(cluster->token_count < FAKE_ROWS_MAX);
+    CHECK(cluster->token_count < FAKE_TOKENS_MAX);
     cluster->tokens[cluster->token_count].client_id = request->client_id;
     cluster->tokens[cluster->token_count].sequence = request->sequence;
     cluster->tokens[cluster->token_count++].code = code;

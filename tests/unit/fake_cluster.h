@@ -6,6 +6,7 @@
 #define TESTS_FAKE_CLUSTER_H
 
 #include "client/client.h"
+#include "env/clock.h"
 #include "env/env.h"
 #include "env/executor.h"
 #include "env/transport.h"
@@ -13,7 +14,14 @@
 
 #include <stdbool.h>
 
-enum { FAKE_STORES = 3, FAKE_REGIONS_MAX = 64, FAKE_CONNS_MAX = 4096, FAKE_LOG_MAX = 100000, FAKE_ROWS_MAX = 4096 };
+enum {
+    FAKE_STORES = 3,
+    FAKE_REGIONS_MAX = 64,
+    FAKE_CONNS_MAX = 4096,
+    FAKE_LOG_MAX = 100000,
+    FAKE_ROWS_MAX = 4096,
+    FAKE_TOKENS_MAX = 10000
+};
 
 struct fake_region {
     uint64_t id;
@@ -91,7 +99,7 @@ struct fake_cluster {
     struct {
         uint64_t client_id, sequence;
         enum err code;
-    } tokens[FAKE_ROWS_MAX];
+    } tokens[FAKE_TOKENS_MAX];
     uint32_t token_count;
     uint32_t executed; /* writes */
 
