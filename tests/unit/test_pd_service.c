@@ -426,6 +426,8 @@ static void a_token_finds_its_first_registration(void **state)
     for (int i = 0; i < 2; i++)
         twice[i] = post(&world, registration(0, 10, "tcp://b:1"));
     settle(&world);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(answer_to(&world, twice[i])->code, ERR_OK);
     assert_int_equal(answer_to(&world, twice[0])->store_id, answer_to(&world, twice[1])->store_id);
     assert_int_not_equal(answer_to(&world, twice[0])->store_id, first);
     assert_int_equal(pd_fsm_store_count(world.fsm), 2);
@@ -762,6 +764,45 @@ static void timestamps_grow_over_a_new_leader_with_a_slow_clock(void **state)
     world_fini(&world);
 }
 
+/* Another leader, that we know only from what it committed. */
+static void commit_foreign(struct world *world, const struct wire_pd_command *command)
+{
+    struct pd_fsm_result result;
+    struct buf bytes;
+    buf_init(&bytes, FRAME_SIZE_MAX);
+    assert_int_equal(wire_encode_pd_command(command, &bytes), ERR_OK);
+    assert_int_equal(world->proposed, world->committed);
+    world->proposed = ++world->committed;
+    pd_fsm_apply(world->fsm, buf_bytes(&bytes), world->env.engine, world->batch, &result);
+    pd_fsm_set_applied(world->fsm, world->committed, TERM);
+    pd_service_applied(world->service, world->committed, TERM, &result);
+    assert_int_equal(result.code, ERR_OK);
+    buf_fini(&bytes);
+}
+
+static void what_another_leader_gave_out_is_never_given_again(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world);
+    lead(&world);
+    struct wire_pd_request timestamp = {.op = WIRE_PD_OP_TIMESTAMP, .count = 1};
+    struct wire_pd_request id = {.op = WIRE_PD_OP_ALLOC_ID, .count = 1};
+    assert_int_equal(ask(&world, timestamp)->code, ERR_OK);
+    assert_int_equal(ask(&world, id)->code, ERR_OK); /* a window is open */
+    pd_service_end(world.service);
+    struct wire_pd_command window = {.kind = WIRE_PD_COMMAND_KIND_TIMESTAMP_WINDOW,
+                                     .timestamp_limit = world.wall_ms + 100000};
+    struct wire_pd_command ids = {.kind = WIRE_PD_COMMAND_KIND_ALLOC_IDS, .count = 777};
+    commit_foreign(&world, &window);
+    commit_foreign(&world, &ids);
+    uint64_t next_id = pd_fsm_next_id(world.fsm);
+    lead(&world);
+    assert_true(tso_physical_ms(ask(&world, timestamp)->timestamp) >= world.wall_ms + 100000);
+    assert_true(ask(&world, id)->first_id >= next_id);
+    world_fini(&world);
+}
+
 static void a_full_log_is_busy_and_too_many_who_wait_are_too(void **state)
 {
     (void)state;
@@ -911,6 +952,7 @@ int main(void)
         cmocka_unit_test(a_round_of_waiting_requests_is_one_proposal),
         cmocka_unit_test(impossible_counts_are_refused),
         cmocka_unit_test(timestamps_grow_over_a_new_leader_with_a_slow_clock),
+        cmocka_unit_test(what_another_leader_gave_out_is_never_given_again),
         cmocka_unit_test(a_full_log_is_busy_and_too_many_who_wait_are_too),
         cmocka_unit_test(every_request_is_answered_exactly_once),
     };
