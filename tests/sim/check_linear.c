@@ -14,12 +14,15 @@ struct entry {
 };
 
 struct op {
-    const struct history_op *told;
+    struct history_op told;
     size_t index;           /* in the history */
+    uint32_t twin;          /* unknown ones: the one before that does the same; NO_TWIN */
     struct entry call, end; /* known ones */
     bool done;              /* unknown ones */
     uint64_t word[2];       /* Zobrist */
 };
+
+enum { NO_TWIN = UINT32_MAX, JUNK = UINT32_MAX - 1 /* any value that nobody was ever shown: one is as good as another */ };
 
 /* One choice point: what has been tried here. */
 struct frame {
@@ -201,7 +204,7 @@ static void do_forced(struct search *search, uint32_t state)
             return;
         struct list *following = link->next;
         uint32_t after;
-        const struct history_op *told = search->ops[entry->op].told;
+        const struct history_op *told = &search->ops[entry->op].told;
         if (only_looks(told) && apply(search->history, told, state, &after)) {
             lift(search, entry->op);
             following = search->entries.next; /* an end has gone, so more may be in reach */
@@ -257,7 +260,7 @@ static bool next_choice(struct search *search, struct frame *frame, uint32_t *re
             break;
         frame->next_known = entry->link.next;
         *ret_op = entry->op;
-        if (apply(search->history, search->ops[entry->op].told, frame->state, ret_state))
+        if (apply(search->history, &search->ops[entry->op].told, frame->state, ret_state))
             return true;
     }
     frame->next_known = NULL;
@@ -265,11 +268,13 @@ static bool next_choice(struct search *search, struct frame *frame, uint32_t *re
     while (frame->next_unknown < search->known_count + search->unknown_count) {
         uint32_t number = frame->next_unknown;
         struct op *op = &search->ops[number];
-        if (op->told->start > limit)
+        if (op->told.start > limit)
             break;
         frame->next_unknown++;
         *ret_op = number;
-        if (!op->done && apply(search->history, op->told, frame->state, ret_state) && *ret_state != frame->state)
+        if (op->done || (op->twin != NO_TWIN && !search->ops[op->twin].done)) /* of two that do the same, the earlier first */
+            continue;
+        if (apply(search->history, &op->told, frame->state, ret_state) && *ret_state != frame->state)
             return true;
     }
     return false;
@@ -312,14 +317,15 @@ static int compare_entries(const void *a, const void *b)
 static int compare_starts(const void *a, const void *b)
 {
     const struct op *x = a, *y = b;
-    if (x->told->start != y->told->start)
-        return x->told->start < y->told->start ? -1 : 1;
+    if (x->told.start != y->told.start)
+        return x->told.start < y->told.start ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
 struct shown {
-    bool *values; /* by number: somebody was shown it, or could tell it apart */
-    bool all;
+    bool *values;  /* by number: somebody was shown it, or could tell it apart */
+    bool appends;  /* then values are made of values, and all of them matter */
+    bool not_told; /* a cas met some other value and was not told which: junk matters, too */
 };
 
 static uint32_t written_value(const struct history_op *op)
@@ -332,22 +338,22 @@ static void find_shown(const struct op *ops, size_t count, struct shown *shown)
 {
     bool changed = true;
     for (size_t i = 0; i < count; i++) {
-        const struct history_op *op = ops[i].told;
+        const struct history_op *op = &ops[i].told;
         if (op->kind == HISTORY_APPEND)
-            shown->all = true;
+            shown->appends = true;
         if (op->outcome != HISTORY_OK)
             continue;
         if ((op->kind == HISTORY_GET || op->kind == HISTORY_CAS) && op->result != HISTORY_NOT_TOLD)
             shown->values[op->result] = true;
-        if (op->kind == HISTORY_CAS && op->swapped)
+        if (op->kind == HISTORY_CAS)
             shown->values[op->expected] = true;
         if (op->kind == HISTORY_CAS && !op->swapped && op->result == HISTORY_NOT_TOLD)
-            shown->all = true;
+            shown->not_told = shown->values[HISTORY_NO_VALUE] = true;
     }
-    while (changed && !shown->all) {
+    while (changed) {
         changed = false;
         for (size_t i = 0; i < count; i++) {
-            const struct history_op *op = ops[i].told;
+            const struct history_op *op = &ops[i].told;
             if (op->kind == HISTORY_CAS && op->outcome == HISTORY_UNKNOWN && shown->values[op->value] &&
                 !shown->values[op->expected])
                 changed = shown->values[op->expected] = true;
@@ -361,7 +367,29 @@ static bool is_needed(const struct history_op *op, const struct shown *shown)
         return true;
     if (op->kind == HISTORY_GET || op->outcome == HISTORY_FAIL)
         return false;
-    return shown->all || shown->values[written_value(op)];
+    return shown->appends || shown->not_told || shown->values[written_value(op)];
+}
+
+static bool is_twin(const struct history_op *a, const struct history_op *b)
+{
+    if (a->kind == HISTORY_APPEND || b->kind == HISTORY_APPEND)
+        return false;
+    bool cas = a->kind == HISTORY_CAS;
+    return cas == (b->kind == HISTORY_CAS) && written_value(a) == written_value(b) && (!cas || a->expected == b->expected);
+}
+
+/* Makes junk one value, and links those that do the same. */
+static void link_twins(struct op *unknown, uint32_t count, uint32_t first_number, const struct shown *shown)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct history_op *told = &unknown[i].told;
+        if (!shown->appends && told->kind != HISTORY_DELETE && !shown->values[told->value])
+            told->value = JUNK;
+        unknown[i].twin = NO_TWIN;
+        for (uint32_t j = i; j > 0 && unknown[i].twin == NO_TWIN; j--)
+            if (is_twin(&unknown[j - 1].told, told))
+                unknown[i].twin = first_number + j - 1;
+    }
 }
 
 static size_t keep_needed(struct search *search, struct op *ops, size_t count, size_t value_count)
@@ -373,15 +401,16 @@ static size_t keep_needed(struct search *search, struct op *ops, size_t count, s
     CHECK(unknown);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_needed(ops[i].told, &shown))
+        if (!is_needed(&ops[i].told, &shown))
             continue;
-        if (ops[i].told->outcome == HISTORY_OK)
+        if (ops[i].told.outcome == HISTORY_OK)
             ops[kept++] = ops[i];
         else
             unknown[search->unknown_count++] = ops[i];
     }
     search->known_count = search->known_left = (uint32_t)kept;
     qsort(unknown, search->unknown_count, sizeof *unknown, compare_starts);
+    link_twins(unknown, search->unknown_count, (uint32_t)kept, &shown);
     memcpy(ops + kept, unknown, search->unknown_count * sizeof *unknown);
     free(unknown);
     free(shown.values);
@@ -395,8 +424,8 @@ static void link_entries(struct search *search)
     list_init(&search->entries);
     for (uint32_t i = 0; i < search->known_count; i++) {
         struct op *op = &search->ops[i];
-        op->call = (struct entry){.time = op->told->start, .op = i, .is_call = true};
-        op->end = (struct entry){.time = op->told->end, .op = i, .is_call = false};
+        op->call = (struct entry){.time = op->told.start, .op = i, .is_call = true};
+        op->end = (struct entry){.time = op->told.end, .op = i, .is_call = false};
         sorted[2 * i] = &op->call;
         sorted[2 * i + 1] = &op->end;
     }
@@ -425,7 +454,7 @@ static enum linear_verdict check_key(struct history *history, uint32_t key, stru
         result->verdict = verdict;
         result->key = key;
         result->stuck_index = search.stuck_index;
-        result->stuck_value = search.stuck_state;
+        result->stuck_value = search.stuck_state == JUNK ? HISTORY_NOT_TOLD : search.stuck_state;
         result->done_count = search.best_count;
     }
     free(search.order);
@@ -466,7 +495,7 @@ void check_linear(struct history *history, uint64_t steps_max, struct linear_res
     memcpy(next, starts, ((size_t)key_count + 1) * sizeof *next);
     for (size_t i = 0; i < count; i++) {
         struct history_op *told = history_at(history, i);
-        ops[next[told->key]++] = (struct op){.told = told, .index = i};
+        ops[next[told->key]++] = (struct op){.told = *told, .index = i};
     }
     for (uint32_t key = 0; key < key_count && ret_result->verdict != LINEAR_ILLEGAL; key++)
         check_key(history, key, ops + starts[key], starts[key + 1] - starts[key], value_count,

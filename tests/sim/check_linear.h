@@ -7,9 +7,9 @@
  * The search is Wing and Gong's (1993) with Lowe's memory of configurations (2017): (set of operations done, value) is
  * visited once. The set is kept as a 128-bit sum of random words per operation (Zobrist), so a configuration
  * takes 16 bytes however long the history is; that two different ones meet in one sum is less likely than a broken
- * machine. Two reductions keep long histories nearly linear, both sound: an answer that only looks and fits the present
- * value is done at once; an unknown write whose value nobody was ever shown is left out (unless some cas was
- * not told what it found). */
+ * machine. Three reductions keep long histories nearly linear, all sound: an answer that only looks and fits the present
+ * value is done at once; an unknown write whose value nobody was ever shown is left out (or, if some cas was not told
+ * what it found, taken for any such write); of unknown operations that do the same the earlier is used first. */
 #ifndef SIM_CHECK_LINEAR_H
 #define SIM_CHECK_LINEAR_H
 
@@ -21,7 +21,7 @@ struct linear_result {
     enum linear_verdict verdict;
     uint32_t key;         /* the key that broke it, if not ok */
     size_t stuck_index;   /* operation whose answer no order explains, after the longest order found */
-    uint32_t stuck_value; /* value of the key then */
+    uint32_t stuck_value; /* value of the key then; HISTORY_NOT_TOLD: one that nobody was shown */
     size_t done_count;    /* operations in that longest order */
     uint64_t steps;       /* work done */
 };
