@@ -211,7 +211,9 @@ static store_id known_leader(struct client *client, const struct part *part)
     if (part->retry.stale_read || err_action(part->retry.last_code) == ERR_ACTION_BACKOFF)
         return 0;
     const struct route *route = router_find_by_id(client->router, part->region_id);
-    return route ? route_leader(route) : 0;
+    store_id leader = route ? route_leader(route) : 0;
+    /* That of a store which cannot be reached is old news, most likely pd's. */
+    return leader != 0 && client_store_is_usable(client_store_of(client, leader)) ? leader : 0;
 }
 
 static bool may_be_sent(struct client *client, struct client_store *store, const struct part *part)
