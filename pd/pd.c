@@ -103,26 +103,26 @@ static struct log_task *host_log_task(void *context, struct group *group)
 static void host_send(void *context, struct group *group, const struct raft_message *message, bool after)
 {
     (void)context, (void)group, (void)message, (void)after;
-    CHECK(!"pd's group has one member");
+    check_failed(__FILE__, __LINE__, "pd's group has one member");
 }
 
 static void host_fetch(void *context, struct group *group, const struct raft_fetch *fetch)
 {
     (void)context, (void)group, (void)fetch;
-    CHECK(!"pd's group has one member");
+    check_failed(__FILE__, __LINE__, "pd's group has one member");
 }
 
 static void host_snapshot_wanted(void *context, struct group *group, const struct raft_message *message)
 {
     (void)context, (void)group, (void)message;
-    CHECK(!"pd's group has one member");
+    check_failed(__FILE__, __LINE__, "pd's group has one member");
 }
 
 static void host_install(void *context, struct group *group, const struct raft_snapshot *snapshot,
                          struct log_task *task)
 {
     (void)context, (void)group, (void)snapshot, (void)task;
-    CHECK(!"pd's group has one member");
+    check_failed(__FILE__, __LINE__, "pd's group has one member");
 }
 
 static void host_changed(void *context, struct group *group, enum raft_role role, peer_id leader)

@@ -278,7 +278,7 @@ static void handle(struct pd_service *service, struct pd_op *take_op)
         pd_writes_timestamp(service->writes, take_op);
         break;
     default:
-        CHECK(!"pd_service_request refuses what is not above");
+        check_failed(__FILE__, __LINE__, "check_request refuses what is not above");
     }
 }
 
