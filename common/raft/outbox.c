@@ -107,7 +107,8 @@ static struct raft_message *mergeable(struct raft *raft, const struct progress *
     return message->term == raft->term && message->index + message->entry_count == previous.index ? message : NULL;
 }
 
-bool outbox_send_append(struct raft *raft, struct progress *peer, struct raft_position previous, raft_index first, uint32_t count)
+bool outbox_send_append(struct raft *raft, struct progress *peer, struct raft_position previous, raft_index first,
+                        uint32_t count)
 {
     uint64_t size = size_of(raft, first, count);
     struct raft_message *merge = mergeable(raft, peer, previous, size);

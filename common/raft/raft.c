@@ -482,7 +482,8 @@ enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, stru
     struct raft_conf_change change;
     struct raft_conf conf;
     uint32_t fresh;
-    bool outdated = entry->index <= raft->log.applied || (raft->log.snapshot && entry->index <= raft->log.snapshot->index);
+    bool outdated =
+        entry->index <= raft->log.applied || (raft->log.snapshot && entry->index <= raft->log.snapshot->index);
     raft_get_conf(raft, &conf);
     if (outdated) /* the configuration is already that of a snapshot which includes this change */
         return ERR_INVALID;

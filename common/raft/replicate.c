@@ -148,8 +148,8 @@ static bool fetched_is_sound(const struct raft_fetch *request, raft_term our_ter
     return true;
 }
 
-static void send_fetched(struct raft *raft, struct progress *peer, raft_term term_before, const struct raft_entry *entries,
-                         uint32_t count)
+static void send_fetched(struct raft *raft, struct progress *peer, raft_term term_before,
+                         const struct raft_entry *entries, uint32_t count)
 {
     if (peer->state == RAFT_REPLICATE && progress_is_window_full(peer, raft->config))
         count = 0;
