@@ -37,9 +37,18 @@ enum {
     OUTSTANDING = 64,
     REQUEST_SIZE = 128,
     TICK_US = 10 * 1000,
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+    /* A process needs longer than 300 ms to start, and freed memory is kept for a while: here it is about what they
+       find. */
+    EVERY_MS = 1500,
+    ANSWER_LIMIT_MS = 5000,
+    MEMORY_GROWTH_MAX_KIB = 1024 * 1024,
+#else
+    EVERY_MS = 300,
     ANSWER_LIMIT_MS = 1000,
-    SETTLE_MS = 5000,
     MEMORY_GROWTH_MAX_KIB = 8 * 1024,
+#endif
+    SETTLE_MS = 5000,
     RESTARTS_MAX = 100000,
     KIND_REQUEST = 40,
     KIND_ANSWER = 41,
@@ -592,7 +601,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    struct churn_options options = {.seconds = 5, .every_ms = 300, .idle_count = 1000};
+    struct churn_options options = {.seconds = 5, .every_ms = EVERY_MS, .idle_count = 1000};
     const char *role = "survivor";
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
