@@ -62,9 +62,11 @@ uint32_t frame_reader_room(struct frame_reader *reader, struct frame_room rooms[
             return count; /* what comes behind this part is payload too, and has no place yet */
     }
     buffer_compact(reader);
-    if (reader->end == reader->capacity)
-        buffer_grow(reader,
-                    reader->capacity + 1); /* the sender has more than that at a time, or it is the first call */
+    if (reader->capacity == 0)
+        buffer_grow(reader, BUFFER_SIZE_MIN);
+    else if (reader->was_full)
+        buffer_grow(reader, BUFFER_SIZE_MAX);
+    reader->was_full = false;
     CHECK(reader->end < reader->capacity);
     rooms[count++] = (struct frame_room){reader->data + reader->end, reader->capacity - reader->end};
     return count;

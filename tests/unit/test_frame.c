@@ -42,7 +42,7 @@ static void drain(struct frame_writer *writer, struct buf *out)
     assert_int_equal(writer->pending_size, 0);
 }
 
-static void encode(struct buf *out, struct frame *take_frame)
+static void encode_more(struct buf *out, struct frame *take_frame)
 {
     struct frame_writer writer;
     frame_writer_init(&writer);
@@ -202,7 +202,7 @@ static void a_changed_bit_never_passes(void **state)
     rng_init(&rng, 2, "bits");
     struct buf wire;
     buf_init(&wire, 1 << 20);
-    encode(&wire, random_frame(&rng, 4, 50));
+    encode_more(&wire, random_frame(&rng, 4, 50));
     for (size_t bit = 0; bit < wire.size * 8; bit++) {
         wire.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
         struct frame_reader reader;
@@ -229,7 +229,7 @@ static void a_changed_byte_of_a_large_frame_never_passes(void **state)
     rng_init(&rng, 3, "large");
     struct buf wire;
     buf_init(&wire, 4 << 20);
-    encode(&wire, random_frame(&rng, 4, 1000000));
+    encode_more(&wire, random_frame(&rng, 4, 1000000));
     for (int i = 0; i < 20; i++) {
         size_t at = rng_between(&rng, 16, wire.size - 1);
         wire.data[at] ^= 1;
@@ -280,6 +280,34 @@ static void bad_headers_are_refused_before_any_payload(void **state)
     assert_int_equal(read_header((struct frame_header){.version = 2, .kind = 4, .size = 100000000}), ERR_CORRUPT);
     assert_int_equal(read_header((struct frame_header){.version = 2, .kind = 4, .size = FRAME_SIZE_MAX}),
                      ERR_NOT_READY);
+}
+
+static void only_a_sender_of_much_gets_a_large_buffer(void **state)
+{
+    (void)state;
+    struct buf wire;
+    buf_init(&wire, 1 << 20);
+    for (int i = 0; i < 1000; i++)
+        encode_more(&wire, frame_new(4, 128));
+    struct frame_reader reader;
+    frame_reader_init(&reader, 1, 1);
+    struct frame *frame;
+    for (size_t at = 0; at < wire.size / 2;) { /* a little at a time */
+        at += feed(&reader, wire.data + at, 144 * 3);
+        while (frame_reader_next(&reader, &frame) == ERR_OK)
+            frame_unref(frame);
+    }
+    assert_true(reader.capacity <= 4096);
+    size_t at = 144 * 3 * (wire.size / 2 / (144 * 3) + 1);
+    for (int i = 0; i < 2; i++) {
+        at += feed(&reader, wire.data + at, wire.size - at);
+        while (frame_reader_next(&reader, &frame) == ERR_OK)
+            frame_unref(frame);
+    }
+    assert_int_equal(reader.capacity, 64 * 1024);
+    assert_null(reader.fault);
+    frame_reader_fini(&reader);
+    buf_fini(&wire);
 }
 
 static void a_header_that_claims_32_mib_costs_little(void **state)
@@ -397,6 +425,7 @@ int main(void)
         cmocka_unit_test(a_changed_bit_never_passes),
         cmocka_unit_test(a_changed_byte_of_a_large_frame_never_passes),
         cmocka_unit_test(bad_headers_are_refused_before_any_payload),
+        cmocka_unit_test(only_a_sender_of_much_gets_a_large_buffer),
         cmocka_unit_test(a_header_that_claims_32_mib_costs_little),
         cmocka_unit_test(random_bytes_are_refused_or_waited_for),
         cmocka_unit_test(good_addresses_are_understood),
