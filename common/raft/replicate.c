@@ -238,7 +238,9 @@ static void on_refusal(struct raft *raft, struct progress *peer, const struct ra
 static void on_ack(struct raft *raft, struct progress *peer, raft_index index)
 {
     bool news = progress_ack(peer, index);
-    if (!news && !(peer->match == index && peer->state == RAFT_PROBE))
+    /* What answers a probe acknowledges at least the entry before it. The bare answer to a message of an older term (index
+     * 0) does not: taken for one it would move `next` back to the beginning, and ask for a snapshot that nobody needs. */
+    if (!news && !(peer->match == index && peer->state == RAFT_PROBE && index + 1 >= peer->next))
         return;
     switch (peer->state) {
     case RAFT_PROBE:
