@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "client/polder.h"
 #include "cluster_file.h"
+#include "config/address.h"
 #include "env/os.h"
 
 static void complain(const struct command *command, const char *format, va_list arguments)
@@ -133,12 +134,28 @@ enum err cli_endpoints(const struct cli_client *client, char *text, size_t size,
     return ERR_OK;
 }
 
+static enum err check_endpoints(const char *list, struct error *err)
+{
+    char one[ADDRESS_TEXT_SIZE_MAX], full[ADDRESS_TEXT_SIZE_MAX];
+    enum err code = list[0] ? ERR_OK : error_set(err, ERR_INVALID, "--pd: names no endpoint");
+    for (const char *at = list; *at && code == ERR_OK;) {
+        size_t span = strcspn(at, ",");
+        snprintf(one, sizeof one, "%.*s", (int)(span < sizeof one ? span : sizeof one - 1), at);
+        code = address_normalize(one, full, err);
+        if (code != ERR_OK)
+            error_wrap(err, "--pd");
+        at += span + (at[span] == ',');
+    }
+    return code;
+}
+
 int cli_open(const struct command *command, const struct cli_client *client, struct polder **ret_polder)
 {
     char endpoints[2048];
     char text[512] = "";
     struct error err;
-    if (cli_endpoints(client, endpoints, sizeof endpoints, &err) != ERR_OK)
+    if (cli_endpoints(client, endpoints, sizeof endpoints, &err) != ERR_OK ||
+        check_endpoints(endpoints, &err) != ERR_OK)
         return cli_usage(command, "%s", err.text);
     struct polder_options options = {
         .size = sizeof options,

@@ -59,6 +59,19 @@ struct polder_bytes kv_view(const struct buf *buf)
     return polder_bytes(buf->data, buf->size);
 }
 
+enum err kv_check_row(struct bytes key, struct bytes value, struct error *err)
+{
+    if (key.size == 0)
+        return error_set(err, ERR_KEY_EMPTY, "%s: the key is empty", err_name(ERR_KEY_EMPTY));
+    if (key.size > KEY_SIZE_MAX)
+        return error_set(err, ERR_KEY_TOO_LARGE, "%s: the key has %zu bytes, at most %d are possible",
+                         err_name(ERR_KEY_TOO_LARGE), key.size, KEY_SIZE_MAX);
+    if (value.size > VALUE_SIZE_MAX)
+        return error_set(err, ERR_ENTRY_TOO_LARGE, "%s: the value has %zu bytes, at most %d are possible",
+                         err_name(ERR_ENTRY_TOO_LARGE), value.size, VALUE_SIZE_MAX);
+    return ERR_OK;
+}
+
 const char *kv_outcome_name(enum polder_outcome outcome)
 {
     return outcome == POLDER_DONE ? "done" : outcome == POLDER_NOT_DONE ? "not_done" : "unknown";

@@ -80,6 +80,8 @@ static enum err parse_line(const struct options *options, struct bytes line, str
     enum err code = decode(options->base.raw, key, key_buf, err);
     if (code == ERR_OK)
         code = decode(options->base.raw, rest, value_buf, err);
+    if (code == ERR_OK)
+        code = kv_check_row(buf_bytes(key_buf), buf_bytes(value_buf), err);
     if (code != ERR_OK) {
         buf_fini(key_buf);
         buf_fini(value_buf);

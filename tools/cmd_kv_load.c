@@ -340,6 +340,8 @@ static int load(struct loader *loader)
         enum err code = row_reader_next(loader->reader, &key, &value, &err);
         if (code == ERR_NOT_FOUND)
             break;
+        if (code == ERR_OK && kv_check_row(key, value, &err) != ERR_OK)
+            code = error_wrap(&err, "%s:%" PRIu64, loader->path, row_reader_line(loader->reader));
         if (code == ERR_OK) {
             exit_code = add_row(loader, key, value);
             continue;

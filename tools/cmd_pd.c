@@ -13,6 +13,7 @@ static bool is_ready(void *context)
 static enum err serve(const struct pd_config *config, struct error *err)
 {
     struct server_options options = {
+        .role = "pd",
         .data_dir = config->data_dir,
         .log_level = config->log_level,
         .block_cache_size = config->block_cache_size,

@@ -18,6 +18,7 @@ static enum err failure(void *context)
 static enum err serve(const struct store_config *config, struct error *err)
 {
     struct server_options options = {
+        .role = "storenode",
         .data_dir = config->data_dir,
         .log_level = config->log_level,
         .block_cache_size = config->block_cache_size,

@@ -45,6 +45,9 @@ bool kv_json(const struct kv_base *base);
 struct polder_call kv_call(const struct kv_base *base);
 struct polder_bytes kv_view(const struct buf *buf);
 struct bytes kv_bytes(struct polder_bytes bytes);
+/* The library's limits, told before a whole batch is refused for one row: ERR_KEY_EMPTY, ERR_KEY_TOO_LARGE,
+ * ERR_ENTRY_TOO_LARGE. */
+enum err kv_check_row(struct bytes key, struct bytes value, struct error *err);
 const char *kv_outcome_name(enum polder_outcome outcome);
 /* {"key":..., "outcome":..., "code":..., "text":...}, to which more can be added. */
 struct cJSON *kv_result_json(struct polder_bytes key, const struct polder_result *result);

@@ -1,10 +1,12 @@
 #!/bin/sh
 # `make run`: a cluster on this machine with real data in it: package name -> stanza of /var/lib/dpkg/status.
-#   tools/run_demo.sh POLDER [DIR]
+#   tools/run_demo.sh POLDER [DIR [FLAGS OF POLDER UP...]]
 # Loads, reads every row back, shows the status, and leaves the cluster running until Ctrl-C.
 set -eu
-polder=${1:?usage: tools/run_demo.sh POLDER [DIR]}
+polder=${1:?usage: tools/run_demo.sh POLDER [DIR [FLAGS OF POLDER UP...]]}
 dir=${2:-./polder-data}
+[ $# -lt 2 ] || shift
+shift
 data=/var/lib/dpkg/status
 
 stop() {
@@ -14,7 +16,7 @@ stop() {
     exit 0
 }
 
-"$polder" up --dir "$dir" --detach
+"$polder" up --dir "$dir" --detach "$@"
 trap stop INT TERM
 trap '"$polder" down --dir "$dir"' EXIT
 
@@ -27,14 +29,18 @@ else
     echo "there is no $data here; nothing loaded"
 fi
 
+# Only needed when the cluster is not where clients look by themselves.
+where=" --dir $dir"
+[ $# -gt 0 ] || where=""
+
 echo
 "$polder" status --dir "$dir"
 cat <<TEXT
 
 The cluster runs. Try in another terminal:
-  $polder kv get bash
-  $polder kv scan --prefix lib --limit 5 --keys-only
-  $polder bench --op mix --seconds 5
+  $polder kv get bash$where
+  $polder kv scan --prefix lib --limit 5 --keys-only$where
+  $polder bench --op mix --seconds 5$where
 
 Ctrl-C stops it; the data stays in $dir.
 TEXT

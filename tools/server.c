@@ -56,6 +56,25 @@ static enum err open_data_dir(const struct server_options *options, struct serve
     return code == ERR_OK ? os_lock_dir(options->data_dir, &server->lock, err) : code;
 }
 
+/* A directory is one role's for ever: the first process writes which, the others compare, before anything is opened. */
+static enum err check_role(const struct server_options *options, struct error *err)
+{
+    char *path = os_path_join(options->data_dir, "ROLE");
+    struct buf found;
+    buf_init(&found, 64);
+    enum err code = os_file_read(path, &found, err);
+    if (code == ERR_NOT_FOUND)
+        code = os_file_write(path, bytes_of_string(options->role), err);
+    else if (code == ERR_ENTRY_TOO_LARGE ||
+             (code == ERR_OK && !bytes_equal(buf_bytes(&found), bytes_of_string(options->role))))
+        code =
+            error_set(err, ERR_CLUSTER_NOT_MATCH, "data directory %s belongs to another role (%s says so), not to a %s",
+                      options->data_dir, path, options->role);
+    buf_fini(&found);
+    free(path);
+    return code;
+}
+
 static enum err open_engine(const struct server_options *options, struct server *server, struct error *err)
 {
     char *path = os_path_join(options->data_dir, "engine");
@@ -84,6 +103,8 @@ enum err server_open(const struct server_options *options, struct server *server
         code = log_os_new(&log, &server->env.log, err);
     if (code == ERR_OK)
         code = open_data_dir(options, server, err);
+    if (code == ERR_OK)
+        code = check_role(options, err);
     if (code == ERR_OK) {
         log_event(server->env.log, LOG_INFO, "msg=\"opening\" version=%s data_dir=%s", POLDER_VERSION,
                   options->data_dir);

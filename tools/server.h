@@ -10,7 +10,8 @@ struct os_lock;
 struct os_signals;
 
 struct server_options {
-    const char *data_dir; /* borrowed, all of them */
+    const char *role; /* pd, storenode; borrowed, as all of them */
+    const char *data_dir;
     const char *log_level;
     const char *log_prefix;
     uint64_t block_cache_size, write_buffer_size;
