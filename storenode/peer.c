@@ -212,7 +212,7 @@ static uint32_t count_of(const struct read_task *task)
  * a lease alone is not enough: the engine must hold all that is committed. */
 static bool is_all_applied(const struct peer *peer)
 {
-    return raft_applied_index(peer->group->raft) == raft_commit_index(peer->group->raft);
+    return region_fsm_applied(peer->fsm) >= raft_commit_index(peer->group->raft);
 }
 
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
@@ -388,10 +388,25 @@ static void unlink_reads(struct peer *peer, struct waiting_reads **link)
     free(waiting);
 }
 
+/* The task wakes us when it is done only if somebody waits: reads, or a new leader's first reads. */
+static void post_apply(struct peer *peer, const struct raft_entry *entries, uint32_t count,
+                       struct proposal *take_proposals)
+{
+    struct store *store = region_worker_store(peer->worker);
+    struct region_task *task = region_task_new(peer->fsm, region_worker_actor(peer->worker), WORKER_APPLY_DONE,
+                                               store->apply_replies, entries, count, take_proposals);
+    task->urgent = peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
+    peer->tasks_out++;
+    peer->urgent_out += task->urgent;
+    apply_worker_post(store->apply_worker, &task->task);
+}
+
 static void serve_applied_reads(struct peer *peer)
 {
-    raft_index applied = raft_applied_index(peer->group->raft);
+    raft_index applied = region_fsm_applied(peer->fsm);
     struct waiting_reads **link = &peer->reads;
+    if (peer->reads && peer->tasks_out > 0 && peer->urgent_out == 0)
+        post_apply(peer, NULL, 0, NULL); /* what they wait for may be done, and nobody tells us */
     while (*link) {
         struct waiting_reads *waiting = *link;
         if (waiting->index == 0 || waiting->index > applied) {
@@ -478,14 +493,9 @@ static void on_committed(void *context, struct group *group, const struct raft_e
 {
     (void)context;
     struct peer *peer = group->user;
-    struct store *store = region_worker_store(peer->worker);
     struct proposal *proposals = claim_proposals(peer, entries, count);
-    struct region_task *task = region_task_new(peer->fsm, region_worker_actor(peer->worker), WORKER_APPLY_DONE,
-                                               store->apply_replies, entries, count, proposals);
-    peer->tasks_out++;
-    apply_worker_post(store->apply_worker, &task->task);
+    post_apply(peer, entries, count, proposals);
 }
-
 static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
 {
     (void)context;
@@ -602,6 +612,7 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
 {
     CHECK(peer->tasks_out > 0);
     peer->tasks_out--;
+    peer->urgent_out -= take_task->urgent;
     if (take_task->code != ERR_OK)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
     else

@@ -41,7 +41,8 @@ struct peer {
     peer_id id;
     struct group *group;    /* owned */
     struct region_fsm *fsm; /* owned; touched by the apply worker only while tasks are out */
-    uint32_t tasks_out;
+    uint32_t tasks_out;     /* at the apply worker, ... */
+    uint32_t urgent_out;    /* ... of which these wake us when they are done */
     struct peer *next_touched;
     bool touched;
     bool heartbeat_due;            /* pd should hear of this region soon */

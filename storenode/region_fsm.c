@@ -1,5 +1,6 @@
 #include "region_fsm.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -17,6 +18,7 @@ struct region_fsm {
     struct tokens *tokens; /* owned */
     raft_index applied_index;
     raft_term applied_term;
+    _Atomic raft_index written_index; /* applied and in the engine */
     struct buf row, value;
 };
 
@@ -29,10 +31,16 @@ struct region_fsm *region_fsm_new(struct env *env, const struct region *region, 
     fsm->region = region_copy(region);
     fsm->tokens = tokens_new(env->engine, region->id);
     fsm->applied_index = applied_index;
+    atomic_init(&fsm->written_index, applied_index);
     fsm->applied_term = applied_term;
     buf_init(&fsm->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
     buf_init(&fsm->value, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
     return fsm;
+}
+
+raft_index region_fsm_applied(const struct region_fsm *fsm)
+{
+    return atomic_load_explicit(&fsm->written_index, memory_order_acquire);
 }
 
 void region_fsm_free(struct region_fsm *fsm)
@@ -253,9 +261,11 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
             proposal = proposal->next;
         }
     }
-    tokens_save(fsm->tokens, apply_worker_batch(worker));
-    region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
-                           fsm->applied_term);
+    if (task->entry_count > 0) {
+        tokens_save(fsm->tokens, apply_worker_batch(worker));
+        region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
+                               fsm->applied_term);
+    }
     task->applied_index = fsm->applied_index;
 }
 
@@ -265,6 +275,7 @@ static void done(struct apply_task *base, enum err code)
     if (task->code == ERR_OK)
         task->code = code;
     if (task->code == ERR_OK) {
+        atomic_store_explicit(&task->fsm->written_index, task->applied_index, memory_order_release);
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
             for (uint32_t i = 0; i < proposal->count; i++) {
@@ -275,7 +286,10 @@ static void done(struct apply_task *base, enum err code)
             }
     }
     task->task.message.kind = task->done_kind;
-    actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
+    if (task->urgent || task->code != ERR_OK)
+        actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
+    else
+        actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);
 }
 
 static void free_task_message(struct message *message)

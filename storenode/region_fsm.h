@@ -42,6 +42,7 @@ struct region_task {
     struct wire_kv_reply **results; /* per proposal, an array of its results */
     enum err code;                  /* when it comes back */
     raft_index applied_index;
+    bool urgent; /* somebody waits for it to come back: wake the region worker */
     uint64_t region_id;
     uint64_t keys_written;
 };
@@ -50,8 +51,11 @@ struct region_task {
 struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
                                   raft_term applied_term);
 void region_fsm_free(struct region_fsm *fsm);
+/* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that. */
+raft_index region_fsm_applied(const struct region_fsm *fsm);
 
-/* A task for entries[0..count). Copies the array, not the payloads. */
+/* A task for entries[0..count). Copies the array, not the payloads. No entries: the
+ * task only comes back, behind those before it. */
 struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner, uint32_t done_kind,
                                     struct replies *replies, const struct raft_entry *entries, uint32_t count,
                                     struct proposal *take_proposals);

@@ -93,6 +93,9 @@ static enum err take_open_error(char *take_text, const char *path, struct error 
 static void set_log_and_files(rocksdb_options_t *options, const struct engine_rocks_options *wanted)
 {
     uint64_t buffer_size = wanted->write_buffer_size;
+    /* What is not synced stays in our memory until the next sync: it may be forgotten anyway, and a write call per
+     * applied batch costs as much as the batch. */
+    rocksdb_options_set_manual_wal_flush(options, 1);
     rocksdb_options_set_wal_recovery_mode(options, rocksdb_point_in_time_recovery);
     rocksdb_options_set_max_total_wal_size(options, wanted->wal_size_max);
     rocksdb_options_set_db_write_buffer_size(options, 3 * buffer_size); /* of all column families */

@@ -215,7 +215,7 @@ static void unlock_and_wake(struct actor *actor, bool must_wake)
         pthread_cond_signal(&actor->wake);
 }
 
-static enum err post(struct actor *actor, struct message *take_message, bool must)
+static enum err post(struct actor *actor, struct message *take_message, bool must, bool wake)
 {
     pthread_mutex_lock(&actor->mutex);
     enum err code = ERR_OK;
@@ -228,20 +228,27 @@ static enum err post(struct actor *actor, struct message *take_message, bool mus
         queue_push(&actor->mailbox, take_message);
         actor->waiting_count++;
     }
-    unlock_and_wake(actor, code == ERR_OK);
+    unlock_and_wake(actor, wake && code == ERR_OK);
     return code;
 }
 
 static enum err exec_threads_post(struct executor *executor, struct actor *actor, struct message *take_message)
 {
     CHECK(actor->executor == self_of(executor));
-    return post(actor, take_message, false);
+    return post(actor, take_message, false, true);
 }
 
 static void exec_threads_post_must(struct executor *executor, struct actor *actor, struct message *take_message)
 {
     CHECK(actor->executor == self_of(executor));
-    if (post(actor, take_message, true) != ERR_OK)
+    if (post(actor, take_message, true, true) != ERR_OK)
+        message_free(take_message);
+}
+
+static void exec_threads_post_lazy(struct executor *executor, struct actor *actor, struct message *take_message)
+{
+    CHECK(actor->executor == self_of(executor));
+    if (post(actor, take_message, true, false) != ERR_OK)
         message_free(take_message);
 }
 
@@ -329,6 +336,7 @@ static const struct executor_ops ops = {
     .spawn = exec_threads_spawn,
     .post = exec_threads_post,
     .post_must = exec_threads_post_must,
+    .post_lazy = exec_threads_post_lazy,
     .post_after = exec_threads_post_after,
 };
 

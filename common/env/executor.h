@@ -42,6 +42,7 @@ struct executor_ops {
     enum err (*spawn)(struct executor *executor, const char *name, const struct actor_ops *ops, void *state, uint32_t mailbox_max, struct actor **ret_actor);
     enum err (*post)(struct executor *executor, struct actor *actor, struct message *take_message);
     void (*post_must)(struct executor *executor, struct actor *actor, struct message *take_message);
+    void (*post_lazy)(struct executor *executor, struct actor *actor, struct message *take_message);
     void (*post_after)(struct executor *executor, struct actor *actor, uint64_t delay_us, struct message *take_message);
 };
 
@@ -62,6 +63,14 @@ static inline enum err actor_post(struct executor *executor, struct actor *actor
 static inline void actor_post_must(struct executor *executor, struct actor *actor, struct message *take_message)
 {
     executor->ops->post_must(executor, actor, take_message);
+}
+
+/* As actor_post_must, in order with the other posts, but wakes nobody: it is handled with whatever comes next, at the
+ * latest when the actor's next timer fires (so the actor must keep one). For completions that nobody waits for: waking a
+ * thread costs more than most of them. */
+static inline void actor_post_lazy(struct executor *executor, struct actor *actor, struct message *take_message)
+{
+    executor->ops->post_lazy(executor, actor, take_message);
 }
 
 /* A timer is a message. There is no cancel: the receiver ignores what it no longer wants. */

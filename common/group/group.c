@@ -266,6 +266,7 @@ void group_maybe_truncate(struct group *group, uint64_t retain_count, uint64_t s
     raft_index bound = group->replicated < applied ? group->replicated : applied;
     if (size_max > 0 && group->log_size > size_max)
         bound = applied;
+    raft_index limit = bound;
     if (bound <= retain_count)
         return;
     bound -= retain_count;
@@ -273,8 +274,16 @@ void group_maybe_truncate(struct group *group, uint64_t retain_count, uint64_t s
     if (bound < truncated.index + TRUNCATE_COUNT_MIN)
         return;
     raft_term term = raft_term_at(group->raft, bound);
-    if (term == 0)
-        return; /* left memory already: the next call finds a younger one */
+    if (term == 0) {
+        /* It left memory, and its term with it. The edge of what is in memory is known, and nobody needs what is before
+         * it if that is replicated, too. */
+        struct raft_status status;
+        raft_get_status(group->raft, &status);
+        if (status.base.index > limit || status.base.index < truncated.index + TRUNCATE_COUNT_MIN)
+            return;
+        bound = status.base.index;
+        term = status.base.term;
+    }
     struct log_task *task = group->host->log_task(group->host->context, group);
     group_log_delete(group->env->engine, task->batch, group->id, truncated.index + 1, bound + 1);
     group_log_put_truncated(group->env->engine, task->batch, group->id,

@@ -105,6 +105,18 @@ static enum err write_tasks(struct log_worker *worker, struct error *error)
     return code;
 }
 
+/* A follower has said what it had to say (the frames); its own core may learn of it later. A leader or candidate counts
+ * itself by its messages to itself. */
+static bool nobody_waits(const struct log_task *task)
+{
+    if (task->result != ERR_OK || task->append_count == 0)
+        return false;
+    for (uint32_t i = 0; i < task->append_count; i++)
+        if (task->appends[i].own_count > 0 || task->appends[i].token.snapshot_index != 0)
+            return false;
+    return true;
+}
+
 static void complete(struct log_worker *worker, struct log_task *task)
 {
     if (task->result == ERR_OK) {
@@ -113,7 +125,10 @@ static void complete(struct log_worker *worker, struct log_task *task)
         task->send_count = 0;
     }
     task->message.kind = task->done_kind;
-    actor_post_must(worker->env->executor, task->owner, &task->message);
+    if (nobody_waits(task))
+        actor_post_lazy(worker->env->executor, task->owner, &task->message);
+    else
+        actor_post_must(worker->env->executor, task->owner, &task->message);
 }
 
 static void flush(struct log_worker *worker)

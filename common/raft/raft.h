@@ -37,7 +37,11 @@
  * LEASES AND READS. Messages of a leader carry `round`: a new number for every raft_ready that sends any append or
  * heartbeat; answers echo it. When a quorum has echoed round r or newer, `confirmed_round` is >= r: at the moment when
  * round r was first sent, we were the leader. lease end = (time noted for confirmed_round) + lease length, if
- * raft_lease_allowed.
+ * raft_lease_allowed. With config.lease_reads, who answers a leader will neither vote nor campaign for election_ticks
+ * ticks from then on, whatever happens in between (only a leadership transfer overrides it, and who transfers has no
+ * lease any more in that term); so the lease length is the time of election_ticks ticks, less what clocks may differ.
+ * After a restart nobody knows what it promised: set vote_refuse_ticks = election_ticks as well. A group that sleeps
+ * must be given the ticks it slept.
  *
  * ERRORS. A bad message is ERR_INVALID (malformed, impossible) or ERR_CORRUPT (contradicts what is committed here:
  * somebody lost data; stop this replica); nothing changes then. Misuse by the layer above is a CHECK.
@@ -63,10 +67,13 @@ struct raft_config {
     uint32_t heartbeat_ticks; /* > 0 */
     uint32_t election_ticks;  /* > heartbeat_ticks; the timeout is random in [election_ticks, 2 * election_ticks - 1] */
     bool pre_vote;
-    bool check_quorum;              /* step down without a live quorum; refuse votes while the leader is alive */
-    bool lease_reads;               /* the layer above reads under leases: raft_forget_leader is refused */
-    bool step_down_on_removal;      /* a leader that is removed or demoted steps down when it applies that */
-    bool vote_commit_hint;          /* votes carry the commit index (needed to get out of some joint configurations) */
+    bool check_quorum;         /* step down without a live quorum; refuse votes while the leader is alive */
+    bool lease_reads;          /* the layer above reads under leases: answering a leader is a promise, see below */
+    bool step_down_on_removal; /* a leader that is removed or demoted steps down when it applies that */
+    bool vote_commit_hint;     /* votes carry the commit index (needed to get out of some joint configurations) */
+    /* No messages only to say that the commit index moved: followers learn it with the next entries or heartbeat. Saves
+     * a third of all messages; followers apply up to one heartbeat later. (raft-rs: skip_bcast_commit) */
+    bool lazy_commit;
     bool coalesce;                  /* entries and acks queued one after another for one peer travel as one message */
     bool disable_conf_change_check; /* for tests of the layer above only */
     /* `committed` may hold entries of the same ready's `entries`: only for a caller that persists before it applies. */
@@ -245,7 +252,7 @@ enum err raft_propose_conf(struct raft *raft, const struct raft_conf_change *cha
 enum err raft_read(struct raft *raft, uint64_t context);
 
 /* Starts an election (a pre-vote first, if configured). ERR_NOT_READY: not a voter, a snapshot or an unapplied conf
- * change in the way, or vote_refuse_ticks not over. ERR_EXISTS: we lead already. */
+ * change in the way, or a promise (leases) that is not over. ERR_EXISTS: we lead already. */
 enum err raft_campaign(struct raft *raft);
 /* Hands leadership to `peer`: brings it up to date, then tells it to campaign. Given up after an election timeout.
  * Meanwhile proposals are ERR_BUSY. ERR_NOT_LEADER, ERR_NOT_FOUND (no such voter). Own id: gives up a transfer. */

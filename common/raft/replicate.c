@@ -238,9 +238,9 @@ static void on_refusal(struct raft *raft, struct progress *peer, const struct ra
 static void on_ack(struct raft *raft, struct progress *peer, raft_index index)
 {
     bool news = progress_ack(peer, index);
-    /* What answers a probe acknowledges at least the entry before it. The bare answer to a message of an older term (index
-     * 0) does not: taken for one it would move `next` back to the beginning, and ask for a snapshot that nobody needs. */
-    if (!news && !(peer->match == index && peer->state == RAFT_PROBE && index + 1 >= peer->next))
+    /* The bare answer to a message of an older term has index 0 and is no answer to a probe. Where entries are truncated
+     * that can be told: taken for one it would move `next` below them, and ask for a snapshot that nobody needs. */
+    if (!news && !(peer->match == index && peer->state == RAFT_PROBE && index >= raft->log.truncated.index))
         return;
     switch (peer->state) {
     case RAFT_PROBE:
@@ -256,7 +256,10 @@ static void on_ack(struct raft *raft, struct progress *peer, raft_index index)
         progress_free_window(peer, raft->pool, index);
     }
     bool own = peer->id == raft->id;
-    if (replicate_commit(raft))
+    bool committed = replicate_commit(raft);
+    if (raft->config->lazy_commit)
+        ; /* what follows tells them */
+    else if (committed)
         replicate_broadcast(raft);
     else if (!own && progress_can_bump_commit(peer, raft->log.commit))
         replicate_to_peer(raft, peer, true);

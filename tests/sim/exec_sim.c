@@ -16,7 +16,8 @@ struct event {
     uint64_t generation;
     struct actor *actor;     /* ENQUEUE, ROUND */
     struct message *message; /* ENQUEUE; owned */
-    bool counted;            /* ENQUEUE: against mailbox_max */
+    bool counted;
+    bool lazy; /* nobody is woken for it */            /* ENQUEUE: against mailbox_max */
     void (*run)(void *context);
     void (*drop)(void *context);
     void *context;
@@ -304,13 +305,14 @@ static void schedule_round(struct actor *actor)
     push_event(sim, from_ns + draw_wake_ns(sim), event);
 }
 
-static void enqueue(struct actor *actor, struct message *take_message)
+static void enqueue(struct actor *actor, struct message *take_message, bool lazy)
 {
     take_message->next = NULL;
     *actor->last = take_message;
     actor->last = &take_message->next;
     actor->waiting++;
-    schedule_round(actor);
+    if (!lazy)
+        schedule_round(actor);
 }
 
 static struct message *dequeue(struct actor *actor)
@@ -325,18 +327,19 @@ static struct message *dequeue(struct actor *actor)
 }
 
 /* A poster that is ahead of the heap posts later, and each post a nanosecond after the one before (S2). */
-static void deliver(struct actor *actor, struct message *take_message, uint64_t delay_ns, bool counted)
+static void deliver(struct actor *actor, struct message *take_message, uint64_t delay_ns, bool counted, bool lazy)
 {
     struct sim *sim = actor->node->sim;
     uint64_t at_ns = sim_take_now_ns(sim) + delay_ns;
     if (at_ns == sim->heap_ns) {
-        enqueue(actor, take_message);
+        enqueue(actor, take_message, lazy);
         return;
     }
     struct event *event = event_new(EVENT_ENQUEUE, actor->node);
     event->actor = actor;
     event->message = take_message;
     event->counted = counted;
+    event->lazy = lazy;
     if (counted)
         actor->in_transit++;
     push_event(sim, at_ns, event);
@@ -375,7 +378,7 @@ static enum err post(struct executor *executor, struct actor *actor, struct mess
     CHECK(actor->node == node);
     if (actor->waiting + actor->in_transit >= actor->mailbox_max)
         return ERR_BUSY;
-    deliver(actor, take_message, 0, true);
+    deliver(actor, take_message, 0, true, false);
     return ERR_OK;
 }
 
@@ -387,7 +390,19 @@ static void post_must(struct executor *executor, struct actor *actor, struct mes
         return;
     }
     CHECK(actor->node == node);
-    deliver(actor, take_message, 0, true);
+    deliver(actor, take_message, 0, true, false);
+}
+
+/* In order with the other posts, but nothing is scheduled for it. */
+static void post_lazy(struct executor *executor, struct actor *actor, struct message *take_message)
+{
+    struct sim_node *node = node_of_executor(executor);
+    if (!node->up) {
+        message_free(take_message);
+        return;
+    }
+    CHECK(actor->node == node);
+    deliver(actor, take_message, 0, true, true);
 }
 
 static void post_after(struct executor *executor, struct actor *actor, uint64_t delay_us, struct message *take_message)
@@ -402,11 +417,11 @@ static void post_after(struct executor *executor, struct actor *actor, uint64_t 
     /* A fast clock ends the wait sooner. */
     uint64_t delay_ns = (uint64_t)((double)delay_us * 1000.0 * (1000000.0 / (1000000.0 + node->rate_ppm)));
     delay_ns += rng_below(&sim->rng, (uint64_t)sim->timing.timer_late_max_us * 1000 + 1) + 1;
-    deliver(actor, take_message, delay_ns, false);
+    deliver(actor, take_message, delay_ns, false, false);
 }
 
 static const struct executor_ops executor_ops = {
-    .spawn = spawn, .post = post, .post_must = post_must, .post_after = post_after};
+    .spawn = spawn, .post = post, .post_must = post_must, .post_lazy = post_lazy, .post_after = post_after};
 
 /* ---- running */
 
@@ -482,7 +497,7 @@ static void run_event(struct sim *sim, struct event *event)
     case EVENT_ENQUEUE:
         if (event->counted)
             event->actor->in_transit--;
-        enqueue(event->actor, event->message);
+        enqueue(event->actor, event->message, event->lazy);
         break;
     case EVENT_ROUND:
         run_round(event->actor);

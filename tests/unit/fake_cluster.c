@@ -86,7 +86,7 @@ static void post_after(struct executor *executor, struct actor *actor, uint64_t 
 }
 
 static const struct executor_ops executor_ops = {
-    .spawn = spawn, .post = post, .post_must = post_must, .post_after = post_after};
+    .spawn = spawn, .post = post, .post_must = post_must, .post_lazy = post_must, .post_after = post_after};
 
 /* ---- transport */
 

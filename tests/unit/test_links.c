@@ -102,7 +102,7 @@ static void fake_post_must(struct executor *executor, struct actor *actor, struc
 }
 
 static const struct transport_ops transport_ops = {.dial = fake_dial, .send = fake_send, .close = fake_close};
-static const struct executor_ops executor_ops = {.post = fake_post, .post_must = fake_post_must};
+static const struct executor_ops executor_ops = {.post = fake_post, .post_must = fake_post_must, .post_lazy = fake_post_must};
 
 static void on_up(void *context, struct link *link, const struct wire_hello *hello)
 {
