@@ -53,7 +53,8 @@ struct raft {
     bool told_timeout_now; /* in this term: somebody may campaign past our lease at any time */
     bool round_wanted;     /* reads wait for a heartbeat round */
     uint8_t handed_role;
-    uint32_t election_elapsed, heartbeat_elapsed, election_timeout, refuse_ticks;
+    uint32_t election_elapsed, heartbeat_elapsed, election_timeout;
+    uint32_t refuse_ticks; /* neither vote nor campaign for so long: somebody may have a lease */
     uint64_t tick_count;
     struct progress *peers; /* by ascending id, one per member */
     struct raftlog log;

@@ -235,6 +235,10 @@ static enum err on_leader_message(struct raft *raft, const struct raft_message *
         election_become_follower(raft, message->term, message->from);
     raft->election_elapsed = 0;
     raft->leader = message->from;
+    /* Our answer may become part of a lease. Unlike the refusal of check-quorum this promise outlives a change of term.
+     */
+    if (raft->config->lease_reads && raft->refuse_ticks < raft->config->election_ticks)
+        raft->refuse_ticks = raft->config->election_ticks;
     if (message->kind == RAFT_APP)
         return replicate_on_append(raft, message);
     if (message->kind == RAFT_SNAPSHOT)
@@ -340,8 +344,6 @@ uint32_t raft_next_deadline(const struct raft *raft)
         deadline =
             raft->election_elapsed < raft->election_timeout ? raft->election_timeout - raft->election_elapsed : 1;
     }
-    if (raft->refuse_ticks > 0 && raft->refuse_ticks < deadline)
-        deadline = raft->refuse_ticks;
     if (raft->reads.count > 0) {
         uint64_t at = raft->reads.slots[raft->reads.head].deadline_tick;
         uint64_t left = at > raft->tick_count ? at - raft->tick_count : 1;

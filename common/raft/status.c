@@ -43,10 +43,9 @@ static bool is_joint(const struct raft *raft)
 bool raft_lease_allowed(const struct raft *raft)
 {
     const struct progress *own = raft_peer(raft, raft->id);
-    /* Without check-quorum nobody refuses votes while we are alive, and a lease would be worth nothing. */
-    return raft->config->check_quorum && raft_is_leader_ready(raft) && own && own->roles == RAFT_VOTER &&
-           raft->transfer_to == 0 && !raft->told_timeout_now && raft->pending_conf_index <= raft->log.applied &&
-           !is_joint(raft);
+    return raft->config->lease_reads && raft->config->check_quorum && raft_is_leader_ready(raft) && own &&
+           own->roles == RAFT_VOTER && raft->transfer_to == 0 && !raft->told_timeout_now &&
+           raft->pending_conf_index <= raft->log.applied && !is_joint(raft);
 }
 
 bool raft_is_lone(const struct raft *raft)
@@ -129,8 +128,7 @@ bool raft_may_sleep(const struct raft *raft)
     const struct raftlog *log = &raft->log;
     raft_index last = raftlog_last(log);
     if (raft->leader == 0 || raft_has_ready(raft) || raft->reads.count > 0 || raft->transfer_to != 0 ||
-        log->applied != last || log->unstable != last + 1 || log->acked_sequence != log->handed_sequence ||
-        raft->refuse_ticks > 0)
+        log->applied != last || log->unstable != last + 1 || log->acked_sequence != log->handed_sequence)
         return false;
     for (uint32_t i = 0; raft->role == RAFT_LEADER && i < raft->peer_count; i++) {
         const struct progress *peer = &raft->peers[i];
