@@ -263,6 +263,39 @@ POLDER_API int polder_batch_get_async(struct polder *polder, const struct polder
 POLDER_API int polder_batch_write_async(struct polder *polder, const struct polder_pair *pairs, size_t count,
                                         const struct polder_call *call, polder_callback callback, void *user);
 
+/* ---- operations, by completion queue
+ *
+ * For programs with a poll loop of their own: results wait in a queue, whose descriptor is readable while it is not
+ * empty.
+ *
+ *   polder_get_async(db, key, NULL, polder_queue_callback, polder_queue_ticket(queue, my_request));
+ *   ... poll() says that polder_queue_fd(queue) is readable ...
+ *   count = polder_queue_take(queue, completions, 16);
+ *
+ * A ticket is used up by the one operation that it was given to; if that was refused at once, polder_ticket_free it. */
+
+struct polder_queue;
+struct polder_ticket;
+
+struct polder_completion {
+    void *tag;                    /* as given to polder_queue_ticket */
+    struct polder_result *result; /* the caller's */
+};
+
+/* NULL: no descriptor is left. */
+POLDER_API struct polder_queue *polder_queue_new(void);
+/* All operations with its tickets must have ended (after polder_close they have); results that nobody took are freed.
+ */
+POLDER_API void polder_queue_free(struct polder_queue *queue);
+POLDER_API int
+polder_queue_fd(const struct polder_queue *queue); /* to poll for reading; the queue's, only to be polled */
+POLDER_API struct polder_ticket *polder_queue_ticket(struct polder_queue *queue, void *tag);
+POLDER_API void polder_ticket_free(struct polder_ticket *ticket);
+POLDER_API void polder_queue_callback(void *ticket, struct polder_result *take_result);
+/* Up to `count_max` completions, oldest first; 0: none is there. Any thread. */
+POLDER_API size_t polder_queue_take(struct polder_queue *queue, struct polder_completion *completions,
+                                    size_t count_max);
+
 /* ---- the cluster, for tools */
 
 struct polder_peer {
