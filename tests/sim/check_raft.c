@@ -402,7 +402,7 @@ static void visit_convergence(void *context, const struct store_peer_view *view)
                                       raft_commit_index(view->raft) != view->applied_index;
 }
 
-bool check_raft_converged(struct check_raft *check, char *text, size_t size)
+bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size)
 {
     struct convergence *convergence = calloc(1, sizeof *convergence);
     CHECK(convergence);
@@ -424,16 +424,44 @@ bool check_raft_converged(struct check_raft *check, char *text, size_t size)
             snprintf(text, size, "%u regions of %u are served", convergence->count, options->region_count);
     }
     for (uint32_t i = 0; i < convergence->count && fine; i++) {
-        if (!convergence->regions[i].differs && convergence->regions[i].leaders == 1 &&
+        if (!(equal && convergence->regions[i].differs) && convergence->regions[i].leaders == 1 &&
             convergence->regions[i].peers == (options->store_count < 3 ? options->store_count : 3))
             continue;
         fine = false;
         if (text)
             snprintf(text, size, "region %llu: %u leaders, %u peers%s", ULL(convergence->regions[i].region), convergence->regions[i].leaders,
-                     convergence->regions[i].peers, convergence->regions[i].differs ? " that have not applied the same" : "");
+                     convergence->regions[i].peers, equal && convergence->regions[i].differs ? " that have not applied the same" : "");
     }
     free(convergence);
     return fine;
+}
+
+static void describe_peer(void *context, const struct store_peer_view *view)
+{
+    static const char *const states[] = {"probe", "replicate", "snapshot"};
+    struct check_raft *check = context;
+    struct sim *sim = world_sim(check->world);
+    struct raft_status status;
+    raft_get_status(view->raft, &status);
+    sim_trace(sim, "s%u status region=%llu peer=%llu role=%u leader=%llu term=%llu commit=%llu applied=%llu (machine %llu) last=%llu truncated=%llu base=%llu",
+              check->store->number, ULL(view->region), ULL(view->peer), status.role, ULL(status.leader), ULL(status.hard.term), ULL(status.hard.commit),
+              ULL(status.applied), ULL(view->applied_index), ULL(status.last), ULL(status.truncated.index), ULL(status.base.index));
+    for (uint32_t i = 0; i < status.peer_count; i++) {
+        const struct raft_peer_status *peer = &status.peers[i];
+        sim_trace(sim, "s%u status region=%llu   follower %llu %s match=%llu next=%llu inflight=%u%s%s%s%s pending_snapshot=%llu", check->store->number,
+                  ULL(view->region), ULL(peer->id), states[peer->state], ULL(peer->match), ULL(peer->next), peer->inflight_count,
+                  peer->inflight_full ? " full" : "", peer->paused ? " paused" : "", peer->recent_active ? " active" : "", peer->fetching ? " fetching" : "",
+                  ULL(peer->pending_snapshot));
+    }
+}
+
+void check_raft_describe(struct check_raft *check)
+{
+    for (uint32_t number = 1; number <= world_options(check->world)->store_count; number++) {
+        check->store = world_store(check->world, number);
+        if (check->store->store)
+            store_visit_peers(check->store->store, describe_peer, check);
+    }
 }
 
 uint64_t check_raft_applied_count(const struct check_raft *check)

@@ -13,7 +13,7 @@
 /* G1, G2 over all stores, dead ones too (their disks are there). Before the first regions are made there is nothing to
  * say. */
 void check_region_ranges(struct world *world);
-/* G3. Call it only after check_raft_converged. */
+/* G3. Call it only after check_raft_is_whole (equal). */
 void check_region_replicas(struct world *world);
 
 #endif

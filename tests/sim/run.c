@@ -69,12 +69,7 @@ static bool is_bootstrapped(struct run *run)
 {
     if (!world_pd(run->world)->pd || !pd_is_ready(world_pd(run->world)->pd))
         return false;
-    for (uint32_t number = 1; number <= run->options->stores; number++) {
-        const struct world_node *store = world_store(run->world, number);
-        if (!store->store || !store_is_ready(store->store))
-            return false;
-    }
-    return check_raft_converged(run->raft, NULL, 0);
+    return check_raft_is_whole(run->raft, false, NULL, 0);
 }
 
 static bool is_probed(struct run *run)
@@ -84,7 +79,7 @@ static bool is_probed(struct run *run)
 
 static bool is_settled(struct run *run)
 {
-    return workload_is_idle(run->workload) && check_raft_converged(run->raft, NULL, 0);
+    return workload_is_idle(run->workload) && check_raft_is_whole(run->raft, true, NULL, 0);
 }
 
 static bool bootstrap(struct run *run)
@@ -93,8 +88,8 @@ static bool bootstrap(struct run *run)
         return false;
     if (is_bootstrapped(run))
         return true;
-    char text[256] = "stores or pd are not ready";
-    check_raft_converged(run->raft, text, sizeof text);
+    char text[256] = "pd is not ready";
+    check_raft_is_whole(run->raft, false, text, sizeof text);
     world_fail(run->world, "liveness", 0, "no cluster after %d s of good weather: %s", BOOTSTRAP_US / 1000000, text);
     return false;
 }
@@ -133,7 +128,7 @@ static bool live_again(struct run *run, struct run_result *result)
         return false;
     if (!is_settled(run)) {
         strcpy(text, "clients still wait");
-        check_raft_converged(run->raft, text, sizeof text);
+        check_raft_is_whole(run->raft, true, text, sizeof text);
         world_fail(run->world, "liveness", 0, "%d s after the last request, %s", SETTLE_US / 1000000, text);
         return false;
     }
@@ -230,6 +225,8 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.raft = check_raft_new(run.world);
     net_set_observer(world_net(run.world), check_raft_frame, run.raft);
     run_phases(&run, ret_result);
+    if (world_has_failed(run.world) && options->trace)
+        check_raft_describe(run.raft);
     if (!world_has_failed(run.world))
         judge_history(&run, ret_result);
     if (options->history_path)
