@@ -30,46 +30,9 @@ void check_raft_store(struct check_raft *check, struct world_node *store);
 /* A net_observer. Writes the messages to the trace, too. */
 void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);
 
-XX
-/* What each peer of each region thinks, to the trace: for whoever asks why a cluster is stuck. */
-void check_raft_describe(struct check_raft *check);
-uint64_t check_raft_applied_count(const struct check_raft *check); /* entries seen applied, each once */
-
-#endif/* Are all stores ready, and has each region all its peers and one leader? With `equal`: and have they applied the same?
+/* Are all stores ready, and has each region all its peers and one leader? With `equal`: and have they applied the same?
  * If not, `text` says what lacks (if not NULL). */
-bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size);/* check_raft: the promises of Raft (Ongaro 2014, figure 3.2), looked at from outside, after every event.
- *
- *   R1 election safety      one leader per term and region
- *   R2 one vote             a peer gives one vote per term, also when it has died in between (seen on the wire). A
- *                           request for votes is none: a candidate that dies before its own vote is durable counts nothing
- *   R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
- *                           disk holds there: term and bytes of the log row
- *   R4 leader completeness  a new leader has every entry that was applied anywhere
- *   R5 order                truncated <= applied <= commit <= last (but a leader's commit, see below)
- *   R6 no way back          within a life of a store: term and commit never regress; a vote does not change in its term
- *
- * R3 reads the log row of each index once per store and life, when the store says that it has applied it; so it also
- * says that nothing is applied before it is on the own disk.
- *
- * Owner: the thread of the world. */
-#ifndef SIM_CHECK_RAFT_H
-#define SIM_CHECK_RAFT_H
-
-#include "world.h"
-
-struct frame;
-struct check_raft;
-
-/* Failures are given to world_fail. */
-struct check_raft *check_raft_new(struct world *world);
-void check_raft_free(struct check_raft *check);
-
-/* After an event of a store that is up. */
-void check_raft_store(struct check_raft *check, struct world_node *store);
-/* A net_observer. Writes the messages to the trace, too. */
-void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);
-
-XX
+bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size);
 /* What each peer of each region thinks, to the trace: for whoever asks why a cluster is stuck. */
 void check_raft_describe(struct check_raft *check);
 uint64_t check_raft_applied_count(const struct check_raft *check); /* entries seen applied, each once */
