@@ -303,7 +303,7 @@ static void on_round(void *state)
             return;
     }
     CHECK(group_release(pd->group));
-    group_maybe_truncate(pd->group, LOG_RETAIN_COUNT, LOG_SIZE_MAX);
+    group_maybe_truncate(pd->group, UINT64_MAX, LOG_RETAIN_COUNT, LOG_SIZE_MAX);
     if (pd->log_task) {
         struct log_task *task = pd->log_task;
         pd->log_task = NULL;

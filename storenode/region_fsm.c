@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "group/group.h"
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
 #include "storenode/row.h"
@@ -19,6 +20,8 @@ struct region_fsm {
     raft_index applied_index;
     raft_term applied_term;
     _Atomic raft_index written_index; /* applied and in the engine */
+    _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
+    bool must_save_tokens;            /* an outcome that the log alone does not tell */
     struct buf row, value;
 };
 
@@ -29,7 +32,7 @@ struct region_fsm *region_fsm_new(struct env *env, const struct region *region, 
     CHECK(fsm);
     fsm->env = env;
     fsm->region = region_copy(region);
-    fsm->tokens = tokens_new(env->engine, region->id);
+    fsm->tokens = tokens_new(env->engine, region->id, GROUP_FIRST_INDEX);
     fsm->applied_index = applied_index;
     atomic_init(&fsm->written_index, applied_index);
     fsm->applied_term = applied_term;
@@ -41,6 +44,11 @@ struct region_fsm *region_fsm_new(struct env *env, const struct region *region, 
 raft_index region_fsm_applied(const struct region_fsm *fsm)
 {
     return atomic_load_explicit(&fsm->written_index, memory_order_acquire);
+}
+
+raft_index region_fsm_log_needed_after(const struct region_fsm *fsm)
+{
+    return atomic_load_explicit(&fsm->tokens_index, memory_order_acquire);
 }
 
 void region_fsm_free(struct region_fsm *fsm)
@@ -183,23 +191,87 @@ static bool is_outcome(enum err code)
     return action == ERR_ACTION_NONE || action == ERR_ACTION_GIVE_UP;
 }
 
+static struct token token_of(const struct wire_log_write *write)
+{
+    return (struct token){.client_id = write->client_id,
+                          .sequence = write->sequence,
+                          .sequence_done = write->sequence_done,
+                          .retry = write->retry};
+}
+
+/* What tokens became by an entry that was applied in an earlier life: its writes succeeded, or a save came with it. */
+static enum err replay_tokens(struct region_fsm *fsm, const struct raft_entry *entry, struct arena *arena)
+{
+    struct wire_log_command command;
+    if (entry->kind != RAFT_ENTRY_NORMAL || entry->data.size == 0)
+        return ERR_OK;
+    enum err code = wire_decode_log_command(entry->data, arena, &command);
+    for (uint32_t i = 0; i < command.writes_count && code == ERR_OK; i++) {
+        struct token token = token_of(&command.writes[i]);
+        bool seen;
+        enum err seen_code;
+        if (tokens_check(fsm->tokens, &token, &seen, &seen_code) == ERR_OK && !seen)
+            tokens_record(fsm->tokens, &token, ERR_OK, entry->index);
+    }
+    return code;
+}
+
+/* Rows, then the log from there up to what is applied. */
+static enum err load_tokens(struct region_fsm *fsm)
+{
+    enum { RUN_COUNT = 256, RUN_SIZE = 4 * 1024 * 1024 };
+    struct error error = {0};
+    enum err code = tokens_load(fsm->tokens);
+    raft_index next = tokens_saved_index(fsm->tokens) + 1;
+    while (code == ERR_OK && next <= fsm->applied_index) {
+        struct group_log_run run;
+        struct arena arena;
+        group_log_run_init(&run);
+        arena_init(&arena);
+        code = group_log_read(fsm->env->engine, fsm->region->id, next, RUN_COUNT, RUN_SIZE, &run, &error);
+        if (code == ERR_OK && run.count == 0)
+            code = error_set(&error, ERR_CORRUPT, "log entry %llu is missing", (unsigned long long)next);
+        for (uint32_t i = 0; i < run.count && code == ERR_OK && next <= fsm->applied_index; i++, next++) {
+            code = replay_tokens(fsm, &run.entries[i], &arena);
+            arena_reset(&arena);
+        }
+        arena_fini(&arena);
+        group_log_run_fini(&run);
+    }
+    if (code != ERR_OK)
+        log_event(fsm->env->log, LOG_ERROR, "event=tokens_unreadable region=%llu code=%s msg=\"%s\"",
+                  (unsigned long long)fsm->region->id, err_name(code), error.text);
+    return code;
+}
+
+static void save_tokens(struct region_fsm *fsm, struct apply_worker *worker)
+{
+    enum { SAVE_INTERVAL = 512 };
+    bool due = fsm->applied_index >= tokens_saved_index(fsm->tokens) + SAVE_INTERVAL;
+    if (!tokens_is_loaded(fsm->tokens) || !(due || fsm->must_save_tokens))
+        return;
+    tokens_save(fsm->tokens, apply_worker_batch(worker), fsm->applied_index);
+    fsm->must_save_tokens = false;
+}
+
 static void apply_write(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_command *command,
                         const struct wire_log_write *write, raft_index index, struct arena *arena,
                         struct wire_kv_reply *result)
 {
-    struct token token = {.client_id = write->client_id,
-                          .sequence = write->sequence,
-                          .sequence_done = write->sequence_done,
-                          .retry = write->retry};
+    struct token token = token_of(write);
     bool seen = false;
     enum err seen_code = ERR_OK;
-    enum err code = tokens_check(fsm->tokens, &token, &seen, &seen_code);
+    enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
+    if (code == ERR_OK)
+        code = tokens_check(fsm->tokens, &token, &seen, &seen_code);
     if (code == ERR_OK && seen)
         code = seen_code;
-    else if (code == ERR_OK && command->epoch_version != fsm->region->epoch_version)
+    else if (code == ERR_OK && command->epoch_version != fsm->region->epoch_version) {
         code = ERR_EPOCH_NOT_MATCH;
-    else if (code == ERR_OK) {
+        fsm->must_save_tokens = true;
+    } else if (code == ERR_OK) {
         code = execute(fsm, worker, write, arena, result);
+        fsm->must_save_tokens |= code != ERR_OK;
         if (is_outcome(code))
             tokens_record(fsm->tokens, &token, code, index);
     }
@@ -262,7 +334,7 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
         }
     }
     if (task->entry_count > 0) {
-        tokens_save(fsm->tokens, apply_worker_batch(worker));
+        save_tokens(fsm, worker);
         region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
                                fsm->applied_term);
     }
@@ -275,6 +347,9 @@ static void done(struct apply_task *base, enum err code)
     if (task->code == ERR_OK)
         task->code = code;
     if (task->code == ERR_OK) {
+        if (tokens_is_loaded(task->fsm->tokens))
+            atomic_store_explicit(&task->fsm->tokens_index, tokens_saved_index(task->fsm->tokens),
+                                  memory_order_release);
         atomic_store_explicit(&task->fsm->written_index, task->applied_index, memory_order_release);
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)

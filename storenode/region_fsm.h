@@ -51,8 +51,11 @@ struct region_task {
 struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
                                   raft_term applied_term);
 void region_fsm_free(struct region_fsm *fsm);
-/* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that. */
+/* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that.
+ */
 raft_index region_fsm_applied(const struct region_fsm *fsm);
+/* Log entries after this index are still needed to know the tokens at the next start. Any thread. */
+raft_index region_fsm_log_needed_after(const struct region_fsm *fsm);
 
 /* A task for entries[0..count). Copies the array, not the payloads. No entries: the
  * task only comes back, behind those before it. */

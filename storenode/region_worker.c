@@ -484,7 +484,7 @@ static void on_tick(struct region_worker *worker)
         if (ticks > 0)
             peer_tick(peer, ticks);
         if (truncate)
-            group_maybe_truncate(peer->group, config->log_retain_count, 0);
+            group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
     }
     links_tick(worker->links);
     report_to_pd(worker, all);

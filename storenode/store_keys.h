@@ -2,13 +2,13 @@
  *
  *   'g' | region id | 0x10               table RegionState
  *   'g' | region id | 0x11 | client id   tokens of one client (tokens.h)
- *   'g' | region id | 0x12               newest evicted token (tokens.h)
+ *   'g' | region id | 0x12               newest evicted token, index of the last save (tokens.h)
  *   'i'                                  table StoreIdent: which cluster and store this directory belongs to
  *   'p'                                  u8 role ('s' storenode, 'd' pd): written first, so that a foreign directory is
  * known */
 #ifndef STORENODE_STORE_KEYS_H
 #define STORENODE_STORE_KEYS_H
 
-enum { STORE_REGION_STATE = 0x10, STORE_TOKENS = 0x11, STORE_TOKENS_EVICTED = 0x12 };
+enum { STORE_REGION_STATE = 0x10, STORE_TOKENS = 0x11, STORE_TOKENS_EDGE = 0x12 };
 
 #endif

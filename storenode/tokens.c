@@ -11,6 +11,7 @@ enum {
     ENTRY_SIZE = 6,
     HEAD_SIZE = 16,
     CHECKSUM_SIZE = 4,
+    EDGE_SIZE = 20,
     ROW_SIZE_MAX = HEAD_SIZE + TOKENS_SEQUENCES_MAX * ENTRY_SIZE + CHECKSUM_SIZE
 };
 
@@ -34,17 +35,19 @@ struct tokens {
     region_id region;
     bool loaded;
     struct window *windows;
+    raft_index saved_index;   /* the rows tell everything up to here */
     raft_index evicted_index; /* last_index of the newest window that was evicted; 0: none ever */
     struct buf evicted;       /* client ids whose rows the next save deletes */
     struct buf row;
 };
 
-struct tokens *tokens_new(struct engine *engine, region_id region)
+struct tokens *tokens_new(struct engine *engine, region_id region, raft_index first_index)
 {
     struct tokens *tokens = calloc(1, sizeof *tokens);
     CHECK(tokens);
     tokens->engine = engine;
     tokens->region = region;
+    tokens->saved_index = first_index;
     buf_init(&tokens->row, ROW_SIZE_MAX);
     buf_init(&tokens->evicted, SIZE_MAX);
     return tokens;
@@ -55,17 +58,6 @@ static void window_free(struct tokens *tokens, struct window *window)
     HASH_DEL(tokens->windows, window);
     free(window->entries);
     free(window);
-}
-
-void tokens_unload(struct tokens *tokens)
-{
-    struct window *window, *next;
-    HASH_ITER(hh, tokens->windows, window, next)
-    {
-        CHECK(!window->dirty);
-        window_free(tokens, window);
-    }
-    tokens->loaded = false;
 }
 
 void tokens_free(struct tokens *tokens)
@@ -114,23 +106,25 @@ static enum err load_window(struct tokens *tokens, uint64_t client_id, struct by
     return ERR_OK;
 }
 
-static enum err load_evicted_index(struct tokens *tokens)
+static enum err load_edge(struct tokens *tokens)
 {
-    struct group_key key = group_key(tokens->region, STORE_TOKENS_EVICTED);
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
     buf_reset(&tokens->row);
     enum err code = engine_get(tokens->engine, ENGINE_RAFT, group_key_bytes(&key), &tokens->row, NULL);
     if (code == ERR_NOT_FOUND)
         return ERR_OK;
     if (code != ERR_OK)
         return code;
-    if (tokens->row.size != 12 ||
-        load_u32_be(tokens->row.data + 8) != group_checksum(STORE_TOKENS_EVICTED, tokens->row.data, 8))
+    if (tokens->row.size != EDGE_SIZE ||
+        load_u32_be(tokens->row.data + EDGE_SIZE - CHECKSUM_SIZE) !=
+            group_checksum(STORE_TOKENS_EDGE, tokens->row.data, EDGE_SIZE - CHECKSUM_SIZE))
         return ERR_CORRUPT;
     tokens->evicted_index = load_u64_be(tokens->row.data);
+    tokens->saved_index = load_u64_be(tokens->row.data + 8);
     return ERR_OK;
 }
 
-static enum err load(struct tokens *tokens)
+enum err tokens_load(struct tokens *tokens)
 {
     struct group_key lower = group_key(tokens->region, STORE_TOKENS);
     struct group_key upper = group_key(tokens->region, STORE_TOKENS + 1);
@@ -147,7 +141,7 @@ static enum err load(struct tokens *tokens)
         code = engine_iter_error(tokens->engine, iter, NULL);
     engine_iter_free(tokens->engine, iter);
     if (code == ERR_OK)
-        code = load_evicted_index(tokens);
+        code = load_edge(tokens);
     tokens->loaded = code == ERR_OK;
     return code;
 }
@@ -178,11 +172,7 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
     *ret_seen = false;
     if (token->client_id == 0)
         return ERR_OK;
-    if (!tokens->loaded) {
-        enum err code = load(tokens);
-        if (code != ERR_OK)
-            return code;
-    }
+    CHECK(tokens->loaded);
     if (token->sequence < token->sequence_done)
         return ERR_MAYBE; /* contradicts itself; must not be recorded: rows keep distances from sequence_done */
     struct window *window = find(tokens, token->client_id);
@@ -266,21 +256,31 @@ static void save_window(struct tokens *tokens, struct window *window, struct eng
     window->dirty = false;
 }
 
-void tokens_save(struct tokens *tokens, struct engine_batch *batch)
+void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index)
 {
     for (size_t at = 0; at < tokens->evicted.size; at += 8) {
         struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, load_u64_be(tokens->evicted.data + at));
         engine_batch_delete(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key));
     }
+    buf_reset(&tokens->evicted);
     for (struct window *window = tokens->windows; window; window = window->hh.next)
         if (window->dirty)
             save_window(tokens, window, batch); /* after the deletions: a client may be back already */
-    if (tokens->evicted.size == 0)
-        return;
-    buf_reset(&tokens->evicted);
-    struct group_key key = group_key(tokens->region, STORE_TOKENS_EVICTED);
-    buf_reset(&tokens->row);
-    buf_append_u64_be(&tokens->row, tokens->evicted_index);
-    buf_append_u32_be(&tokens->row, group_checksum(STORE_TOKENS_EVICTED, tokens->row.data, 8));
-    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&tokens->row));
+    tokens->saved_index = index;
+    uint8_t edge[EDGE_SIZE];
+    store_u64_be(edge, tokens->evicted_index);
+    store_u64_be(edge + 8, index);
+    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(edge, sizeof edge));
+}
+
+bool tokens_is_loaded(const struct tokens *tokens)
+{
+    return tokens->loaded;
+}
+
+raft_index tokens_saved_index(const struct tokens *tokens)
+{
+    return tokens->saved_index;
 }

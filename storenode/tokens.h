@@ -3,7 +3,9 @@
  * A client numbers its writes (client_id, sequence) and says with each the lowest number that has not ended
  * (sequence_done); below that nothing is ever asked again. Per region and client the state machine keeps the numbers
  * from sequence_done on, each with the code it ended with. This is replicated state: it changes only by applying
- * entries and its rows go into the batch of the data they describe.
+ * entries. Its rows are not written with each entry: they are saved now and then as of an index (the fsm decides), and
+ * what came after is told again from the log at the next load. So a save must come before the log behind it is cut,
+ * and in the batch of any entry whose outcome the log alone does not tell (a write that did not simply succeed).
  *
  * Bounded: CLIENTS_MAX clients per region; the one whose last write is oldest (by log index) goes, the same on every
  * replica. After such a loss a *repeated* write of an unknown client is answered ERR_MAYBE: nobody knows any more.
@@ -11,7 +13,7 @@
  *
  *   row  key    'g' | region id | 0x11 | client id u64 be
  *        value  sequence_done u64 | last_index u64 | n x (offset from sequence_done u32, code u16) | checksum u32
- *        key    'g' | region id | 0x12          value  evicted_index u64 | checksum u32
+ *        key    'g' | region id | 0x12          value  evicted_index u64 | saved_index u64 | checksum u32
  *
  * Owner: the apply worker. Ongaro 2014, 6.3 (linearizable semantics by client serial numbers). */
 #ifndef STORENODE_TOKENS_H
@@ -31,18 +33,20 @@ struct token {
     bool retry;
 };
 
-/* Loads lazily: the engine is read at the first write that carries a token. */
-struct tokens *tokens_new(struct engine *engine, region_id region);
+/* `first_index`: what counts as saved while nothing is (a fresh region's first index). Reads nothing yet. */
+struct tokens *tokens_new(struct engine *engine, region_id region, raft_index first_index);
 void tokens_free(struct tokens *tokens); /* NULL is fine */
 
+/* Reads the rows. What the log says after tokens_saved_index is the caller's to record, before anything else. */
+enum err tokens_load(struct tokens *tokens);
+bool tokens_is_loaded(const struct tokens *tokens);
+raft_index tokens_saved_index(const struct tokens *tokens);
+
 /* May this write be executed? ERR_OK and `*ret_seen` false: yes, then call tokens_record with its result. `*ret_seen`
- * true: it was, `*ret_code` is what it ended with. ERR_MAYBE, ERR_BUSY: refuse with that. ERR_IO, ERR_CORRUPT: the node
- * stops. */
+ * true: it was, `*ret_code` is what it ended with. ERR_MAYBE, ERR_BUSY: refuse with that. Loaded. */
 enum err tokens_check(struct tokens *tokens, const struct token *token, bool *ret_seen, enum err *ret_code);
 void tokens_record(struct tokens *tokens, const struct token *token, enum err code, raft_index index);
-/* Puts the rows of all clients that changed since the last call into `batch`. */
-void tokens_save(struct tokens *tokens, struct engine_batch *batch);
-/* Forgets what is in memory (it is in the engine): for a region that went idle. Nothing may be unsaved. */
-void tokens_unload(struct tokens *tokens);
+/* Puts the rows of all clients that changed since the last call into `batch`: everything up to `index` is told. */
+void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index);
 
 #endif

@@ -132,8 +132,7 @@ void server_stop(struct server *server)
 {
     if (server->env.executor)
         exec_threads_stop(server->env.executor);
-    transport_nng_free(server->env.transport);
-    server->env.transport = NULL;
+    transport_nng_stop(server->env.transport); /* the service may still close its connections: nothing happens then */
 }
 
 void server_flush(struct server *server)
@@ -147,6 +146,7 @@ void server_flush(struct server *server)
 void server_close(struct server *server)
 {
     server_stop(server);
+    transport_nng_free(server->env.transport);
     exec_threads_free(server->env.executor);
     engine_rocks_close(server->env.engine);
     os_unlock(server->lock);

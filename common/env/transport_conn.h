@@ -105,6 +105,7 @@ struct nng_transport {
     pthread_cond_t gone_cond; /* for transport_nng_free: a connection went */
     pthread_t keeper;
     bool wake, stop, stopping; /* stopping: no new connections; stop: the keeper ends */
+    bool stopped;              /* by transport_nng_stop; its caller alone touches this */
     struct list ending;        /* conns for the keeper */
     struct conn *free_slots;
     uint32_t slot_count, used_count, stuck_count;

@@ -299,11 +299,12 @@ static void end_all(struct nng_transport *transport)
     }
 }
 
-void transport_nng_free(struct transport *base)
+void transport_nng_stop(struct transport *base)
 {
-    if (!base)
+    struct nng_transport *transport = base ? transport_of(base) : NULL;
+    if (!transport || transport->stopped)
         return;
-    struct nng_transport *transport = transport_of(base);
+    transport->stopped = true;
     pthread_mutex_lock(&transport->lock);
     transport->stopping = true;
     struct nng_listener *listeners = transport->listeners;
@@ -317,10 +318,17 @@ void transport_nng_free(struct transport *base)
     pthread_mutex_lock(&transport->lock);
     while (transport->used_count > transport->stuck_count)
         pthread_cond_wait(&transport->gone_cond, &transport->lock);
-    bool stuck = transport->stuck_count > 0;
     pthread_mutex_unlock(&transport->lock);
     keeper_stop(transport);
-    if (!stuck) /* otherwise nng may still come back with an operation: better a leak than a call into freed memory */
+}
+
+void transport_nng_free(struct transport *base)
+{
+    if (!base)
+        return;
+    transport_nng_stop(base);
+    struct nng_transport *transport = transport_of(base);
+    if (transport->stuck_count == 0) /* otherwise nng may still come back with an operation: better a leak than a call into freed memory */
         forget(transport);
 }
 

@@ -62,6 +62,8 @@ enum err transport_nng_new(const struct transport_nng_options *options, struct t
                            struct error *err);
 /* Closes listeners and connections (on_close comes for each) and waits until every callback has ended; afterwards the
  * handlers are called no more. Not to be called inside a handler. NULL is fine. */
+void transport_nng_stop(struct transport *transport);
+/* Stops first. Between the two, sends and closes are no-ops: actors that hold connections can be freed in peace. */
 void transport_nng_free(struct transport *transport);
 
 /* The port that listening on `address` got (for those that end in `:0`; the first such listener); 0: no such listener.

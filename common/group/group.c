@@ -260,16 +260,17 @@ void group_note_replicated(struct group *group, raft_index replicated)
         group->replicated = replicated;
 }
 
-void group_maybe_truncate(struct group *group, uint64_t retain_count, uint64_t size_max)
+void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain_count, uint64_t size_max)
 {
     raft_index applied = raft_applied_index(group->raft);
     raft_index bound = group->replicated < applied ? group->replicated : applied;
     if (size_max > 0 && group->log_size > size_max)
         bound = applied;
-    raft_index limit = bound;
-    if (bound <= retain_count)
-        return;
-    bound -= retain_count;
+    if (bound < limit)
+        limit = bound;
+    bound = bound > retain_count ? bound - retain_count : 0;
+    if (bound > limit)
+        bound = limit;
     struct raft_position truncated = raft_truncated(group->raft);
     if (bound < truncated.index + TRUNCATE_COUNT_MIN)
         return;

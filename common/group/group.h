@@ -109,8 +109,9 @@ bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t leas
 bool group_is_ready_to_read(const struct group *group);
 
 /* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over `size_max` bytes,
- * all that is applied. Adds the deletion to the host's log task if there is enough to gain. */
-void group_maybe_truncate(struct group *group, uint64_t retain_count, uint64_t size_max);
+ * all that is applied. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log
+ * task if there is enough to gain. */
+void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain_count, uint64_t size_max);
 
 /* ---- reading the log for slow followers: on an actor that may wait */
 struct group_fetch {
