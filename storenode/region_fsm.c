@@ -244,14 +244,17 @@ static enum err load_tokens(struct region_fsm *fsm)
     return code;
 }
 
-static void save_tokens(struct region_fsm *fsm, struct apply_worker *worker)
+/* At the same entries on every replica, so that replicas can be compared row by row. */
+static enum err save_tokens(struct region_fsm *fsm, struct apply_worker *worker)
 {
     enum { SAVE_INTERVAL = 512 };
-    bool due = fsm->applied_index >= tokens_saved_index(fsm->tokens) + SAVE_INTERVAL;
-    if (!tokens_is_loaded(fsm->tokens) || !(due || fsm->must_save_tokens))
-        return;
-    tokens_save(fsm->tokens, apply_worker_batch(worker), fsm->applied_index);
+    if (fsm->applied_index % SAVE_INTERVAL != 0 && !fsm->must_save_tokens)
+        return ERR_OK;
+    enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
+    if (code == ERR_OK)
+        tokens_save(fsm->tokens, apply_worker_batch(worker), fsm->applied_index);
     fsm->must_save_tokens = false;
+    return code;
 }
 
 static void apply_write(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_command *command,
@@ -314,7 +317,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
     }
     fsm->applied_index = entry->index;
     fsm->applied_term = entry->term;
-    return ERR_OK;
+    return save_tokens(fsm, worker);
 }
 
 static void apply(struct apply_task *base, struct apply_worker *worker)
@@ -334,7 +337,6 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
         }
     }
     if (task->entry_count > 0) {
-        save_tokens(fsm, worker);
         region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
                                fsm->applied_term);
     }

@@ -168,7 +168,7 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
     uint64_t hash = 0;
     for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
         hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, region->start_key, region->end_key);
-    struct group_key tokens = group_key(region->id, STORE_TOKENS), end = group_key(region->id, STORE_TOKENS_EVICTED + 1);
+    struct group_key tokens = group_key(region->id, STORE_TOKENS), end = group_key(region->id, STORE_TOKENS_EDGE + 1);
     return hash * 31 + hash_rows(store->disk, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end));
 }
 
@@ -206,7 +206,7 @@ static void report_difference(struct world *world, const struct found *a, const 
 {
     char text[256] = "";
     struct engine *x = world_store(world, a->store)->disk, *y = world_store(world, b->store)->disk;
-    struct group_key tokens = group_key(a->region->id, STORE_TOKENS), end = group_key(a->region->id, STORE_TOKENS_EVICTED + 1);
+    struct group_key tokens = group_key(a->region->id, STORE_TOKENS), end = group_key(a->region->id, STORE_TOKENS_EDGE + 1);
     for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
         if (describe_difference(x, y, (enum engine_cf)cf, a->region->start_key, a->region->end_key, text, sizeof text))
             break;
