@@ -94,11 +94,12 @@ static enum err check_key(struct bytes key)
 
 static enum err check_scan(const struct polder_scan *scan)
 {
-    const struct polder_bytes *keys[] = {&scan->start, &scan->end, &scan->prefix, &scan->token};
+    const struct polder_bytes *keys[] = {&scan->start, &scan->end, &scan->prefix};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i]->size > KEY_SIZE_MAX)
             return ERR_KEY_TOO_LARGE;
-    return ERR_OK;
+    /* A token may be a region's boundary or the key right after another. */
+    return scan->token.size > KEY_SIZE_MAX + 16 ? ERR_KEY_TOO_LARGE : ERR_OK;
 }
 
 static enum err check_call(const struct client_call *call)
@@ -276,19 +277,44 @@ static struct operation *operation_new(struct client *client, const struct clien
     return op;
 }
 
+static size_t call_size(const struct client_call *call)
+{
+    size_t size = call->key.size + call->value.size + call->expected.size;
+    for (size_t i = 0; i < call->pair_count; i++)
+        size += call->pairs[i].key.size + call->pairs[i].value.size;
+    return size;
+}
+
+static void leave(struct client *client, size_t size)
+{
+    atomic_fetch_sub_explicit(&client->outstanding, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&client->outstanding_size, size, memory_order_relaxed);
+}
+
+/* Operations are counted in number and in bytes; a single one always finds room. */
+static bool enter(struct client *client, size_t size)
+{
+    uint32_t count = atomic_fetch_add_explicit(&client->outstanding, 1, memory_order_relaxed);
+    size_t before = atomic_fetch_add_explicit(&client->outstanding_size, size, memory_order_relaxed);
+    if (count < client->outstanding_max && (before == 0 || before + size <= OUTSTANDING_SIZE_MAX))
+        return true;
+    leave(client, size);
+    return false;
+}
+
 enum err client_submit(struct client *client, const struct client_call *call)
 {
     enum err code = check_call(call);
     if (code != ERR_OK)
         return code;
-    if (atomic_fetch_add_explicit(&client->outstanding, 1, memory_order_relaxed) >= client->outstanding_max) {
-        atomic_fetch_sub_explicit(&client->outstanding, 1, memory_order_relaxed);
+    size_t size = call_size(call);
+    if (!enter(client, size))
         return ERR_BUSY;
-    }
     struct operation *op = operation_new(client, call);
+    op->size = size;
     code = actor_post(client->env->executor, client->actor, &op->message);
     if (code != ERR_OK) {
-        atomic_fetch_sub_explicit(&client->outstanding, 1, memory_order_relaxed);
+        leave(client, size);
         polder_result_free(&op->result);
     }
     return code;
@@ -297,7 +323,7 @@ enum err client_submit(struct client *client, const struct client_call *call)
 /* Hands the result to the caller, whose the memory of the operation is from here on. */
 static void deliver(struct operation *op)
 {
-    atomic_fetch_sub_explicit(&op->client->outstanding, 1, memory_order_relaxed);
+    leave(op->client, op->size);
     op->done(op->user, &op->result);
 }
 
@@ -475,6 +501,8 @@ static void on_round(void *state)
     uint64_t due_us = client->heap_count > 0 ? client->heap[0]->due_us : UINT64_MAX;
     if (client->asker_due_us < due_us && busy)
         due_us = client->asker_due_us;
+    if (client->stores_wanted && busy && client->stores_due_us < due_us)
+        due_us = client->stores_due_us;
     if (client->throttled_count > 0 && client->now_us + THROTTLE_US < due_us)
         due_us = client->now_us + THROTTLE_US;
     /* Dialing goes on while somebody waits; an idle client sleeps. */

@@ -37,7 +37,8 @@ enum {
     REFRESHES_MAX = 8,
     LOAD_PAGE_COUNT = 128, /* routes fetched ahead */
     SILENCE_GROWTH_MAX = 8,
-    SLOW_MAX = 3, /* silences that one request may last while its store answers others */
+    OUTSTANDING_SIZE_MAX = 512 * 1024 * 1024, /* bytes of keys and values under way; more is ERR_BUSY */
+    SLOW_MAX = 3,                             /* silences that one request may last while its store answers others */
     TICK_US = 100000,
     THROTTLE_US = 10000, /* how often parts without a token look again */
 };
@@ -116,6 +117,7 @@ struct operation {
     struct polder_stats *stats; /* CLIENT_STATS */
     uint64_t region_id;
     uint32_t count;
+    size_t size; /* as counted in client->outstanding_size */
     uint32_t parts_open;
     struct part first;
     uint8_t data[];
@@ -162,6 +164,7 @@ struct client {
     uint64_t silence_us;
     char *name; /* owned */
     atomic_uint outstanding;
+    atomic_size_t outstanding_size;
     uint64_t now_us;
     struct rng rng;
 
@@ -188,7 +191,7 @@ struct client {
     struct list dirty;
     uint32_t throttled_count;
     struct pd_ask stores_ask;
-    uint64_t stores_asked_us;
+    uint64_t stores_due_us; /* not asked again before */
     bool stores_wanted;
 
     struct arena message_arena;

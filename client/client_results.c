@@ -63,6 +63,9 @@ void result_set(struct operation *op, struct retry_end end, const char *text)
     if (end.outcome != POLDER_DONE && !op->text) {
         op->text = strdup(text && *text ? text : result->name);
         CHECK(op->text);
+        for (char *c = op->text; *c; c++) /* a server's words stay on their line and do not reach a terminal */
+            if ((unsigned char)*c < ' ' || *c == 127)
+                *c = '?';
     }
     result->text = op->text ? op->text : "";
 }
@@ -85,6 +88,8 @@ static struct polder_row *next_row(struct operation *op)
 static bool leads_on(const struct scan_state *scan, const struct wire_kv_reply *reply)
 {
     struct bytes next = reply->next_key;
+    if (next.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE + 1) /* a key, or the one right after it */
+        return false;
     struct bytes start = buf_bytes(scan->reverse ? &scan->upper : &scan->lower);
     struct bytes last = reply->pairs_count > 0 ? reply->pairs[reply->pairs_count - 1].key : start;
     struct bytes end = buf_bytes(&scan->bound);

@@ -109,8 +109,12 @@ static bool is_covered(const struct client *client, const struct part *part)
     return false;
 }
 
+static void ask_stores(struct client *client);
+
 void client_routes_start(struct client *client)
 {
+    if (client->stores_wanted)
+        ask_stores(client);
     LIST_FOR_EACH (link, &client->unrouted) {
         if (client->load_count >= LOADS_MAX)
             return;
@@ -173,9 +177,17 @@ static void stores_done(struct pd_ask *ask, enum err code, const struct wire_pd_
 
 void client_stores_want(struct client *client)
 {
-    if (client->stores_ask.open || client->now_us < client->stores_asked_us + STORES_ASK_PAUSE_US)
+    client->stores_wanted = true;
+    ask_stores(client);
+}
+
+/* Not too often: whoever finds no address asks for all of them. */
+static void ask_stores(struct client *client)
+{
+    if (client->stores_ask.open || client->now_us < client->stores_due_us)
         return;
-    client->stores_asked_us = client->now_us;
+    client->stores_wanted = false;
+    client->stores_due_us = client->now_us + STORES_ASK_PAUSE_US;
     client->stores_ask.request.op = WIRE_PD_OP_LIST_STORES;
     client->stores_ask.context = client;
     client->stores_ask.done = stores_done;

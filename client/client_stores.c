@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { REDIAL_MAX_US = 300000 };
+
 struct client_store *client_store_of(struct client *client, store_id id)
 {
     struct client_store *store;
@@ -329,7 +331,9 @@ void client_stores_flush(struct client *client)
 void client_stores_init(struct client *client)
 {
     struct links_handler handler = {.context = client, .on_up = on_up, .on_frame = on_frame, .on_down = on_down};
-    client->links = links_new(client->env, client->actor, CLIENT_MESSAGE_STORE_LINKS, &client->hello, NULL, &handler);
+    struct links_options options = {.pause_max_us = REDIAL_MAX_US}; /* somebody waits whenever this dials */
+    client->links =
+        links_new(client->env, client->actor, CLIENT_MESSAGE_STORE_LINKS, &client->hello, &options, &handler);
 }
 
 void client_stores_free(struct client *client)

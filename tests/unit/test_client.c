@@ -903,6 +903,77 @@ static void rows_that_were_not_asked_for_are_an_error(void **state)
     fake_free(cluster);
 }
 
+/* Answers to scans that lead nowhere, or to where nobody was asked to go. */
+static enum fake_fate bad_next_key(struct fake_cluster *cluster, uint64_t store, const struct wire_kv_request *request,
+                                   struct wire_kv_reply *reply)
+{
+    static uint8_t long_key[100000];
+    (void)store;
+    memset(long_key, 'r', sizeof long_key);
+    const struct bytes keys[] = {request->key, bytes_empty(), bytes_of_string("q"), bytes_of_string("zz"),
+                                 bytes_of(long_key, sizeof long_key)};
+    reply->more = true;
+    reply->next_key = keys[*(size_t *)cluster->hook_state];
+    return FAKE_REPLY;
+}
+
+static void a_scan_that_leads_nowhere_ends(void **state)
+{
+    (void)state;
+    struct fake_cluster *cluster = open_cluster(1);
+    size_t index;
+    cluster->hook = bad_next_key;
+    cluster->hook_state = &index;
+    for (index = 0; index < 5; index++)
+        for (int reverse = 0; reverse < 2; reverse++) {
+            struct client_call scan = {.op = CLIENT_SCAN, .scan = {.start = {"b", 1}, .reverse = reverse}};
+            expect(cluster, scan, POLDER_NOT_DONE, POLDER_CORRUPT);
+        }
+    fake_free(cluster);
+}
+
+static enum fake_fate rude_text(struct fake_cluster *cluster, uint64_t store, const struct wire_kv_request *request,
+                                struct wire_kv_reply *reply)
+{
+    (void)cluster;
+    (void)store;
+    (void)request;
+    reply->code = ERR_INVALID;
+    reply->text = bytes_of_string("one\ntwo\033[2J");
+    return FAKE_REPLY;
+}
+
+static void words_of_a_server_stay_on_one_line(void **state)
+{
+    (void)state;
+    struct fake_cluster *cluster = open_cluster(1);
+    cluster->hook = rude_text;
+    struct polder_result *result = fake_call(cluster, get("k"));
+    assert_non_null(strstr(result->text, "one?two?[2J"));
+    polder_result_free(result);
+    fake_free(cluster);
+}
+
+static void operations_are_bounded_in_bytes_too(void **state)
+{
+    (void)state;
+    struct fake_cluster *cluster = open_cluster(1);
+    static struct pending pending[80];
+    size_t size = 8 * 1024 * 1024;
+    uint8_t *value = calloc(1, size);
+    struct client_call call = {.op = CLIENT_PUT, .key = bytes_of("k", 1), .value = bytes_of(value, size)};
+    cluster->store_silent[1] = true;
+    for (int i = 0; i < 63; i++)
+        submit(cluster, call, &pending[i]);
+    call.done = keep;
+    assert_int_equal(client_submit(cluster->client, &call), ERR_BUSY);
+    submit(cluster, get("k"), &pending[63]);
+    fake_free(cluster);
+    for (int i = 0; i < 64; i++)
+        polder_result_free(pending[i].result);
+    free(value);
+}
+
 /* ---- batches */
 
 static void batches_go_to_each_region_once_and_answer_in_the_callers_order(void **state)
@@ -1250,6 +1321,9 @@ int main(void)
         cmocka_unit_test(scans_keep_to_their_bounds),
         cmocka_unit_test(a_scan_survives_splits_and_lost_connections),
         cmocka_unit_test(rows_that_were_not_asked_for_are_an_error),
+        cmocka_unit_test(a_scan_that_leads_nowhere_ends),
+        cmocka_unit_test(words_of_a_server_stay_on_one_line),
+        cmocka_unit_test(operations_are_bounded_in_bytes_too),
         cmocka_unit_test(batches_go_to_each_region_once_and_answer_in_the_callers_order),
         cmocka_unit_test(a_batch_of_which_a_part_failed_tells_which),
         cmocka_unit_test(a_batch_write_that_was_lost_keeps_its_token_through_a_split),
