@@ -36,7 +36,7 @@ LAYERS = {
 
 # Fillings of the seams and the machine itself: only for who starts a program.
 REAL_WORLD = {"env/os.h", "env/exec_threads.h", "env/clock_os.h", "env/transport_nng.h", "env/engine_rocks.h", "env/log_os.h"}
-REAL_WORLD_USERS = re.compile(r"^(common/env/|tools/|tests/|client/kv\.c$|.*_main\.c$)")
+REAL_WORLD_USERS = re.compile(r"^(common/env/|tools/|tests/|client/(kv|polder_queue)\.c$|.*_main\.c$)")
 
 # What common/env alone may include.
 FORBIDDEN_HEADERS = re.compile(
