@@ -259,6 +259,11 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
 static void send_store_heartbeat(struct pd_link *link)
 {
     struct wire_store store = describe(link);
+    struct engine_space space;
+    engine_get_space(link->env->engine, &space);
+    store.used_size = space.used_size;
+    store.available_size = space.available_size;
+    store.capacity_size = space.capacity_size;
     struct wire_pd_request request = {.op = WIRE_PD_OP_STORE_HEARTBEAT,
                                       .cluster_id = atomic_load(&link->store->cluster_id),
                                       .store_id = store.id,

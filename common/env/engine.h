@@ -23,7 +23,13 @@ struct engine {
     const struct engine_ops *ops;
 };
 
+/* Bytes; an estimate. `available` and `capacity` are of the file system; 0: not known. */
+struct engine_space {
+    uint64_t used_size, available_size, capacity_size;
+};
+
 struct engine_ops {
+    void (*space)(struct engine *engine, struct engine_space *ret_space);
     struct engine_batch *(*batch_new)(struct engine *engine);
     void (*batch_free)(struct engine_batch *batch);
     void (*batch_clear)(struct engine_batch *batch);
@@ -46,6 +52,11 @@ struct engine_ops {
     struct bytes (*iter_value)(const struct engine_iter *iter);
     enum err (*iter_error)(const struct engine_iter *iter, struct error *err);
 };
+
+static inline void engine_get_space(struct engine *engine, struct engine_space *ret_space)
+{
+    engine->ops->space(engine, ret_space);
+}
 
 /* Batches. Nothing fails here: memory is bounded by the caller. Operations apply in order. */
 static inline struct engine_batch *engine_batch_new(struct engine *engine) { return engine->ops->batch_new(engine); }

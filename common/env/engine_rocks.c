@@ -476,7 +476,17 @@ static enum err engine_rocks_iter_error(const struct engine_iter *iter, struct e
     return text ? take_error(text, "scan", err) : ERR_OK;
 }
 
+static void engine_rocks_space(struct engine *engine, struct engine_space *ret_space)
+{
+    struct engine_rocks_stats stats;
+    engine_rocks_stats(engine, &stats);
+    *ret_space = (struct engine_space){.used_size = stats.table_size + stats.memtable_size,
+                                       .available_size = stats.disk_free_size,
+                                       .capacity_size = stats.disk_size};
+}
+
 static const struct engine_ops ops = {
+    .space = engine_rocks_space,
     .batch_new = engine_rocks_batch_new,
     .batch_free = engine_rocks_batch_free,
     .batch_clear = engine_batch_data_clear,
