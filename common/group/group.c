@@ -161,6 +161,19 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
         buf_fini(&group->scratch);
 }
 
+/* A newer message of a kind to ourselves makes the older one worthless: an acknowledgement of less, a vote in a campaign
+ * that was given up. A process that was stopped for long may campaign many times in one round. */
+static void keep_own(struct log_append *item, const struct raft_message *message)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < item->own_count; i++)
+        if (item->own[i].kind != message->kind)
+            item->own[kept++] = item->own[i];
+    CHECK(kept < LOG_OWN_MESSAGES_MAX);
+    item->own[kept] = *message;
+    item->own_count = kept + 1;
+}
+
 static void append(struct group *group, const struct raft_ready *ready)
 {
     bool rows = needs_rows(group, ready);
@@ -180,8 +193,7 @@ static void append(struct group *group, const struct raft_ready *ready)
             group->host->send(group->host->context, group, &ready->after[i], true);
             continue;
         }
-        CHECK(item->own_count < LOG_OWN_MESSAGES_MAX);
-        item->own[item->own_count++] = ready->after[i];
+        keep_own(item, &ready->after[i]);
     }
     group->appends_under_way++;
 }
