@@ -293,6 +293,20 @@ void raft_leader_lost(struct raft *raft)
 
 /* ---- time ---- */
 
+/* We may not campaign, but perhaps those who may do not know it yet: a new voter learns from the commit index that it
+ * is one, and if the old leader left before it told, nobody else is there to tell. A pre-vote request that cannot be
+ * granted (no log at all) carries the hint. */
+static void pass_commit_hint(struct raft *raft)
+{
+    for (uint32_t i = 0; i < raft->peer_count; i++) {
+        struct raft_message message = {.kind = RAFT_PRE_VOTE, .to = raft->peers[i].id, .term = raft->term + 1};
+        if (!(raft->peers[i].roles & (RAFT_VOTER | RAFT_OUTGOING)) || message.to == raft->id)
+            continue;
+        set_commit_hint(raft, &message);
+        outbox_send(raft, message);
+    }
+}
+
 static bool quorum_is_active(const struct raft *raft)
 {
     uint32_t active[2] = {0, 0}, count[2] = {0, 0};
@@ -346,8 +360,15 @@ void election_tick(struct raft *raft)
         return;
     }
     raft->election_elapsed++;
-    if (raft->election_elapsed >= raft->election_timeout && election_is_promotable(raft)) {
+    if (raft->election_elapsed < raft->election_timeout)
+        return;
+    if (election_is_promotable(raft)) {
         raft->election_elapsed = 0;
         raft_campaign(raft); /* refusals are expected: the next timeout tries again */
+    } else if (raft->config->vote_commit_hint) {
+        raft->election_elapsed = 0;
+        raft->leader = 0;
+        readindex_drop_all(raft, ERR_NOT_LEADER);
+        pass_commit_hint(raft);
     }
 }

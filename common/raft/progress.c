@@ -120,6 +120,7 @@ bool progress_ack(struct progress *progress, raft_index index)
     progress->match = index;
     progress->next = most(progress->next, index + 1);
     progress->paused = false;
+    progress->want_snapshot = false; /* it is further than we thought */
     return true;
 }
 

@@ -206,6 +206,9 @@ const char *raft_message_kind_name(uint8_t kind); /* "append", ..., never NULL *
 /* ---- birth and death ------------------------------------------------------------------------------------------------
  */
 
+/* The founders of a group all start with the same `conf` and the same truncated = base = applied position, its index >
+ * 0 (say 5, term 5): so the log never reaches back to the beginning, and whoever joins later (conf empty, everything
+ * else 0) is brought in by a snapshot, which tells it the configuration. */
 struct raft_initial {
     peer_id id;    /* our own; need not be in `conf` */
     uint64_t seed; /* for election timeouts: different on every store */

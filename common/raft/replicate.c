@@ -13,6 +13,14 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
         outbox_send(raft, answer);
         return ERR_OK;
     }
+    if (raft->peer_count == 0) {
+        /* We do not know who the members were before the changes in this log, so we must not apply them: a newcomer
+         * starts from a snapshot. */
+        answer.reject = true;
+        answer.index = previous.index;
+        outbox_send(raft, answer);
+        return ERR_OK;
+    }
     raft_index verified, cut = 0;
     switch (
         raftlog_maybe_append(log, previous, message->entries, message->entry_count, message->commit, &verified, &cut)) {
@@ -84,6 +92,7 @@ static bool send_snapshot(struct raft *raft, struct progress *peer)
     struct raft_snapshot snapshot = {.index = raft->log.applied};
     CHECK(raftlog_term(&raft->log, snapshot.index, &snapshot.term));
     raft_get_conf(raft, &snapshot.conf);
+    CHECK(snapshot.index > peer->match);
     progress_become_snapshotting(peer, raft->pool, snapshot.index);
     outbox_send_snapshot(raft, peer->id, &snapshot);
     return true;
@@ -173,7 +182,7 @@ void raft_fetched(struct raft *raft, const struct raft_fetch *request, enum err 
     if (code == ERR_OK && !fetched_is_sound(request, raft->term, term_before, entries, count))
         code = ERR_CORRUPT;
     if (code != ERR_OK) {
-        peer->want_snapshot |= code == ERR_NOT_FOUND;
+        peer->want_snapshot |= code == ERR_NOT_FOUND && peer->next == request->from;
         peer->paused = true; /* until its next heartbeat answer */
         return;
     }
@@ -238,8 +247,9 @@ static void on_refusal(struct raft *raft, struct progress *peer, const struct ra
 static void on_ack(struct raft *raft, struct progress *peer, raft_index index)
 {
     bool news = progress_ack(peer, index);
-    /* The bare answer to a message of an older term has index 0 and is no answer to a probe. Where entries are truncated
-     * that can be told: taken for one it would move `next` below them, and ask for a snapshot that nobody needs. */
+    /* The bare answer to a message of an older term has index 0 and is no answer to a probe. Where entries are
+     * truncated that can be told: taken for one it would move `next` below them, and ask for a snapshot that nobody
+     * needs. */
     if (!news && !(peer->match == index && peer->state == RAFT_PROBE && index >= raft->log.truncated.index))
         return;
     switch (peer->state) {
