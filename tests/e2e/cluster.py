@@ -69,7 +69,7 @@ class Cluster:
         self.environment = {**os.environ, **(env or {})}
         self.directory = tempfile.mkdtemp(prefix="polder-e2e-", dir=directory)
         self.ready_seconds = None
-        self.started_by_python = []
+        self.last_pids = {}
 
     # ---- life
 
@@ -103,6 +103,7 @@ class Cluster:
                              "--port-offset", offset, "--timeout", self.timeout, "--detach", check_code=None)
             self.ready_seconds = time.monotonic() - started
             if ended.returncode == 0:
+                self.pids()
                 return
             # Somebody else may have taken the port in between.
             if "is in use" not in ended.stderr or attempt == 4:
@@ -168,9 +169,10 @@ class Cluster:
 
     def pids(self):
         try:
-            return {(p["role"], p["id"]): p["pid"] for p in self.file()["processes"]}
+            self.last_pids = {(p["role"], p["id"]): p["pid"] for p in self.file()["processes"]}
         except (OSError, ValueError):
-            return {}
+            pass  # somebody removed the directory: what was there last must still be stopped
+        return self.last_pids
 
     def data_dirs(self):
         return [p["data_dir"] for _, p in sorted(self.processes().items())]
@@ -227,6 +229,7 @@ class Cluster:
     def restart(self, store, wait=True):
         self.polder("restart", "--dir", self.directory, "--role", "storenode", "--id", store,
                     *([] if wait else ["--timeout", "0s"]))
+        self.pids()
 
     def print_logs(self):
         try:

@@ -8,6 +8,7 @@ import collections
 import json
 import os
 import tempfile
+import time
 
 import cluster
 from cluster import check
@@ -139,6 +140,7 @@ def smoke(options):
         c.up()
         print(f"started again: ready in {c.ready_seconds:.2f} s")
         check(len(scan(c, "--limit", "0")[0]) == row_count, "all rows are there after down and up")
+        time.sleep(1)  # followers hear what is committed with the next heartbeat
         c.down()
         print(f"replicas: {c.compare_replicas()}")
 
