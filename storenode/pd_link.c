@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "base/rng.h"
 #include "env/clock.h"
 #include "group/group.h"
 #include "group/group_keys.h"
@@ -75,18 +74,25 @@ enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_
     return code;
 }
 
+void pd_link_put_ident(struct engine *engine, struct engine_batch *batch, const struct wire_store_ident *ident)
+{
+    struct wire_store_ident current = *ident;
+    current.format = IDENT_FORMAT;
+    struct buf value;
+    buf_init(&value, 4096);
+    enum err code = wire_encode_store_ident(&current, &value);
+    CHECK(code == ERR_OK);
+    engine_batch_put(engine, batch, ENGINE_RAFT, ident_key(), buf_bytes(&value));
+    buf_fini(&value);
+}
+
 static void put_ident(struct pd_link *link, struct engine_batch *batch, bool bootstrapped)
 {
     struct wire_store_ident ident = {.cluster_id = atomic_load(&link->store->cluster_id),
                                      .store_id = atomic_load(&link->store->store_id),
-                                     .format = IDENT_FORMAT,
-                                     .bootstrapped = bootstrapped};
-    struct buf value;
-    buf_init(&value, 4096);
-    enum err code = wire_encode_store_ident(&ident, &value);
-    CHECK(code == ERR_OK);
-    engine_batch_put(link->env->engine, batch, ENGINE_RAFT, ident_key(), buf_bytes(&value));
-    buf_fini(&value);
+                                     .bootstrapped = bootstrapped,
+                                     .token = link->token};
+    pd_link_put_ident(link->env->engine, batch, &ident);
 }
 
 static void write_ident(struct pd_link *link)
@@ -511,28 +517,30 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame)
         message_free(&message->message); /* the next report says it again */
 }
 
-enum err pd_link_new(struct store *store, bool serving, struct pd_link **ret_link)
+enum err pd_link_new(struct store *store, const struct wire_store_ident *ident, struct pd_link **ret_link)
 {
     static const struct actor_ops ops = {.on_message = on_message};
     struct pd_link *link = calloc(1, sizeof *link);
     CHECK(link);
     link->store = store;
     link->env = store->env;
-    link->state = serving ? STATE_SERVING : atomic_load(&store->store_id) != 0 ? STATE_BOOTSTRAP : STATE_START;
-    struct rng rng;
-    rng_init(&rng, store->env->seed, "pd_link");
-    link->token = rng_next(&rng) | 1;
+    link->state = ident->bootstrapped ? STATE_SERVING : ident->store_id != 0 ? STATE_BOOTSTRAP : STATE_START;
+    link->token = ident->token;
     enum err code = executor_spawn(store->env->executor, "pd-link", &ops, link, MAILBOX_MAX, &link->actor);
     if (code != ERR_OK) {
         free(link);
         return code;
     }
+    *ret_link = link;
+    return ERR_OK;
+}
+
+void pd_link_start(struct pd_link *link)
+{
     struct message *message = calloc(1, sizeof *message);
     CHECK(message);
     *message = (struct message){.kind = PD_LINK_TICK, .free = free_plain};
-    actor_post_must(store->env->executor, link->actor, message);
-    *ret_link = link;
-    return ERR_OK;
+    actor_post_must(link->env->executor, link->actor, message);
 }
 
 void pd_link_free(struct pd_link *link)

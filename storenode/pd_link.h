@@ -11,13 +11,15 @@
 
 #include "storenode/store_parts.h"
 
-/* `serving`: ident and regions are there already. */
-enum err pd_link_new(struct store *store, bool serving, struct pd_link **ret_link);
+/* `ident`: what the directory says; lent. Nothing happens before pd_link_start. */
+enum err pd_link_new(struct store *store, const struct wire_store_ident *ident, struct pd_link **ret_link);
+void pd_link_start(struct pd_link *link);
 void pd_link_free(struct pd_link *link); /* after the executor has stopped; NULL is fine */
 /* A PdRequest frame (region heartbeats) to pd's leader; dropped when there is no connection. Any actor. */
 void pd_link_post(struct pd_link *link, struct frame *take_frame);
 
 /* The ident row of column family raft. ERR_NOT_FOUND: an empty directory. */
 enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_ident, struct error *err);
+void pd_link_put_ident(struct engine *engine, struct engine_batch *batch, const struct wire_store_ident *ident);
 
 #endif

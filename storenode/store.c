@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "env/clock.h"
 #include "group/group_keys.h"
 #include "storenode/kv_service.h"
@@ -56,8 +57,13 @@ static enum err check_role(struct store *store, struct error *err)
         code = error_set(err, ERR_CLUSTER_NOT_MATCH, "data directory %s does not belong to a storenode",
                          store->config->data_dir);
     else if (code == ERR_NOT_FOUND) {
+        /* The token is durable before it is used: a crash while registering must not make two stores of one. */
+        struct rng rng;
+        rng_init(&rng, store->env->seed, "registration");
+        struct wire_store_ident ident = {.token = rng_next(&rng) | 1};
         struct engine_batch *batch = engine_batch_new(engine);
         engine_batch_put(engine, batch, ENGINE_RAFT, bytes_of("p", 1), bytes_of("s", 1));
+        pd_link_put_ident(engine, batch, &ident);
         code = engine_write(engine, batch, true, err);
         engine_batch_free(engine, batch);
     }
@@ -172,11 +178,11 @@ static enum err start(struct store *store, struct error *err)
 {
     struct wire_store_ident ident = {0};
     enum err code = check_role(store, err);
-    if (code == ERR_OK) {
+    if (code == ERR_OK)
         code = pd_link_load_ident(store->env->engine, &ident, err);
-        if (code == ERR_NOT_FOUND)
-            code = ERR_OK;
-    }
+    if (code == ERR_NOT_FOUND)
+        code =
+            error_set(err, ERR_CORRUPT, "data directory %s: the store's identity is missing", store->config->data_dir);
     if (code != ERR_OK)
         return code;
     atomic_store(&store->cluster_id, ident.cluster_id);
@@ -192,10 +198,14 @@ static enum err start(struct store *store, struct error *err)
     code = transport_listen(store->env->transport, store->config->address, &store->handler, err);
     if (code != ERR_OK)
         return code;
+    code = pd_link_new(store, &ident, &store->pd_link); /* before anybody runs who could ask for it */
+    if (code != ERR_OK)
+        return error_set(err, code, "an actor cannot be started");
     for (uint32_t i = 0; i < store->worker_count && ident.bootstrapped; i++)
         region_worker_start(store->workers[i]);
+    pd_link_start(store->pd_link);
     atomic_store(&store->ready, ident.bootstrapped);
-    return pd_link_new(store, ident.bootstrapped, &store->pd_link);
+    return ERR_OK;
 }
 
 enum err store_new(struct env *env, const struct store_config *config, struct store **ret_store, struct error *err)
