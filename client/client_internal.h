@@ -132,8 +132,8 @@ struct client_store {
     struct link *link; /* NULL until something is to be sent */
     enum store_link state;
     bool reset_wanted;
-    uint64_t silence_us; /* grows while it stays silent */
-    uint64_t heard_us;
+    uint64_t silence_us;    /* grows while it stays silent */
+    uint64_t owes_since_us; /* a request went out then, and nothing has come since; 0: nothing is owed */
     struct list ready, throttled, sent;
     struct retry_budget budget;
     uint64_t released_us; /* when `throttled` was last looked through */
@@ -230,6 +230,8 @@ struct client_store *client_store_of(struct client *client, store_id id);
 bool client_store_is_usable(const struct client_store *store);
 void client_store_dirty(struct client_store *store);
 void client_store_set_address(struct client_store *store, struct bytes address);
+/* It owes answers, and has said nothing for too long. Also of requests that have met their deadline meanwhile. */
+bool client_store_is_silent(const struct client_store *store);
 /* It owes answers and says nothing: nothing that was sent there is waited for any longer. */
 void client_store_silent(struct client_store *store);
 /* It cannot be reached: what waits for it goes elsewhere. */

@@ -100,9 +100,24 @@ void part_end(struct part *part, struct retry_end end)
     client_operation_end(op);
 }
 
+/* A deadline was met while a store owed the answer: the next operation should not have to find out by its own. */
+static void suspect(struct client *client, struct client_store *store, region_id region)
+{
+    if (client_store_is_silent(store)) {
+        client_store_silent(store);
+        return;
+    }
+    struct route *route = router_find_by_id(client->router, region);
+    if (route && route_leader(route) == store->id)
+        router_set_leader(client->router, route, 0);
+}
+
 static void end_by_deadline(struct part *part)
 {
     const struct operation *op = part->op;
+    struct client *client = op->client;
+    struct client_store *owing = part->retry.waiting ? part->store : NULL;
+    region_id region = part->region_id;
     const char *trouble = part->trouble;
     if (!trouble && part->retry.waiting)
         part_note(part, "no answer from store %llu within %u ms", (unsigned long long)part->store->id, op->deadline_ms);
@@ -113,6 +128,8 @@ static void end_by_deadline(struct part *part)
         part_note(part, "gave up after %u ms and %u sends; last: %.300s", op->deadline_ms, part->retry.attempts,
                   trouble ? trouble : "nothing");
     part_end(part, retry_end_deadline(&part->retry));
+    if (owing)
+        suspect(client, owing, region);
 }
 
 /* ---- routing */
@@ -575,7 +592,7 @@ static void sent_too_long(struct part *part)
 {
     struct client *client = part->op->client;
     struct client_store *store = part->store;
-    if (client->now_us >= store->heard_us + store->silence_us) {
+    if (client_store_is_silent(store)) {
         client_store_silent(store);
         return;
     }

@@ -75,12 +75,18 @@ static void move_ready(struct client_store *store, const char *why)
     }
 }
 
+bool client_store_is_silent(const struct client_store *store)
+{
+    return store->owes_since_us != 0 && store->client->now_us >= store->owes_since_us + store->silence_us;
+}
+
 void client_store_silent(struct client_store *store)
 {
     struct client *client = store->client;
     log_event(client->env->log, LOG_WARN, "store=%llu silence_ms=%llu msg=\"store says nothing\"",
               (unsigned long long)store->id, (unsigned long long)(store->silence_us / 1000));
     store->state = STORE_DOWN; /* until the connection is there again */
+    store->owes_since_us = 0;
     if (store->silence_us < client->silence_us * SILENCE_GROWTH_MAX)
         store->silence_us *= 2;
     router_store_silent(client->router, store->id);
@@ -107,7 +113,7 @@ static void on_up(void *context, struct link *link, const struct wire_hello *hel
     (void)context;
     (void)hello;
     store->state = STORE_UP;
-    store->heard_us = store->client->now_us;
+    store->owes_since_us = 0;
     client_store_dirty(store);
 }
 
@@ -119,6 +125,7 @@ static void on_down(void *context, struct link *link, bool was_up, enum err code
         log_event(client->env->log, LOG_WARN, "store=%llu address=%s code=%s msg=\"connection to store ended\"",
                   (unsigned long long)store->id, link_address(link), err_name(code));
     store->state = STORE_DOWN;
+    store->owes_since_us = 0;
     router_store_silent(client->router, store->id);
     char why[200];
     snprintf(why, sizeof why, "%s: %s%s%.120s", was_up ? "connection lost" : "cannot be reached", err_name(code),
@@ -135,7 +142,6 @@ static void on_frame(void *context, struct link *link, struct frame *take_frame)
     struct client_store *store = link_user(link);
     struct wire_kv_reply_batch batch;
     arena_reset(&client->message_arena);
-    store->heard_us = client->now_us;
     store->silence_us = client->silence_us;
     if (take_frame->kind != FRAME_KV_REPLY ||
         wire_decode_kv_reply_batch(frame_bytes(take_frame), &client->message_arena, &batch) != ERR_OK) {
@@ -152,6 +158,7 @@ static void on_frame(void *context, struct link *link, struct frame *take_frame)
         if (part)
             part_answered(part, store, &batch.replies[i]);
     }
+    store->owes_since_us = list_is_empty(&store->sent) ? 0 : client->now_us;
     if (store->reset_wanted)
         client_store_dirty(store);
     frame_unref(take_frame);
@@ -168,6 +175,7 @@ void client_store_set_address(struct client_store *store, struct bytes address)
         link_close(store->link);
         store->link = NULL;
         router_store_silent(store->client->router, store->id);
+        store->owes_since_us = 0;
         lose_sent(store, "has moved to another address");
     }
     store->state = STORE_FRESH;
@@ -190,6 +198,8 @@ static void mark_sent(struct client *client, struct client_store *store, uint32_
 {
     client->counts.frames++;
     client->counts.requests += count;
+    if (store->owes_since_us == 0)
+        store->owes_since_us = client->now_us;
     for (uint32_t i = 0; i < count; i++) {
         struct part *part = client->batch_parts[i];
         if (part->retry.attempts == 0)

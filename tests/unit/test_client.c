@@ -702,6 +702,29 @@ static void a_store_that_says_nothing_is_left_after_a_second(void **state)
     fake_free(cluster);
 }
 
+static void a_silent_store_is_found_out_by_operations_that_are_in_a_hurry(void **state)
+{
+    (void)state;
+    static const uint32_t deadlines_ms[] = {1000, 300, 20};
+    for (size_t d = 0; d < 3; d++) {
+        struct fake_cluster *cluster = open_cluster(1);
+        expect(cluster, put("k", "1"), POLDER_DONE, POLDER_OK);
+        fake_run(cluster, 30 * SECOND, NULL);
+        cluster->store_silent[1] = true;
+        cluster->regions[0].leader = 2;
+        uint64_t before_us = cluster->now_us;
+        for (bool got = false; !got;) {
+            struct client_call call = get("k");
+            call.deadline_ms = deadlines_ms[d];
+            struct polder_result *result = fake_call(cluster, call);
+            got = result->outcome == POLDER_DONE;
+            polder_result_free(result);
+            assert_true(cluster->now_us - before_us <= 1300 * MS);
+        }
+        fake_free(cluster);
+    }
+}
+
 static void a_slow_store_that_answers_others_keeps_its_requests(void **state)
 {
     (void)state;
@@ -1314,6 +1337,7 @@ int main(void)
         cmocka_unit_test(closing_tells_everybody_the_truth),
         cmocka_unit_test(after_the_leader_dies_many_writes_recover_quickly),
         cmocka_unit_test(a_store_that_says_nothing_is_left_after_a_second),
+        cmocka_unit_test(a_silent_store_is_found_out_by_operations_that_are_in_a_hurry),
         cmocka_unit_test(a_slow_store_that_answers_others_keeps_its_requests),
         cmocka_unit_test(a_dial_that_hangs_is_not_waited_for),
         cmocka_unit_test(an_idle_client_sets_no_timers),
