@@ -47,7 +47,10 @@ static uint64_t disk_sync_cost_us(void *context, size_t size)
     uint64_t cost_us = rng_between(&world->disk_rng, swarm->sync_min_us, swarm->sync_max_us) + size / 1000;
     if (swarm->sync_slow_per_10000 && rng_chance(&world->disk_rng, swarm->sync_slow_per_10000, 10000))
         cost_us += rng_below(&world->disk_rng, swarm->sync_slow_us);
-    return node->slow_disk ? cost_us * node->slow_disk : cost_us;
+    /* A sync begun in the worst moment must still end before the patience of the liveness phase does. */
+    enum { SYNC_MOST_US = 15 * 1000 * 1000 };
+    cost_us *= node->slow_disk ? node->slow_disk : 1;
+    return cost_us < SYNC_MOST_US ? cost_us : SYNC_MOST_US;
 }
 
 static enum err disk_fault(void *context, bool sync, size_t size)
