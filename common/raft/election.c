@@ -74,6 +74,7 @@ void election_become_leader(struct raft *raft)
     own->recent_active = true;
     /* There may be an unapplied conf change in the log: until all of it is applied, no other may be proposed. */
     raft->pending_conf_index = raftlog_last(&raft->log);
+    raft->first_of_term = raftlog_last(&raft->log) + 1;
     CHECK(raft_append_own(raft, RAFT_ENTRY_NORMAL, bytes_empty()));
 }
 

@@ -28,7 +28,7 @@ peer_id raft_leader(const struct raft *raft)
 
 bool raft_is_leader_ready(const struct raft *raft)
 {
-    return raft->role == RAFT_LEADER && raft_term_at(raft, raft->log.commit) == raft->term;
+    return raft->role == RAFT_LEADER && raft->log.commit >= raft->first_of_term;
 }
 
 static bool is_joint(const struct raft *raft)

@@ -7,7 +7,7 @@
  *
  * Beyond the commands that etcd-io/raft's files use there are ours: read, evict, process-fetch, restart, tick,
  * leader-lost, report-snapshot, rounds, sleepy, deadline, and options of add-nodes (uncommitted, inflight-bytes,
- * max-size, refuse, coalesce, vote-hint, read-max). */
+ * max-size, refuse, coalesce, lazy-commit, vote-hint, read-max). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -621,6 +621,7 @@ static struct raft_config read_config(const struct directive *directive)
         .apply_unstable = !directive_flag(directive, "async-storage-writes"),
         .vote_commit_hint = directive_flag(directive, "vote-hint"),
         .coalesce = directive_flag(directive, "coalesce"),
+        .lazy_commit = directive_flag(directive, "lazy-commit"),
         .append_size_max = directive_number(directive, "max-size", UINT64_MAX),
         .inflight_count_max = (uint32_t)directive_number(directive, "inflight", INT32_MAX),
         .inflight_size_max = directive_number(directive, "inflight-bytes", 0),
