@@ -116,18 +116,29 @@ static enum err check_key(const struct region_fsm *fsm, struct bytes key, struct
     return region_contains(fsm->region, key) ? ERR_OK : ERR_KEY_NOT_IN_REGION;
 }
 
-/* Compares with what is there now; the engine must already hold what this round wrote before. */
+/* The value as of now: what this round has written already is in the batch, everything else in the engine. */
+static enum err read_now(struct region_fsm *fsm, struct apply_worker *worker, struct bytes key, bool *ret_present,
+                         struct bytes *ret_value)
+{
+    struct engine *engine = fsm->env->engine;
+    struct bytes row;
+    enum err code = ERR_OK;
+    if (!engine_batch_find(engine, apply_worker_batch(worker), ENGINE_DEFAULT, key, ret_present, &row)) {
+        code = engine_get(engine, ENGINE_DEFAULT, key, &fsm->value, NULL);
+        *ret_present = code == ERR_OK;
+        row = buf_bytes(&fsm->value);
+    }
+    if (code == ERR_OK && *ret_present)
+        code = row_value(row, ret_value);
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
 static enum err apply_cas(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_write *write,
                           struct arena *arena, struct wire_kv_reply *result)
 {
-    apply_worker_write(worker);
-    enum err code = engine_get(fsm->env->engine, ENGINE_DEFAULT, write->key, &fsm->value, NULL);
-    bool present = code == ERR_OK;
+    bool present;
     struct bytes now = bytes_empty();
-    if (present)
-        code = row_value(buf_bytes(&fsm->value), &now);
-    else if (code == ERR_NOT_FOUND)
-        code = ERR_OK;
+    enum err code = read_now(fsm, worker, write->key, &present, &now);
     if (code != ERR_OK)
         return code;
     bool want_present = write->expected.data != NULL;
@@ -330,6 +341,8 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
         struct wire_kv_reply *results = NULL;
         uint32_t count = 0;
         task->code = apply_entry(task, worker, &task->entries[i], &results, &count);
+        if (task->code != ERR_OK)
+            apply_worker_fail(worker, task->code);
         if (proposal && proposal->index == task->entries[i].index) {
             CHECK(task->code != ERR_OK || count == proposal->count);
             task->results[proposal_index++] = results;

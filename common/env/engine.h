@@ -37,6 +37,8 @@ struct engine_ops {
     void (*batch_delete)(struct engine_batch *batch, enum engine_cf cf, struct bytes key);
     void (*batch_delete_range)(struct engine_batch *batch, enum engine_cf cf, struct bytes start, struct bytes end);
     void (*batch_append)(struct engine_batch *batch, struct engine_batch *other);
+    bool (*batch_find)(const struct engine_batch *batch, enum engine_cf cf, struct bytes key, bool *ret_present,
+                       struct bytes *ret_value);
     size_t (*batch_count)(const struct engine_batch *batch);
     size_t (*batch_size)(const struct engine_batch *batch);
     enum err (*write)(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err);
@@ -68,6 +70,13 @@ static inline void engine_batch_delete(struct engine *engine, struct engine_batc
 static inline void engine_batch_delete_range(struct engine *engine, struct engine_batch *batch, enum engine_cf cf, struct bytes start, struct bytes end) { engine->ops->batch_delete_range(batch, cf, start, end); }
 /* Puts all operations of `other` behind those of `batch`; `other` stays as it is. */
 static inline void engine_batch_append(struct engine *engine, struct engine_batch *batch, struct engine_batch *other) { engine->ops->batch_append(batch, other); }
+/* Does the batch say anything about `key`? Then what its last word is; the value is lent until the batch changes. Looks at
+ * every operation. */
+static inline bool engine_batch_find(struct engine *engine, const struct engine_batch *batch, enum engine_cf cf,
+                                     struct bytes key, bool *ret_present, struct bytes *ret_value)
+{
+    return engine->ops->batch_find(batch, cf, key, ret_present, ret_value);
+}
 static inline size_t engine_batch_count(struct engine *engine, const struct engine_batch *batch) { return engine->ops->batch_count(batch); }
 static inline size_t engine_batch_size(struct engine *engine, const struct engine_batch *batch) { return engine->ops->batch_size(batch); }
 

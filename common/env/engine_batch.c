@@ -155,3 +155,22 @@ bool engine_batch_next(const struct engine_batch *batch, size_t *position, struc
     *position = at - ENGINE_BATCH_HEADER_SIZE;
     return true;
 }
+
+bool engine_batch_data_find(const struct engine_batch *batch, enum engine_cf cf, struct bytes key, bool *ret_present,
+                            struct bytes *ret_value)
+{
+    struct engine_batch_operation operation;
+    bool found = false;
+    for (size_t position = 0; engine_batch_next(batch, &position, &operation);) {
+        if (operation.cf != cf)
+            continue;
+        bool range = operation.kind == ENGINE_BATCH_DELETE_RANGE;
+        if (range ? bytes_compare(key, operation.key) < 0 || bytes_compare(key, operation.value) >= 0
+                  : !bytes_equal(operation.key, key))
+            continue;
+        found = true;
+        *ret_present = operation.kind == ENGINE_BATCH_PUT;
+        *ret_value = *ret_present ? operation.value : bytes_empty();
+    }
+    return found;
+}

@@ -37,6 +37,8 @@ void engine_batch_data_delete(struct engine_batch *batch, enum engine_cf cf, str
 void engine_batch_data_delete_range(struct engine_batch *batch, enum engine_cf cf, struct bytes start,
                                     struct bytes end);
 void engine_batch_data_append(struct engine_batch *batch, struct engine_batch *other);
+bool engine_batch_data_find(const struct engine_batch *batch, enum engine_cf cf, struct bytes key, bool *ret_present,
+                            struct bytes *ret_value);
 size_t engine_batch_data_count(const struct engine_batch *batch);
 size_t engine_batch_data_size(const struct engine_batch *batch); /* 0 when empty */
 

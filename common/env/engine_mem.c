@@ -588,6 +588,7 @@ static const struct engine_ops ops = {
     .batch_delete = engine_batch_data_delete,
     .batch_delete_range = engine_batch_data_delete_range,
     .batch_append = engine_batch_data_append,
+    .batch_find = engine_batch_data_find,
     .batch_count = engine_batch_data_count,
     .batch_size = engine_batch_data_size,
     .write = engine_mem_write,

@@ -26,7 +26,14 @@ struct env *apply_worker_env(struct apply_worker *worker)
     return worker->env;
 }
 
-void apply_worker_write(struct apply_worker *worker)
+void apply_worker_fail(struct apply_worker *worker, enum err code)
+{
+    if (worker->code == ERR_OK)
+        worker->code = code;
+}
+
+/* Only between tasks: a task's changes and the apply state that goes with them are never apart. */
+static void write_batch(struct apply_worker *worker)
 {
     struct engine *engine = worker->env->engine;
     if (engine_batch_count(engine, worker->batch) == 0)
@@ -43,7 +50,7 @@ void apply_worker_write(struct apply_worker *worker)
 
 static void finish(struct apply_worker *worker)
 {
-    apply_worker_write(worker);
+    write_batch(worker);
     struct message *message = worker->first;
     worker->first = NULL;
     worker->last = &worker->first;

@@ -1,7 +1,7 @@
 /* apply_worker: committed entries to the state machine, batch by batch.
  *
  * A task is what its user makes it: `apply` puts the changes of one group's committed entries into the round's batch
- * (or writes the batch out first, if it must read what it just wrote), `done` answers those who wait and tells the
+ * (what it must read may still be in there: engine_batch_find), `done` answers those who wait and tells the
  * owner. The worker merges the tasks of a round into one write. It is not synced: the log is, and after a crash the
  * entries behind the durable apply state are applied again.
  *
@@ -37,8 +37,9 @@ void apply_worker_post(struct apply_worker *worker, struct apply_task *take_task
 
 /* For `apply`: */
 struct engine_batch *apply_worker_batch(struct apply_worker *worker);
-/* Writes what the batch holds so far, so that a read of the engine sees it. An error is kept and comes to `done`. */
-void apply_worker_write(struct apply_worker *worker);
+/* Something went wrong in the middle of an entry: the batch is half of it and must never be written, nor anything after
+ * it. Comes to every `done` from now on; the node stops. */
+void apply_worker_fail(struct apply_worker *worker, enum err code);
 struct env *apply_worker_env(struct apply_worker *worker);
 
 #endif
