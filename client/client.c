@@ -296,7 +296,7 @@ static bool enter(struct client *client, size_t size)
 {
     uint32_t count = atomic_fetch_add_explicit(&client->outstanding, 1, memory_order_relaxed);
     size_t before = atomic_fetch_add_explicit(&client->outstanding_size, size, memory_order_relaxed);
-    if (count < client->outstanding_max && (before == 0 || before + size <= OUTSTANDING_SIZE_MAX))
+    if (count < client->outstanding_max && (before == 0 || before + size <= client->outstanding_size_max))
         return true;
     leave(client, size);
     return false;
@@ -524,6 +524,7 @@ enum err client_new(struct env *env, const struct client_options *options, struc
     client->env = env;
     client->deadline_ms = options->deadline_ms ? options->deadline_ms : 10000;
     client->outstanding_max = options->outstanding_max ? options->outstanding_max : 65536;
+    client->outstanding_size_max = options->outstanding_size_max ? options->outstanding_size_max : (uint64_t)512 << 20;
     client->silence_us = (uint64_t)(options->silence_ms ? options->silence_ms : 1000) * 1000;
     client->now_us = clock_now_us(env->clock);
     rng_init(&client->rng, env->seed, "client");

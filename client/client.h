@@ -32,9 +32,10 @@ struct client_options {
     uint64_t client_id;       /* of the idempotency tokens; 0: drawn from env->seed and the time */
     uint32_t deadline_ms;     /* 0: 10 000 */
     uint32_t outstanding_max; /* 0: 65 536 */
-    uint32_t silence_ms;      /* 0: 1 000 */
-    uint32_t route_count_max; /* 0: 100 000 */
-    bool tls;                 /* an endpoint without scheme means tls+tcp:// */
+    uint64_t outstanding_size_max; /* 0: 512 MiB */
+    uint32_t silence_ms;           /* 0: 1 000 */
+    uint32_t route_count_max;      /* 0: 100 000 */
+    bool tls;                      /* an endpoint without scheme means tls+tcp:// */
 };
 
 enum client_op {

@@ -37,8 +37,7 @@ enum {
     REFRESHES_MAX = 8,
     LOAD_PAGE_COUNT = 128, /* routes fetched ahead */
     SILENCE_GROWTH_MAX = 8,
-    OUTSTANDING_SIZE_MAX = 512 * 1024 * 1024, /* bytes of keys and values under way; more is ERR_BUSY */
-    SLOW_MAX = 3,                             /* silences that one request may last while its store answers others */
+    SLOW_MAX = 3, /* silences that one request may last while its store answers others */
     TICK_US = 100000,
     THROTTLE_US = 10000, /* how often parts without a token look again */
 };
@@ -161,6 +160,7 @@ struct client {
     uint64_t client_id;
     uint32_t deadline_ms;
     uint32_t outstanding_max;
+    uint64_t outstanding_size_max;
     uint64_t silence_us;
     char *name; /* owned */
     atomic_uint outstanding;

@@ -100,6 +100,7 @@ int polder_open(const struct polder_options *caller_options, struct polder **ret
         .name = options.name,
         .deadline_ms = options.deadline_ms,
         .outstanding_max = options.outstanding_max,
+        .outstanding_size_max = options.outstanding_size_max,
         .silence_ms = options.silence_ms,
         .route_count_max = options.route_count_max,
         .tls = options.tls_ca_file || options.tls_cert_file,

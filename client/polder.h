@@ -127,6 +127,7 @@ struct polder_options {
     /* Lines for operators (a store became unreachable, ...), from the library's threads; NULL: none are written. */
     void (*log)(void *user, const char *line);
     void *log_user;
+    uint64_t outstanding_size_max; /* bytes of keys and values under way at once, likewise; 0: 512 MiB */
 };
 
 /* Checks the options and starts the client's threads; connecting goes on in the background, so an unreachable cluster

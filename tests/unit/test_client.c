@@ -980,20 +980,27 @@ static void words_of_a_server_stay_on_one_line(void **state)
 static void operations_are_bounded_in_bytes_too(void **state)
 {
     (void)state;
-    struct fake_cluster *cluster = open_cluster(1);
-    static struct pending pending[80];
-    size_t size = 8 * 1024 * 1024;
-    uint8_t *value = calloc(1, size);
+    struct fake_cluster *cluster = fake_new(1);
+    fake_open_client(cluster, &(struct client_options){.outstanding_size_max = 100000});
+    static struct pending pending[11];
+    size_t size = 9999;
+    uint8_t *value = calloc(1, 8 * 1024 * 1024);
     struct client_call call = {.op = CLIENT_PUT, .key = bytes_of("k", 1), .value = bytes_of(value, size)};
     cluster->store_silent[1] = true;
-    for (int i = 0; i < 63; i++)
+    for (int i = 0; i < 10; i++) /* with their keys: just so many */
         submit(cluster, call, &pending[i]);
     call.done = keep;
     assert_int_equal(client_submit(cluster->client, &call), ERR_BUSY);
-    submit(cluster, get("k"), &pending[63]);
-    fake_free(cluster);
-    for (int i = 0; i < 64; i++)
+    fake_run(cluster, 20 * SECOND, NULL); /* they end, unknown, and make room again */
+    cluster->store_silent[1] = false;
+    call.value = bytes_of(value, 8 * 1024 * 1024); /* alone, even what is larger than the limit has room */
+    submit(cluster, call, &pending[10]);
+    fake_run(cluster, 20 * SECOND, NULL);
+    for (int i = 0; i < 11; i++) {
+        assert_int_equal(pending[i].result->outcome, i < 10 ? POLDER_UNKNOWN : POLDER_DONE);
         polder_result_free(pending[i].result);
+    }
+    fake_free(cluster);
     free(value);
 }
 
