@@ -289,7 +289,7 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         return;
     }
     log_task_reset(take_task);
-    take_task->message.next = &worker->spare_tasks->message;
+    take_task->message.next = worker->spare_tasks ? &worker->spare_tasks->message : NULL;
     worker->spare_tasks = take_task;
     worker->spare_count++;
 }

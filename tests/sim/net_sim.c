@@ -173,13 +173,16 @@ static void conn_free(struct conn *conn)
     free(conn);
 }
 
-/* Frees the connection when nobody can come back to it. */
+static bool end_is_over(const struct end *end)
+{
+    return end->state == END_NONE || end->state == END_CLOSED;
+}
+
+/* Frees the connection when nobody can come back to it. An end of a node that has just died still wants its on_close. */
 static void conn_unref(struct conn *conn)
 {
     CHECK(conn->refs > 0);
-    if (--conn->refs > 0)
-        return;
-    if (!conn->dialing && !end_lives(&conn->ends[0]) && !end_lives(&conn->ends[1]))
+    if (--conn->refs == 0 && !conn->dialing && end_is_over(&conn->ends[0]) && end_is_over(&conn->ends[1]))
         conn_free(conn);
 }
 
@@ -814,16 +817,18 @@ void net_node_killed(struct net *net, struct sim_node *node, bool machine)
         conn->refs++;
         for (int i = 0; i < 2; i++) {
             struct end *end = &conn->ends[i];
-            if (end->node != node || end->state == END_NONE || end->state == END_CLOSED)
+            if (end->node != node || end_is_over(end))
                 continue;
             lose_tail(end);
             if (machine)
                 end->ended = true;
             else
                 end_direction(end, ERR_CLOSED);
-            end->state = END_CLOSED; /* without a word to the program: it is gone */
+            end->state = END_CLOSED;
             if (i == 0)
                 conn->dialing = false;
+            /* The program is gone and cannot hear it; but what it holds for the connection goes with this call. */
+            end->handler->on_close(end->handler->context, end->id, ERR_CLOSED);
         }
         conn_unref(conn);
     }
