@@ -288,6 +288,9 @@ static void say_refusal(struct pd_link *link, enum err code, const char *text, s
     if (strcmp(line, link->refusal) == 0)
         return;
     memcpy(link->refusal, line, sizeof line);
+    /* A directory of another cluster: refused at the start. Later it is pd that went wrong, not we. */
+    if (code == ERR_CLUSTER_NOT_MATCH && !link->registered)
+        store_fail(link->store, code, line);
     log_event(link->env->log, LOG_WARN, "event=pd_refused address=%s msg=\"%s\"", link->endpoint_address, line);
 }
 
