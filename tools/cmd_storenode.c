@@ -38,7 +38,10 @@ static enum err serve(const struct store_config *config, struct error *err)
     if (code == ERR_OK) {
         struct server_probe probe = {.context = store, .is_ready = is_ready, .failure = failure};
         code = server_wait(&server, &probe);
-        if (code != ERR_OK)
+        if (code == ERR_CLUSTER_NOT_MATCH)
+            error_set(err, code, "data directory %s belongs to another cluster than pd at %s", config->data_dir,
+                      config->pd[0]);
+        else if (code != ERR_OK)
             error_set(err, code, "stopped serving: %s; the log says what failed", err_name(code));
     }
     server_stop(&server);
