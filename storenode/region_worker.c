@@ -20,7 +20,6 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
-    TICKS_AT_ONCE_MAX = 1000,
 };
 
 /* Messages to one store that leave this round: [0] now, [1] after the log task is durable. */
@@ -461,13 +460,14 @@ static void post_tick(struct region_worker *worker)
     actor_post_after(worker->env->executor, worker->actor, worker->store->config->tick_ms * 1000, &tick->message);
 }
 
-/* A stop of the process must not make a thousand elections of one: what is past a few timeouts is not counted. */
+/* A process that was stopped must not hold the elections of all that time at once: two timeouts make every timer fire. */
 static uint32_t ticks_passed(struct region_worker *worker)
 {
-    uint64_t tick_us = worker->store->config->tick_ms * 1000;
+    const struct store_config *config = worker->store->config;
+    uint64_t tick_us = config->tick_ms * 1000, ticks_max = 2 * (uint64_t)config->election_ticks;
     uint64_t ticks = (worker->now_us - worker->ticked_us) / tick_us;
     worker->ticked_us += ticks * tick_us;
-    return ticks > TICKS_AT_ONCE_MAX ? TICKS_AT_ONCE_MAX : (uint32_t)ticks;
+    return (uint32_t)(ticks < ticks_max ? ticks : ticks_max);
 }
 
 static void on_tick(struct region_worker *worker)
