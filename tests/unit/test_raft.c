@@ -1,0 +1,835 @@
+/* test_raft: claims about the core that a message stream does not show: memory, what must never be believed, properties
+ * of configurations, and messages from somebody who means harm. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "raft/core.h"
+#include "raft/membership.h"
+
+/* ---- a node by itself ---- */
+
+static struct raft_config config_plain(void)
+{
+    struct raft_config config;
+    raft_config_default(&config);
+    config.pre_vote = config.check_quorum = config.vote_commit_hint = config.coalesce = false;
+    return config;
+}
+
+/* Voters 1..voter_count, a log of `count` empty entries of term 1 behind index 10, all durable and, but for the last
+ * `unapplied`, applied. */
+static struct raft *make(struct raft_pool *pool, const struct raft_config *config, peer_id id, uint32_t voter_count,
+                         uint32_t count, uint32_t unapplied)
+{
+    struct raft_entry *entries = calloc(count + 1, sizeof(*entries));
+    struct raft_initial initial = {.id = id, .seed = 7, .hard = {.term = 1, .commit = 10 + count}};
+    struct raft *raft = NULL;
+    for (peer_id voter = 1; voter <= voter_count; voter++)
+        assert_int_equal(raft_conf_add(&initial.conf, voter, RAFT_VOTER), ERR_OK);
+    for (uint32_t i = 0; i < count; i++)
+        entries[i] = (struct raft_entry){.term = 1, .index = 11 + i};
+    initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+    initial.applied = 10 + count - unapplied;
+    initial.entries = entries;
+    initial.entry_count = count;
+    assert_int_equal(raft_new(config, &initial, pool, &raft), ERR_OK);
+    free(entries);
+    return raft;
+}
+
+/* Does all at once what a ready asks for; messages go nowhere. */
+static void drain(struct raft *raft)
+{
+    struct raft_ready ready;
+    while (raft_ready(raft, &ready)) {
+        for (uint32_t i = 0; i < ready.after_count; i++) {
+            if (ready.after[i].to == raft_id(raft))
+                raft_step_own(raft, &ready.after[i]);
+        }
+        if (ready.append)
+            raft_appended(raft, &ready.token);
+        if (ready.committed_count)
+            raft_applied(raft, ready.committed[ready.committed_count - 1].index);
+    }
+}
+
+static enum err answer(struct raft *raft, peer_id from, uint8_t kind, raft_index index)
+{
+    struct raft_message message = {.kind = kind, .from = from, .to = raft->id, .term = raft->term, .index = index};
+    message.round = raft_round(raft);
+    return raft_step(raft, &message);
+}
+
+static void make_leader(struct raft *raft)
+{
+    assert_int_equal(raft_campaign(raft), ERR_OK);
+    drain(raft);
+    for (uint32_t i = 0; i < raft->peer_count; i++) {
+        if (raft->peers[i].id != raft->id)
+            answer(raft, raft->peers[i].id, RAFT_VOTE_RESP, 0);
+    }
+    drain(raft);
+    for (uint32_t i = 0; i < raft->peer_count; i++) {
+        if (raft->peers[i].id != raft->id)
+            answer(raft, raft->peers[i].id, RAFT_APP_RESP, raft_last_index(raft));
+    }
+    drain(raft);
+    assert_true(raft_is_leader_ready(raft));
+}
+
+static enum err send_append(struct raft *raft, peer_id from, raft_term term, struct raft_position previous,
+                            raft_index commit, const struct raft_entry *entries, uint32_t count)
+{
+    struct raft_message message = {.kind = RAFT_APP,
+                                   .from = from,
+                                   .to = raft->id,
+                                   .term = term,
+                                   .index = previous.index,
+                                   .log_term = previous.term};
+    message.commit = commit;
+    message.entries = entries;
+    message.entry_count = count;
+    return raft_step(raft, &message);
+}
+
+/* ---- memory ---- */
+
+static void pool_gives_freed_blocks_out_again(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(1 << 20);
+    size_t sizes[] = {1, 16, 17, 100, 1024, 1025, 5000, 65536};
+    for (int round = 0; round < 3; round++) {
+        void *blocks[8];
+        for (int i = 0; i < 8; i++) {
+            blocks[i] = raft_pool_take(pool, sizes[i]);
+            assert_int_equal((uintptr_t)blocks[i] % 16, 0);
+            memset(blocks[i], 0xa5, sizes[i]);
+        }
+        for (int i = 0; i < 8; i++)
+            raft_pool_give(pool, blocks[i]);
+        assert_int_equal(raft_pool_system_count(pool), 8);
+        assert_int_equal(raft_pool_used_size(pool), 0);
+    }
+    void *large = raft_pool_take(pool, 1 << 20); /* these are never kept */
+    raft_pool_give(pool, large);
+    large = raft_pool_take(pool, 1 << 20);
+    raft_pool_give(pool, large);
+    assert_int_equal(raft_pool_system_count(pool), 10);
+    raft_pool_free(pool);
+}
+
+static void pool_keeps_no_more_than_it_may(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(100);
+    void *a = raft_pool_take(pool, 64), *b = raft_pool_take(pool, 64);
+    raft_pool_give(pool, a);
+    raft_pool_give(pool, b);
+    a = raft_pool_take(pool, 64);
+    b = raft_pool_take(pool, 64);
+    assert_int_equal(raft_pool_system_count(pool), 3);
+    raft_pool_give(pool, a);
+    raft_pool_give(pool, b);
+    raft_pool_free(pool);
+}
+
+static void an_idle_group_takes_at_most_one_kilobyte(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(1 << 20);
+    struct raft_config config = config_plain();
+    struct raft *leader = make(pool, &config, 1, 3, 5, 0), *follower = make(pool, &config, 2, 3, 5, 0);
+    size_t before = raft_pool_used_size(pool);
+    make_leader(leader);
+    raft_index index;
+    raft_term term;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(raft_propose(leader, bytes_of_string("some data"), &index, &term), ERR_OK);
+        drain(leader);
+        answer(leader, 2, RAFT_APP_RESP, index);
+        answer(leader, 3, RAFT_APP_RESP, index);
+        drain(leader);
+    }
+    raft_cache_evict(leader, 0);
+    raft_cache_evict(follower, 0);
+    drain(leader);
+    assert_true(raft_memory_size(leader) <= 1024);
+    assert_true(raft_memory_size(follower) <= 1024);
+    assert_int_equal(raft_memory_size(leader) + raft_memory_size(follower), raft_pool_used_size(pool));
+    assert_true(raft_pool_used_size(pool) <= before);
+    raft_free(leader);
+    raft_free(follower);
+    raft_pool_free(pool);
+}
+
+static void steady_state_asks_the_system_for_nothing(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(16 << 20);
+    struct raft_config config = config_plain();
+    config.coalesce = true;
+    config.cache_size_max = 64 * 1024;
+    struct raft *leader = make(pool, &config, 1, 3, 0, 0);
+    make_leader(leader);
+    uint64_t count = 0;
+    for (int round = 0; round < 300; round++) {
+        raft_index index = 0;
+        raft_term term;
+        for (int i = 0; i < 20; i++)
+            assert_int_equal(raft_propose(leader, bytes_of("0123456789abcdef", 16), &index, &term), ERR_OK);
+        drain(leader);
+        answer(leader, 2, RAFT_APP_RESP, index);
+        answer(leader, 3, RAFT_APP_RESP, index);
+        drain(leader);
+        assert_int_equal(raft_applied_index(leader), index);
+        if (round == 150)
+            count = raft_pool_system_count(pool);
+    }
+    assert_int_equal(raft_pool_system_count(pool), count);
+    raft_free(leader);
+    raft_pool_free(pool);
+}
+
+/* The pool keeps nothing, so that a use after free is one for the sanitizer as well. */
+static void payloads_outlive_truncation_until_their_append_is_acknowledged(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_entry old = {.term = 2, .index = 11, .data = bytes_of_string("old")};
+    struct raft_entry new = {.term = 3, .index = 11, .data = bytes_of_string("new")};
+    struct raft_ready ready;
+    assert_int_equal(send_append(raft, 2, 2, (struct raft_position){.index = 10, .term = 1}, 10, &old, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.entry_count, 1);
+    struct raft_entry handed = ready.entries[0];
+    struct raft_token token = ready.token;
+    assert_int_equal(send_append(raft, 3, 3, (struct raft_position){.index = 10, .term = 1}, 10, &new, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.overwritten_from, 11);
+    struct raft_entry handed_new = ready.entries[0];
+    struct raft_token token_new = ready.token;
+    raft_cache_evict(raft, 0);
+    assert_true(!raft_has_ready(raft) && !raft_ready(raft, &ready));
+    assert_memory_equal(handed.data.data, "old", 3); /* the log worker has not written it yet */
+    size_t with_both = raft_pool_used_size(pool);
+    raft_appended(raft, &token);
+    assert_true(raft_pool_used_size(pool) < with_both);
+    assert_memory_equal(handed_new.data.data, "new", 3);
+    raft_appended(raft, &token_new);
+    assert_memory_equal(handed_new.data.data, "new", 3); /* still in the log */
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void payloads_of_messages_outlive_eviction(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_ready ready, next;
+    raft_index index;
+    raft_term term;
+    make_leader(raft);
+    assert_int_equal(raft_propose(raft, bytes_of_string("payload"), &index, &term), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.message_count, 2);
+    for (uint32_t i = 0; i < ready.after_count; i++)
+        raft_step_own(raft, &ready.after[i]);
+    raft_appended(raft, &ready.token);
+    answer(raft, 2, RAFT_APP_RESP, index);
+    /* 3 has lost it and gets it once more: that message is in the same ready that hands the entry out to be applied. */
+    raft_report_unreachable(raft, 3);
+    answer(raft, 3, RAFT_HEARTBEAT_RESP, 0);
+    assert_true(raft_ready(raft, &next));
+    assert_int_equal(next.committed_count, 1);
+    const struct raft_message *again = NULL;
+    for (uint32_t i = 0; i < next.message_count; i++) {
+        if (next.messages[i].entry_count > 0)
+            again = &next.messages[i];
+    }
+    assert_non_null(again);
+    raft_applied(raft, index);
+    raft_cache_evict(raft, 0);
+    size_t held = raft_pool_used_size(pool);
+    assert_memory_equal(again->entries[0].data.data, "payload", 7);
+    assert_false(raft_ready(raft, &ready));
+    assert_true(raft_pool_used_size(pool) < held);
+    assert_null(raftlog_entry(&raft->log, index));
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* ---- what must never be believed ---- */
+
+/* An entry is overwritten and comes back: the acknowledgement of its first write must not count, although index and
+ * term both fit. The disk will next write what overwrote it. */
+static void a_late_append_ack_of_an_entry_that_came_back_does_not_count(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_position before = {.index = 10, .term = 1};
+    struct raft_entry a = {.term = 2, .index = 11}, b = {.term = 3, .index = 11};
+    struct raft_entry again[] = {{.term = 2, .index = 11}, {.term = 4, .index = 12}};
+    struct raft_ready ready;
+    struct raft_token tokens[3];
+    assert_int_equal(send_append(raft, 2, 2, before, 10, &a, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    tokens[0] = ready.token;
+    assert_int_equal(send_append(raft, 3, 3, before, 10, &b, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    tokens[1] = ready.token;
+    assert_int_equal(send_append(raft, 2, 4, before, 12, again, 2), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    tokens[2] = ready.token;
+    assert_int_equal(ready.committed_count, 0);
+    raft_appended(raft, &tokens[0]);
+    assert_false(raft_ready(raft, &ready));
+    raft_appended(raft, &tokens[1]);
+    assert_false(raft_ready(raft, &ready));
+    raft_appended(raft, &tokens[2]);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.committed_count, 2);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* The term of the entry decides as well: under one term, what is acknowledged may have been overwritten by its leader.
+ */
+static void an_append_ack_counts_only_for_the_entry_that_was_written(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_position before = {.index = 10, .term = 1};
+    struct raft_entry a = {.term = 2, .index = 11};
+    struct raft_ready ready;
+    assert_int_equal(send_append(raft, 2, 3, before, 10, &a, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    struct raft_token token = ready.token;
+    token.last.term = 1;
+    raft_appended(raft, &token);
+    assert_int_equal(raft->log.unstable, 11);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static bool votes_for(struct raft *raft, peer_id from, raft_term term)
+{
+    struct raft_message message = {
+        .kind = RAFT_VOTE, .from = from, .to = raft->id, .term = term, .index = 1000, .log_term = term};
+    struct raft_ready ready;
+    bool granted = false;
+    assert_int_equal(raft_step(raft, &message), ERR_OK);
+    while (raft_ready(raft, &ready)) {
+        for (uint32_t i = 0; i < ready.after_count; i++)
+            granted |= ready.after[i].kind == RAFT_VOTE_RESP && !ready.after[i].reject && ready.after[i].to == from;
+        if (ready.append)
+            raft_appended(raft, &ready.token);
+    }
+    return granted;
+}
+
+static void who_follows_a_leader_votes_for_nobody_else_in_its_term(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    assert_int_equal(send_append(raft, 2, 5, (struct raft_position){.index = 10, .term = 1}, 10, NULL, 0), ERR_OK);
+    assert_false(votes_for(raft, 3, 5));
+    assert_true(votes_for(raft, 3, 6));
+    assert_false(votes_for(raft, 2, 6));
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void a_pre_candidate_is_bound_by_its_vote(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.pre_vote = true;
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    assert_true(votes_for(raft, 2, 5));
+    assert_int_equal(raft_campaign(raft), ERR_OK);
+    assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
+    assert_false(votes_for(raft, 3, 5));
+    assert_true(votes_for(raft, 2, 5));
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void a_learner_never_campaigns(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.vote_commit_hint = true; /* what it sends at a timeout is no campaign */
+    struct raft_initial initial = {.id = 1, .hard = {.term = 1}, .applied = 10};
+    initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+    struct raft *raft;
+    raft_conf_add(&initial.conf, 1, RAFT_LEARNER);
+    raft_conf_add(&initial.conf, 2, RAFT_VOTER);
+    assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+    struct raft_message now = {.kind = RAFT_TIMEOUT_NOW, .from = 2, .to = 1, .term = 1};
+    assert_int_equal(raft_campaign(raft), ERR_NOT_READY);
+    assert_int_equal(raft_step(raft, &now), ERR_OK);
+    raft_tick(raft, 100);
+    assert_int_equal(raft_role(raft), RAFT_FOLLOWER);
+    assert_int_equal(raft_term_now(raft), 1);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void a_newcomer_takes_a_snapshot_and_nothing_else(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft_initial initial = {.id = 4};
+    struct raft *raft;
+    struct raft_ready ready;
+    assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+    struct raft_entry entry = {.term = 1, .index = 1};
+    assert_int_equal(send_append(raft, 2, 1, (struct raft_position){0}, 1, &entry, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.entry_count, 0);
+    assert_true(ready.after[0].reject);
+    raft_appended(raft, &ready.token);
+    struct raft_snapshot snapshot = {.index = 20, .term = 1};
+    raft_conf_add(&snapshot.conf, 2, RAFT_VOTER);
+    raft_conf_add(&snapshot.conf, 4, RAFT_LEARNER);
+    struct raft_message message = {.kind = RAFT_SNAPSHOT, .from = 2, .to = 4, .term = 1, .snapshot = &snapshot};
+    assert_int_equal(raft_step(raft, &message), ERR_OK);
+    assert_int_equal(raft_pending_snapshot(raft), 20);
+    assert_int_equal(raft_campaign(raft), ERR_NOT_READY);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.snapshot->index, 20);
+    assert_int_equal(ready.committed_count, 0);
+    raft_appended(raft, &ready.token);
+    assert_int_equal(raft_pending_snapshot(raft), 0);
+    assert_int_equal(raft_applied_index(raft), 20);
+    assert_false(raft_ready(raft, &ready));
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void uncommitted_size_comes_back_to_zero(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.uncommitted_size_max = 100;
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_status status;
+    raft_index index;
+    raft_term term;
+    make_leader(raft);
+    for (int i = 0; i < 1000; i++) {
+        while (raft_propose(raft, bytes_of_string("thirty bytes of very good data"), &index, &term) == ERR_OK)
+            continue;
+        drain(raft);
+        answer(raft, 3, RAFT_APP_RESP, index);
+        drain(raft);
+        raft_get_status(raft, &status);
+        assert_int_equal(status.uncommitted_size, 0);
+    }
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void initial_states_that_contradict_themselves_are_refused(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft_entry entry = {.term = 1, .index = 11};
+    struct raft_initial good = {
+        .id = 1, .hard = {.term = 1, .commit = 11}, .applied = 10, .entries = &entry, .entry_count = 1};
+    struct raft *raft;
+    good.truncated = good.base = (struct raft_position){.index = 10, .term = 1};
+    raft_conf_add(&good.conf, 1, RAFT_VOTER);
+    struct raft_initial bad[7];
+    for (int i = 0; i < 7; i++)
+        bad[i] = good;
+    bad[0].applied = 12;
+    bad[1].hard.commit = 12;
+    bad[2].truncated.index = 11;
+    bad[3].base.index = bad[3].truncated.index = 11;
+    bad[4].id = 0;
+    bad[5].conf.members[0].roles = RAFT_LEARNER;
+    bad[6].entry_count = 0;
+    for (int i = 0; i < 7; i++)
+        assert_int_not_equal(raft_new(&config, &bad[i], pool, &raft), ERR_OK);
+    entry.term = 0;
+    assert_int_equal(raft_new(&config, &good, pool, &raft), ERR_CORRUPT);
+    entry.term = 1;
+    config.election_ticks = config.heartbeat_ticks;
+    assert_int_equal(raft_new(&config, &good, pool, &raft), ERR_INVALID);
+    raft_pool_free(pool);
+}
+
+/* ---- configurations ---- */
+
+static bool confs_equal(const struct raft_conf *a, const struct raft_conf *b)
+{
+    if (a->count != b->count || a->auto_leave != b->auto_leave)
+        return false;
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (a->members[i].id != b->members[i].id || a->members[i].roles != b->members[i].roles)
+            return false;
+    }
+    return true;
+}
+
+static void draw_change(struct rng *rng, struct raft_conf_change *change)
+{
+    *change = (struct raft_conf_change){.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2};
+    change->count = (uint8_t)rng_between(rng, 1, 5);
+    for (uint32_t i = 0; i < change->count; i++) {
+        change->changes[i].kind = (uint8_t)rng_below(rng, 4);
+        change->changes[i].id = rng_between(rng, 1, 9);
+    }
+}
+
+/* Entering and leaving a joint configuration gives what the same changes give one at a time. (Not in every order: one
+ * at a time may have to refuse, where no voter would be left in between.) */
+static void joint_and_one_at_a_time_end_alike(void **state)
+{
+    (void)state;
+    struct rng rng;
+    uint32_t compared = 0;
+    rng_init(&rng, 5, "conf");
+    for (int round = 0; round < 20000; round++) {
+        struct raft_conf conf = {0}, joint, left, single;
+        struct raft_conf_change change, one = {.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2, .count = 1};
+        for (int i = 0; i < 4; i++)
+            raft_conf_add(&conf, 1 + (peer_id)i, rng_chance(&rng, 2, 3) || i == 0 ? RAFT_VOTER : RAFT_LEARNER);
+        draw_change(&rng, &change);
+        const char *why = membership_enter_joint(&conf, &change, rng_chance(&rng, 1, 2), &joint, NULL);
+        bool refused = why != NULL;
+        if (!refused) {
+            assert_int_equal(raft_conf_check(&joint), ERR_OK);
+            assert_null(membership_leave_joint(&joint, &left));
+            assert_int_equal(raft_conf_check(&left), ERR_OK);
+        }
+        single = conf;
+        for (uint32_t i = 0; i < change.count && !refused; i++) {
+            one.changes[0] = change.changes[i];
+            refused = membership_simple(&single, &one, &single, NULL) != NULL;
+        }
+        if (!refused) {
+            compared++;
+            assert_true(confs_equal(&single, &left));
+        }
+    }
+    assert_true(compared > 10000);
+}
+
+/* Whatever a group can be in survives a restart and a snapshot. */
+static void every_reachable_configuration_can_be_restored(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct rng rng;
+    uint32_t joint = 0;
+    rng_init(&rng, 6, "restore");
+    for (int round = 0; round < 300; round++) {
+        struct raft_initial initial = {.id = 1, .hard = {.term = 1}, .applied = 10};
+        struct raft *raft;
+        struct raft_conf conf = {0};
+        initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+        raft_conf_add(&conf, 1, RAFT_VOTER);
+        for (int i = 0; i < 8; i++) {
+            struct raft_conf_change change;
+            draw_change(&rng, &change);
+            change.transition = (uint8_t)rng_below(&rng, 3);
+            if (rng_chance(&rng, 1, 3))
+                change = (struct raft_conf_change){.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2};
+            raft_conf_apply(&conf, &change, &conf);
+            initial.conf = conf;
+            assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+            struct raft_conf restored;
+            raft_get_conf(raft, &restored);
+            assert_true(confs_equal(&conf, &restored));
+            joint += raft_conf_is_joint(&conf);
+            raft_free(raft);
+        }
+    }
+    assert_true(joint > 300);
+    raft_pool_free(pool);
+}
+
+static void conf_changes_are_decoded_as_they_were_encoded(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, 7, "encode");
+    for (int round = 0; round < 2000; round++) {
+        struct raft_conf_change change, decoded;
+        uint8_t data[512];
+        draw_change(&rng, &change);
+        change.transition = (uint8_t)rng_below(&rng, 3);
+        change.context = bytes_of("context", rng_below(&rng, 8));
+        size_t size = membership_encoded_size(&change);
+        membership_encode(&change, data);
+        struct raft_entry entry = {.kind = RAFT_ENTRY_CONF_CHANGE_V2, .data = bytes_of(data, size)};
+        assert_int_equal(raft_conf_change_decode(&entry, &decoded), ERR_OK);
+        assert_int_equal(decoded.count, change.count);
+        assert_int_equal(decoded.transition, change.transition);
+        assert_true(bytes_equal(decoded.context, change.context));
+        for (uint32_t i = 0; i < change.count; i++) {
+            assert_int_equal(decoded.changes[i].kind, change.changes[i].kind);
+            assert_int_equal(decoded.changes[i].id, change.changes[i].id);
+        }
+        entry.data.size =
+            rng_below(&rng, size); /* cut short: either another change, or refused; never read past the end */
+        uint8_t *exact = malloc(entry.data.size + 1);
+        memcpy(exact, data, entry.data.size);
+        entry.data.data = exact;
+        raft_conf_change_decode(&entry, &decoded);
+        free(exact);
+    }
+}
+
+/* Against counting, over all answers of up to five voters. */
+static void quorums_agree_with_counting(void **state)
+{
+    (void)state;
+    for (uint32_t n = 1; n <= 7; n++) {
+        for (uint32_t code = 0; code < 2187; code++) { /* 3^7 */
+            uint64_t values[7];
+            uint32_t yes = 0, no = 0, rest = code;
+            for (uint32_t i = 0; i < n; i++, rest /= 3) {
+                values[i] = rest % 3;
+                yes += rest % 3 == 1;
+                no += rest % 3 == 2;
+            }
+            enum quorum_vote vote = quorum_vote(yes, no, n);
+            assert_int_equal(vote == QUORUM_WON, 2 * yes > n);
+            assert_int_equal(vote == QUORUM_LOST, 2 * (n - no) <= n);
+            uint64_t committed = quorum_committed(values, n);
+            for (uint64_t level = 0; level < 3; level++) {
+                uint32_t reached = 0;
+                for (uint32_t i = 0; i < n; i++)
+                    reached += values[i] >= level;
+                assert_int_equal(committed >= level, 2 * reached > n);
+            }
+        }
+    }
+}
+
+/* ---- somebody who means harm ---- */
+
+static uint64_t nasty_number(struct rng *rng, uint64_t near)
+{
+    switch (rng_below(rng, 8)) {
+    case 0:
+        return 0;
+    case 1:
+        return UINT64_MAX - rng_below(rng, 3);
+    case 2:
+        return rng_next(rng) >> rng_below(rng, 64);
+    default: {
+        uint64_t off = rng_below(rng, 7);
+        return near + off < 3 ? 0 : near + off - 3;
+    }
+    }
+}
+
+struct nasty {
+    struct raft_message message;
+    struct raft_entry entries[4];
+    struct raft_snapshot snapshot;
+    uint8_t data[64];
+};
+
+static void draw_nasty(struct rng *rng, const struct raft *raft, struct nasty *nasty)
+{
+    struct raft_message *m = &nasty->message;
+    raft_index last = raft_last_index(raft);
+    *nasty =
+        (struct nasty){.message = {.kind = (uint8_t)rng_below(rng, 16), .from = rng_below(rng, 6), .to = raft->id}};
+    m->to = rng_chance(rng, 1, 50) ? rng_below(rng, 5) : raft->id;
+    m->term = rng_chance(rng, 1, 30) ? nasty_number(rng, raft->term) : raft->term + rng_chance(rng, 1, 20);
+    m->reject = rng_chance(rng, 1, 3);
+    m->force = rng_chance(rng, 1, 10);
+    m->index = nasty_number(rng, rng_chance(rng, 1, 2) ? last : raft->log.commit);
+    m->log_term = rng_chance(rng, 1, 2) ? raft_term_at(raft, m->index) : nasty_number(rng, raft->term);
+    m->commit = nasty_number(rng, raft->log.commit);
+    m->commit_term = nasty_number(rng, raft->term);
+    m->reject_hint = nasty_number(rng, last);
+    m->round = nasty_number(rng, raft->round);
+    m->context = nasty_number(rng, raft->read_number);
+    for (size_t i = 0; i < sizeof(nasty->data); i++)
+        nasty->data[i] = (uint8_t)rng_below(rng, 6);
+    m->entry_count = rng_chance(rng, 1, 2) ? (uint32_t)rng_below(rng, 5) : 0;
+    m->entries = rng_chance(rng, 1, 40) ? NULL : nasty->entries;
+    for (uint32_t i = 0; i < m->entry_count && i < 4; i++) {
+        bool sane = !rng_chance(rng, 1, 20);
+        nasty->entries[i] = (struct raft_entry){.index = sane ? m->index + 1 + i : nasty_number(rng, last),
+                                                .term = sane ? m->term : nasty_number(rng, raft->term)};
+        nasty->entries[i].kind = (uint8_t)(rng_chance(rng, 1, 10) ? rng_below(rng, 4) : 0);
+        nasty->entries[i].data = bytes_of(nasty->data, rng_below(rng, sizeof(nasty->data)));
+    }
+    if (rng_chance(rng, 1, 2)) {
+        m->snapshot = &nasty->snapshot;
+        nasty->snapshot.index = nasty_number(rng, last);
+        nasty->snapshot.term = nasty_number(rng, raft->term);
+        nasty->snapshot.conf.count = (uint32_t)rng_below(rng, 5);
+        if (rng_chance(rng, 1, 20))
+            nasty->snapshot.conf.count = (uint32_t)rng_next(rng);
+        for (uint32_t i = 0; i < 4; i++) {
+            nasty->snapshot.conf.members[i].id = rng_chance(rng, 1, 10) ? rng_below(rng, 6) : i + 1;
+            nasty->snapshot.conf.members[i].roles = (uint8_t)(rng_chance(rng, 1, 5) ? rng_below(rng, 32) : RAFT_VOTER);
+        }
+        nasty->snapshot.conf.auto_leave = rng_chance(rng, 1, 10);
+    }
+}
+
+/* Does what a ready asks for, reading all that is handed out. */
+static void obey(struct rng *rng, struct raft *raft)
+{
+    struct raft_ready ready;
+    uint64_t sum = 0;
+    while (raft_ready(raft, &ready)) {
+        for (uint32_t i = 0; i < ready.message_count; i++) {
+            for (uint32_t j = 0; j < ready.messages[i].entry_count; j++) {
+                struct bytes data = ready.messages[i].entries[j].data;
+                sum += data.size ? data.data[data.size - 1] : 0;
+            }
+        }
+        struct raft_token token = ready.token;
+        for (uint32_t i = 0; i < ready.after_count; i++) {
+            if (ready.after[i].to == raft->id)
+                raft_step_own(raft, &ready.after[i]);
+        }
+        for (uint32_t i = 0; i < ready.fetch_count; i++)
+            raft_fetched(raft, &ready.fetches[i], rng_chance(rng, 1, 2) ? ERR_NOT_FOUND : ERR_IO, 0, NULL, 0);
+        if (ready.append)
+            raft_appended(raft, &token);
+        for (uint32_t i = 0; i < ready.committed_count; i++) {
+            struct raft_conf conf;
+            struct bytes data = ready.committed[i].data;
+            sum += data.size ? data.data[data.size - 1] : 0;
+            if (ready.committed[i].kind != RAFT_ENTRY_NORMAL && rng_chance(rng, 1, 4))
+                raft_apply_conf(raft, &ready.committed[i], &conf);
+        }
+        if (ready.committed_count)
+            raft_applied(raft, ready.committed[ready.committed_count - 1].index);
+    }
+    assert_true(sum != UINT64_MAX);
+}
+
+static void no_message_breaks_a_node(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, 8, "nasty");
+    uint32_t taken = 0, leaders = 0;
+    for (int life = 0; life < 300; life++) {
+        struct raft_pool *pool = raft_pool_new(0);
+        struct raft_config config = config_plain();
+        config.pre_vote = rng_chance(&rng, 1, 2);
+        config.check_quorum = rng_chance(&rng, 1, 2);
+        config.lease_reads = rng_chance(&rng, 1, 3);
+        config.vote_commit_hint = rng_chance(&rng, 1, 2);
+        config.coalesce = rng_chance(&rng, 1, 2);
+        config.cache_size_max = 500;
+        config.committed_size_max = rng_chance(&rng, 1, 2) ? 100 : 0;
+        config.inflight_count_max = 3;
+        config.read_count_max = 5;
+        struct raft *raft = make(pool, &config, 1, 3, 5, (uint32_t)rng_below(&rng, 5));
+        for (int i = 0; i < 1000; i++) {
+            struct nasty nasty;
+            draw_nasty(&rng, raft, &nasty);
+            struct raft_hard_state before = raft_hard_state(raft);
+            enum err code = raft_step(raft, &nasty.message);
+            taken += code == ERR_OK;
+            assert_true(code == ERR_OK || code == ERR_INVALID || code == ERR_NOT_FOUND || code == ERR_CORRUPT);
+            assert_true(raft_term_now(raft) >= before.term && raft_commit_index(raft) >= before.commit);
+            assert_true(raft_term_now(raft) > before.term || before.vote == 0 ||
+                        raft_hard_state(raft).vote == before.vote);
+            raft_check(raft);
+            leaders += raft_is_leader(raft);
+            switch (rng_below(&rng, 12)) {
+            case 0:
+                raft_tick(raft, (uint32_t)rng_below(&rng, 15));
+                break;
+            case 1:
+                raft_read(raft, 1);
+                break;
+            case 2: {
+                raft_index index;
+                raft_term term;
+                raft_propose(raft, bytes_of_string("proposal"), &index, &term);
+                break;
+            }
+            case 3:
+                raft_cache_evict(raft, (uint32_t)rng_below(&rng, 4));
+                break;
+            case 4:
+                raft_transfer(raft, rng_below(&rng, 5));
+                break;
+            case 5:
+                raft_report_snapshot(raft, rng_below(&rng, 5), rng_chance(&rng, 1, 2));
+                break;
+            case 6:
+                raft_campaign(raft);
+                break;
+            case 7:
+            case 8:
+                obey(&rng, raft);
+                break;
+            default:
+                break;
+            }
+            raft_check(raft);
+        }
+        raft_free(raft);
+        raft_pool_free(pool);
+    }
+    assert_true(taken > 30000 && leaders > 1000); /* else they were too nasty to get anywhere */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pool_gives_freed_blocks_out_again),
+        cmocka_unit_test(pool_keeps_no_more_than_it_may),
+        cmocka_unit_test(an_idle_group_takes_at_most_one_kilobyte),
+        cmocka_unit_test(steady_state_asks_the_system_for_nothing),
+        cmocka_unit_test(payloads_outlive_truncation_until_their_append_is_acknowledged),
+        cmocka_unit_test(payloads_of_messages_outlive_eviction),
+        cmocka_unit_test(a_late_append_ack_of_an_entry_that_came_back_does_not_count),
+        cmocka_unit_test(an_append_ack_counts_only_for_the_entry_that_was_written),
+        cmocka_unit_test(who_follows_a_leader_votes_for_nobody_else_in_its_term),
+        cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
+        cmocka_unit_test(a_learner_never_campaigns),
+        cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
+        cmocka_unit_test(uncommitted_size_comes_back_to_zero),
+        cmocka_unit_test(initial_states_that_contradict_themselves_are_refused),
+        cmocka_unit_test(joint_and_one_at_a_time_end_alike),
+        cmocka_unit_test(every_reachable_configuration_can_be_restored),
+        cmocka_unit_test(conf_changes_are_decoded_as_they_were_encoded),
+        cmocka_unit_test(quorums_agree_with_counting),
+        cmocka_unit_test(no_message_breaks_a_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
