@@ -403,7 +403,8 @@ struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner,
                                  .region_id = fsm->region->id};
     arena_init(&task->results_arena);
     task->entries = arena_alloc(&task->results_arena, count * sizeof *entries);
-    memcpy(task->entries, entries, count * sizeof *entries);
+    if (count > 0)
+        memcpy(task->entries, entries, count * sizeof *entries);
     uint32_t proposal_count = 0;
     for (struct proposal *proposal = take_proposals; proposal; proposal = proposal->next)
         proposal_count++;
