@@ -40,7 +40,7 @@ struct store_config {
     uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
     uint64_t store_heartbeat_ms;   /* 1000 */
     uint64_t block_cache_size;     /* 256 MiB */
-    uint64_t write_buffer_size;    /* 64 MiB per column family */
+    uint64_t write_buffer_size;    /* 32 MiB per column family; a restart after a crash replays up to twice that */
     uint32_t scan_limit_max;       /* rows per reply: 10000 */
     uint64_t scan_size_max;        /* bytes per reply: 8 MiB */
     char *tls_ca_file;             /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
