@@ -597,7 +597,10 @@ void peer_tick(struct peer *peer, uint32_t count)
 
 void peer_round(struct peer *peer)
 {
-    propose_pending(peer);
+    if (region_worker_may_propose(peer->worker))
+        propose_pending(peer);
+    else if (peer->pending_count > 0)
+        region_worker_wait(peer->worker, peer);
     ask_for_reads(peer);
     group_pull(peer->group);
     serve_applied_reads(peer);

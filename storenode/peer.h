@@ -1,9 +1,9 @@
 /* peer: the replica of one region on this store: its group, its state machine, and who waits for an answer.
  *
- * A write waits in `pending` until the end of the round, then in `proposals` until its entry is committed, then travels
- * with the entry to the apply worker, which answers. A read is answered at once under a lease if all that is
- * committed is applied; else it waits in `reads` for the core's word from which index on it is true, and for the apply
- * worker to get there.
+ * A write waits in `pending` until the disk has taken what was proposed before (a lone one: until the end of the
+ * round), then in `proposals` until its entry is committed, then travels with the entry to the apply worker, which
+ * answers. A read is answered at once under a lease if all that is committed is applied; else it waits in `reads` for
+ * the core's word from which index on it is true, and for the apply worker to get there.
  *
  * Owner: a region worker. Invariants (peer_check):
  *   P1 indexes of proposals strictly increase, their terms never decrease;
@@ -30,7 +30,7 @@ struct waiting_reads {
 
 struct pending_write {
     struct reply_to to;
-    const struct wire_kv_request *request; /* lent until the end of the round */
+    const struct wire_kv_request *request; /* lent until it is proposed */
     size_t size;
 };
 
@@ -44,7 +44,8 @@ struct peer {
     uint32_t tasks_out;     /* at the apply worker, ... */
     uint32_t urgent_out;    /* ... of which these wake us when they are done */
     struct peer *next_touched;
-    bool touched;
+    struct peer *next_waiting;
+    bool touched, waiting;
     bool heartbeat_due;            /* pd should hear of this region soon */
     bool campaign;                 /* chosen to lead first: tries until somebody leads */
     struct pending_write *pending; /* owned array */
@@ -64,11 +65,12 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
                   struct error *err);
 void peer_free(struct peer *peer); /* NULL is fine */
 
-/* A request that names this region. `request` is lent until the end of the round. */
+/* A request that names this region. `request` is lent until the end of the round; a write, until the peer no longer
+ * waits (region_worker_wait). */
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us);
 void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct arena *arena);
 void peer_tick(struct peer *peer, uint32_t count);
-/* End of round: proposes what is pending, asks for reads, pulls the group. */
+/* End of round: proposes what is pending (or lets it wait), asks for reads, pulls the group. */
 void peer_round(struct peer *peer);
 void peer_applied(struct peer *peer, struct region_task *take_task);
 /* A WORKER_FETCHED message: of which region, and its result. */

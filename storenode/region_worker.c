@@ -56,7 +56,9 @@ struct region_worker {
     struct links *links;
     struct neighbour *neighbours; /* by store id */
     struct neighbour *dirty;
-    struct message *held; /* batches whose bytes this round borrows */
+    uint32_t own_appends_out; /* log tasks with what this store leads */
+    struct peer *waiting;     /* peers whose writes wait for one of those */
+    struct message *held;     /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
     uint64_t truncate_at_us;  /* next look at log retention */
@@ -115,6 +117,32 @@ void region_worker_touch(struct region_worker *worker, struct peer *peer)
     peer->next_touched = NULL;
     *worker->touched_last = peer;
     worker->touched_last = &peer->next_touched;
+}
+
+/* What arrives while our own last entries are on their way to the disk would be synced behind them anyhow; it gathers
+ * and becomes one entry a region, one frame a store. A lone write never waits. */
+bool region_worker_may_propose(const struct region_worker *worker)
+{
+    return worker->own_appends_out == 0;
+}
+
+void region_worker_wait(struct region_worker *worker, struct peer *peer)
+{
+    if (peer->waiting)
+        return;
+    peer->waiting = true;
+    peer->next_waiting = worker->waiting;
+    worker->waiting = peer;
+}
+
+static void touch_waiting(struct region_worker *worker)
+{
+    struct peer *peer = worker->waiting;
+    worker->waiting = NULL;
+    for (; peer; peer = peer->next_waiting) {
+        peer->waiting = false;
+        region_worker_touch(worker, peer);
+    }
 }
 
 /* ---- what gathers in a round */
@@ -206,6 +234,24 @@ void region_worker_send(struct region_worker *worker, struct peer *peer, const s
         send_frame(worker, neighbour, after);
 }
 
+/* Such a task wakes us when it is done (log_worker.c: nobody_waits). */
+static bool has_own_append(const struct log_task *task)
+{
+    for (uint32_t i = 0; i < task->append_count; i++)
+        if (task->appends[i].own_count > 0)
+            return true;
+    return false;
+}
+
+static void post_log_task(struct region_worker *worker, struct log_task *take_task)
+{
+    if (has_own_append(take_task)) {
+        take_task->user = worker;
+        worker->own_appends_out++;
+    }
+    log_worker_post(worker->store->log_worker, take_task);
+}
+
 /* Everything that gathered leaves. Frames that wait for the disk go into the log task before it is posted. */
 static void flush(struct region_worker *worker)
 {
@@ -218,7 +264,7 @@ static void flush(struct region_worker *worker)
     if (worker->log_task) {
         struct log_task *task = worker->log_task;
         worker->log_task = NULL;
-        log_worker_post(worker->store->log_worker, task);
+        post_log_task(worker, task);
     }
     if (worker->read_task) {
         struct read_task *task = worker->read_task;
@@ -283,6 +329,8 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         group_appended(peer->group, &take_task->appends[i]);
         region_worker_touch(worker, peer);
     }
+    if (take_task->user && --worker->own_appends_out == 0)
+        touch_waiting(worker);
     if (worker->spare_count >= SPARE_LOG_TASKS_MAX) {
         log_task_free(take_task);
         return;
@@ -460,7 +508,8 @@ static void post_tick(struct region_worker *worker)
     actor_post_after(worker->env->executor, worker->actor, worker->store->config->tick_ms * 1000, &tick->message);
 }
 
-/* A process that was stopped must not hold the elections of all that time at once: two timeouts make every timer fire. */
+/* A process that was stopped must not hold the elections of all that time at once: two timeouts make every timer fire.
+ */
 static uint32_t ticks_passed(struct region_worker *worker)
 {
     const struct store_config *config = worker->store->config;
@@ -568,7 +617,8 @@ static void on_round(void *state)
     if (!worker->stopped)
         flush(worker); /* reads and retention without a touched peer */
     replies_flush(worker->replies);
-    free_held(worker);
+    if (!worker->waiting)
+        free_held(worker);
 }
 
 enum err region_worker_new(struct store *store, uint32_t index, struct region_worker **ret_worker)

@@ -4,6 +4,8 @@
  *   on_round:    touched peers propose what gathered, their groups are pulled; then everything leaves at once:
  *                one frame per store, one log task, one read task, one reply frame per connection
  *
+ * The disk is the clock of writes: while what was proposed is being synced here, new ones gather.
+ *
  * It never waits: the disk belongs to the log, apply and read workers. */
 #ifndef STORENODE_REGION_WORKER_H
 #define STORENODE_REGION_WORKER_H
@@ -35,6 +37,9 @@ struct log_task *region_worker_log_task(struct region_worker *worker);
 struct read_task *region_worker_read_task(struct region_worker *worker);
 void region_worker_post_reads(struct region_worker *worker, struct read_task *take_task);
 void region_worker_touch(struct region_worker *worker, struct peer *peer);
+/* False: writes should gather; region_worker_wait gives the peer another round when they may go. */
+bool region_worker_may_propose(const struct region_worker *worker);
+void region_worker_wait(struct region_worker *worker, struct peer *peer);
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
                         bool after);
