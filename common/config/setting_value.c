@@ -43,8 +43,8 @@ static enum err parse_with_unit(const char *text, const struct unit *units, size
 {
     char names[64];
     join_units(units, count, names, sizeof names);
-    uint64_t number;
-    const char *rest;
+    uint64_t number = 0;
+    const char *rest = "";
     enum err code = parse_digits(text, &number, &rest, err);
     if (code != ERR_OK)
         return code;
