@@ -622,6 +622,7 @@ static void draw_config(struct world *world)
     config->vote_refuse_ticks = config->lease_reads ? config->election_ticks : 0;
     config->step_down_on_removal = rng_chance(rng, 1, 2);
     config->coalesce = rng_chance(rng, 1, 2);
+    config->lazy_commit = rng_chance(rng, 1, 3);
     config->append_size_max = rng_chance(rng, 1, 3) ? 1 : 500;
     config->inflight_count_max = (uint32_t)rng_between(rng, 1, 8);
     config->inflight_size_max = rng_chance(rng, 1, 3) ? 200 : 0;
