@@ -299,7 +299,7 @@ static void fill_token(struct part *part, struct wire_kv_request *request)
     request->client_id = client->client_id;
     request->sequence = part->sequence;
     request->sequence_done = LIST_ENTRY(client->writes.next, struct part, write_link)->sequence;
-    request->retry = part->retry.attempts > 0;
+    request->retry = part->retry.maybe; /* a send that was refused is none */
 }
 
 static size_t fill_pairs(struct part *part, struct wire_kv_request *request, size_t *ret_pairs)

@@ -9,7 +9,7 @@
 
 enum {
     ENTRY_SIZE = 6,
-    HEAD_SIZE = 16,
+    HEAD_SIZE = 17,
     CHECKSUM_SIZE = 4,
     EDGE_SIZE = 20,
     ROW_SIZE_MAX = HEAD_SIZE + TOKENS_SEQUENCES_MAX * ENTRY_SIZE + CHECKSUM_SIZE
@@ -27,6 +27,7 @@ struct window {
     struct entry *entries; /* owned; ascending sequence */
     uint32_t count, capacity;
     bool dirty;
+    bool forgetful; /* began after an eviction, perhaps of this very client: what is not here may have happened */
     UT_hash_handle hh;
 };
 
@@ -100,6 +101,7 @@ static enum err load_window(struct tokens *tokens, uint64_t client_id, struct by
     struct window *window = window_new(tokens, client_id);
     window->sequence_done = load_u64_be(row.data);
     window->last_index = load_u64_be(row.data + 8);
+    window->forgetful = row.data[16] != 0;
     for (size_t at = HEAD_SIZE; at < row.size - CHECKSUM_SIZE; at += ENTRY_SIZE)
         append_entry(window, window->sequence_done + load_u32_be(row.data + at),
                      (uint16_t)(row.data[at + 4] << 8 | row.data[at + 5]));
@@ -186,6 +188,8 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
         *ret_code = (enum err)window->entries[at].code;
         return ERR_OK;
     }
+    if (token->retry && window->forgetful)
+        return ERR_MAYBE;
     uint64_t floor = token->sequence_done > window->sequence_done ? token->sequence_done : window->sequence_done;
     if (window->count - position_of(window, floor) >= TOKENS_SEQUENCES_MAX || token->sequence - floor > UINT32_MAX)
         return ERR_BUSY;
@@ -225,9 +229,11 @@ void tokens_record(struct tokens *tokens, const struct token *token, enum err co
     CHECK(tokens->loaded);
     struct window *window = find(tokens, token->client_id);
     if (!window) {
+        bool forgetful = tokens->evicted_index > 0;
         if (HASH_COUNT(tokens->windows) >= TOKENS_CLIENTS_MAX)
             evict_oldest(tokens);
         window = window_new(tokens, token->client_id);
+        window->forgetful = forgetful;
     }
     raise_done(window, token->sequence_done);
     uint32_t at = position_of(window, token->sequence);
@@ -245,6 +251,7 @@ static void save_window(struct tokens *tokens, struct window *window, struct eng
     buf_reset(row);
     buf_append_u64_be(row, window->sequence_done);
     buf_append_u64_be(row, window->last_index);
+    buf_append_u8(row, window->forgetful);
     for (uint32_t i = 0; i < window->count; i++) {
         buf_append_u32_be(row, (uint32_t)(window->entries[i].sequence - window->sequence_done));
         buf_append_u8(row, (uint8_t)(window->entries[i].code >> 8));

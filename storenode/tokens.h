@@ -8,12 +8,13 @@
  * and in the batch of any entry whose outcome the log alone does not tell (a write that did not simply succeed).
  *
  * Bounded: CLIENTS_MAX clients per region; the one whose last write is oldest (by log index) goes, the same on every
- * replica. After such a loss a *repeated* write of an unknown client is answered ERR_MAYBE: nobody knows any more.
+ * replica. After such a loss a *repeated* write that is not known is answered ERR_MAYBE, unless its client was known
+ * all the time: it may be one of those that were lost. That is so as well when the client came back with newer writes.
  * A client may have SEQUENCES_MAX unfinished writes in one region; more are refused with ERR_BUSY.
  *
  *   row  key    'g' | region id | 0x11 | client id u64 be
- *        value  sequence_done u64 | last_index u64 | n x (offset from sequence_done u32, code u16) | checksum u32
- *        key    'g' | region id | 0x12          value  evicted_index u64 | saved_index u64 | checksum u32
+ *        value  sequence_done u64 | last_index u64 | forgetful u8 | n x (offset from sequence_done u32, code u16) |
+ * checksum u32 key    'g' | region id | 0x12          value  evicted_index u64 | saved_index u64 | checksum u32
  *
  * Owner: the apply worker. Ongaro 2014, 6.3 (linearizable semantics by client serial numbers). */
 #ifndef STORENODE_TOKENS_H
@@ -30,7 +31,7 @@ struct token {
     uint64_t client_id;
     uint64_t sequence;
     uint64_t sequence_done;
-    bool retry;
+    bool retry; /* an earlier send may have happened */
 };
 
 /* `first_index`: what counts as saved while nothing is (a fresh region's first index). Reads nothing yet. */

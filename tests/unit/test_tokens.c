@@ -190,6 +190,25 @@ static void oldest_client_goes_and_its_repetitions_are_uncertain(void **state)
     replica_fini(&replica);
 }
 
+static void client_that_comes_back_is_not_told_that_its_lost_writes_never_were(void **state)
+{
+    (void)state;
+    struct replica replica;
+    replica_init(&replica);
+    assert_executed(&replica, token(1, 7, 5, false), ERR_OK, 100); /* the answer gets lost */
+    for (uint64_t client = 2; client <= TOKENS_CLIENTS_MAX + 1; client++)
+        assert_executed(&replica, token(client, 1, 1, false), ERR_OK, 100 + client);
+    assert_executed(&replica, token(1, 8, 5, false), ERR_OK, 5000);
+    assert_not_executed(&replica, token(1, 7, 5, true), ERR_MAYBE);
+    assert_not_executed(&replica, token(1, 8, 5, true), ERR_OK);
+    save(&replica);
+    restart(&replica);
+    assert_not_executed(&replica, token(1, 7, 5, true), ERR_MAYBE);
+    assert_executed(&replica, token(1, 9, 5, false), ERR_OK, 5001);
+    assert_executed(&replica, token(TOKENS_CLIENTS_MAX, 2, 1, true), ERR_OK, 5002); /* known all the time */
+    replica_fini(&replica);
+}
+
 static void hostile_numbers_are_refused_and_harm_nothing(void **state)
 {
     (void)state;
@@ -296,6 +315,7 @@ int main(void)
         cmocka_unit_test(what_a_client_said_it_finished_is_forgotten_and_never_done_again),
         cmocka_unit_test(too_many_unfinished_writes_are_refused_until_some_finish),
         cmocka_unit_test(oldest_client_goes_and_its_repetitions_are_uncertain),
+        cmocka_unit_test(client_that_comes_back_is_not_told_that_its_lost_writes_never_were),
         cmocka_unit_test(hostile_numbers_are_refused_and_harm_nothing),
         cmocka_unit_test(damaged_row_is_corrupt),
         cmocka_unit_test(replicas_agree_whenever_they_save),
