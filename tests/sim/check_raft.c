@@ -62,6 +62,8 @@ struct check_raft {
     struct buf row;
     struct arena arena;
     uint64_t applied_count;
+    check_raft_listener *listener;
+    void *listener_context;
     /* during a visit */
     struct world_node *store;
 };
@@ -362,11 +364,19 @@ void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to,
     } else {
         for (uint32_t i = 0; i < batch.messages_count; i++) {
             look_at_message(check, &batch.messages[i]);
+            if (check->listener)
+                check->listener(check->listener_context, from, to, &batch.messages[i]);
             if (sim_traces(sim))
                 trace_message(sim, &batch.messages[i]);
         }
     }
     arena_reset(&check->arena);
+}
+
+void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener, void *context)
+{
+    check->listener = listener;
+    check->listener_context = context;
 }
 
 /* ---- convergence */

@@ -30,6 +30,11 @@ void check_raft_store(struct check_raft *check, struct world_node *store);
 /* A net_observer. Writes the messages to the trace, too. */
 void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);
 
+/* Is told of each raft message as it leaves its store. For faults that want to come at the worst moment. */
+struct wire_raft_message;
+typedef void check_raft_listener(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message);
+void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener, void *context);
+
 /* Are all stores ready, and has each region all its peers and one leader? With `equal`: and have they applied the same?
  * If not, `text` says what lacks (if not NULL). */
 bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size);

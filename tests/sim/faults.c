@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "proto/wire.h"
+#include "raft/raft.h"
 
 enum { SUPERVISOR_US = 500 * 1000 /* how soon a node that is down without a reason is started again */ };
 
@@ -12,6 +14,8 @@ struct faults {
     struct rng rng;
     uint32_t mask;
     bool healed;
+    bool began;
+    uint64_t aimed_ns; /* when the last aimed fault was */
     uint64_t down_until_ns[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
     uint64_t counts[FAULT_KIND_COUNT];
 };
@@ -23,6 +27,7 @@ struct ending {
     struct world_node *node;
     struct world_node *from, *to; /* NULL: any */
     bool both_ways;
+    uint8_t sides[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX]; /* SPLIT: who is where; bits, 3: reaches both */
 };
 
 static struct sim *sim_of(struct faults *faults)
@@ -37,8 +42,40 @@ static struct sim_node *sim_node_or_any(const struct world_node *node)
 
 /* ---- choosing */
 
+struct leader_search {
+    uint32_t count;
+    bool leads[WORLD_STORE_MAX + 1];
+    uint32_t store;
+};
+
+static void visit_leader(void *context, const struct store_peer_view *view)
+{
+    struct leader_search *search = context;
+    search->leads[search->store] = search->leads[search->store] || raft_is_leader(view->raft);
+}
+
+/* A store that leads something; NULL: none does. */
+static struct world_node *any_leader(struct faults *faults)
+{
+    struct leader_search search = {0};
+    uint32_t store_count = world_options(faults->world)->store_count;
+    uint32_t first = (uint32_t)rng_below(&faults->rng, store_count);
+    for (search.store = 1; search.store <= store_count; search.store++) {
+        const struct world_node *node = world_store(faults->world, search.store);
+        if (node->store)
+            store_visit_peers(node->store, visit_leader, &search);
+    }
+    for (uint32_t i = 0; i < store_count; i++)
+        if (search.leads[1 + (first + i) % store_count])
+            return world_store(faults->world, 1 + (first + i) % store_count);
+    return NULL;
+}
+
 static struct world_node *any_store(struct faults *faults)
 {
+    struct world_node *leader = rng_chance(&faults->rng, 1, 2) ? any_leader(faults) : NULL;
+    if (leader)
+        return leader;
     return world_store(faults->world, (uint32_t)rng_between(&faults->rng, 1, world_options(faults->world)->store_count));
 }
 
@@ -71,6 +108,15 @@ static void last(struct faults *faults, const struct ending *ending, uint64_t du
     sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + duration_ns, NULL, end_fault, free, copy);
 }
 
+/* Who is on one side only does not reach who is on the other side only. */
+static void split(struct faults *faults, const uint8_t *sides, bool blocked)
+{
+    for (uint32_t i = 0; i < world_node_count(faults->world); i++)
+        for (uint32_t j = 0; j < world_node_count(faults->world); j++)
+            if ((sides[i] & sides[j]) == 0)
+                net_block(world_net(faults->world), world_node(faults->world, i)->node, world_node(faults->world, j)->node, blocked);
+}
+
 static void end_fault(void *context)
 {
     struct ending *ending = context;
@@ -88,6 +134,9 @@ static void end_fault(void *context)
             net_block(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), false);
             if (ending->both_ways)
                 net_block(net, sim_node_or_any(ending->to), sim_node_or_any(ending->from), false);
+            break;
+        case FAULT_SPLIT:
+            split(faults, ending->sides, false);
             break;
         case FAULT_SLOW:
             net_slow(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), 0);
@@ -110,12 +159,21 @@ static void end_fault(void *context)
 
 /* ---- beginnings */
 
-static void kill_node(struct faults *faults, struct world_node *node, bool machine)
+static void bring_up_due(void *context);
+
+static void kill_node_for(struct faults *faults, struct world_node *node, bool machine, uint64_t duration_ns)
 {
+    uint64_t up_ns = sim_heap_ns(sim_of(faults)) + duration_ns;
     if (node->role == WORLD_CLIENT)
         workload_client_dies(faults->workload, node);
     world_kill(faults->world, node, machine);
-    faults->down_until_ns[sim_node_index(node->node)] = sim_heap_ns(sim_of(faults)) + draw_duration_ns(faults);
+    faults->down_until_ns[sim_node_index(node->node)] = up_ns;
+    sim_at(sim_of(faults), up_ns, NULL, bring_up_due, NULL, faults);
+}
+
+static void kill_node(struct faults *faults, struct world_node *node, bool machine)
+{
+    kill_node_for(faults, node, machine, draw_duration_ns(faults));
 }
 
 static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to, bool both_ways)
@@ -154,6 +212,23 @@ static void begin_clock_fault(struct faults *faults, enum fault_kind kind, struc
         sim_node_set_clock(node->node, (int32_t)rng_between(&faults->rng, 0, 20000) - 10000, 0);
         last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
     }
+}
+
+/* Two groups of stores, neither of them empty; everybody else reaches one of them, or both. */
+static void begin_split(struct faults *faults)
+{
+    struct ending ending = {.kind = FAULT_SPLIT};
+    struct world_node *alone = any_store(faults);
+    for (uint32_t i = 0; i < world_node_count(faults->world); i++) {
+        struct world_node *node = world_node(faults->world, i);
+        if (node->role == WORLD_STORE)
+            ending.sides[i] = node == alone || rng_chance(&faults->rng, 1, 4) ? 1 : 2;
+        else
+            ending.sides[i] = (uint8_t)rng_between(&faults->rng, 1, 3);
+        sim_trace(sim_of(faults), "fault: split: %s is on side %u", sim_node_name(node->node), ending.sides[i]);
+    }
+    split(faults, ending.sides, true);
+    last(faults, &ending, draw_duration_ns(faults));
 }
 
 static void begin_slow(struct faults *faults)
@@ -198,6 +273,9 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     case FAULT_PAIR:
         block(faults, kind, store, any_node(faults), true);
         break;
+    case FAULT_SPLIT:
+        begin_split(faults);
+        break;
     case FAULT_CUT:
         net_cut(world_net(world), node->node, rng_chance(&faults->rng, 1, 2) ? NULL : store->node);
         break;
@@ -223,6 +301,41 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
         break;
     }
     faults->counts[kind]++;
+}
+
+/* ---- aimed ones */
+
+struct aim {
+    struct faults *faults;
+    struct world_node *node;
+};
+
+static void run_aim(void *context)
+{
+    struct aim *aim = context;
+    struct faults *faults = aim->faults;
+    if (!faults->healed && sim_node_is_up(aim->node->node)) {
+        sim_trace(sim_of(faults), "fault: aimed at %s", sim_node_name(aim->node->node));
+        kill_node_for(faults, aim->node, true, rng_between(&faults->rng, 1, 300) * 1000000);
+        faults->counts[FAULT_AIMED]++;
+    }
+    free(aim);
+}
+
+void faults_see_message(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message)
+{
+    struct faults *faults = context;
+    uint64_t now_ns = sim_heap_ns(sim_of(faults));
+    bool vote = message->kind == RAFT_VOTE || (message->kind == RAFT_VOTE_RESP && !message->reject);
+    bool append = message->kind == RAFT_APP || message->kind == RAFT_APP_RESP;
+    if (faults->healed || !faults->began || !(faults->mask & 1u << FAULT_AIMED) || now_ns < faults->aimed_ns + 300000000 ||
+        !rng_chance(&faults->rng, vote ? 20 : append ? 1 : 0, 200))
+        return;
+    struct aim *aim = malloc(sizeof *aim);
+    CHECK(aim);
+    *aim = (struct aim){faults, world_node_of(faults->world, rng_chance(&faults->rng, 1, 2) ? from : to)};
+    faults->aimed_ns = now_ns;
+    sim_at(sim_of(faults), now_ns + rng_below(&faults->rng, 2000000), NULL, run_aim, free, aim);
 }
 
 static void next_fault(void *context);
@@ -261,7 +374,7 @@ static void bring_up(struct faults *faults, struct world_node *node)
         world_fail(faults->world, "start", 0, "%s does not start: %s: %s", sim_node_name(node->node), err_name(code), err.text);
 }
 
-static void supervise(void *context)
+static void bring_up_due(void *context)
 {
     struct faults *faults = context;
     uint64_t now_ns = sim_heap_ns(sim_of(faults));
@@ -270,6 +383,13 @@ static void supervise(void *context)
         if (!sim_node_is_up(node->node) && now_ns >= faults->down_until_ns[i])
             bring_up(faults, node);
     }
+}
+
+static void supervise(void *context)
+{
+    struct faults *faults = context;
+    uint64_t now_ns = sim_heap_ns(sim_of(faults));
+    bring_up_due(faults);
     sim_at(sim_of(faults), now_ns + rng_between(&faults->rng, 1000, SUPERVISOR_US) * 1000, NULL, supervise, NULL, faults);
 }
 
@@ -294,6 +414,7 @@ void faults_free(struct faults *faults)
 
 void faults_begin(struct faults *faults)
 {
+    faults->began = true;
     schedule_fault(faults);
 }
 

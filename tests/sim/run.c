@@ -224,6 +224,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.faults = faults_new(run.world, run.workload);
     run.raft = check_raft_new(run.world);
     net_set_observer(world_net(run.world), check_raft_frame, run.raft);
+    check_raft_set_listener(run.raft, faults_see_message, run.faults);
     run_phases(&run, ret_result);
     if (world_has_failed(run.world) && options->trace)
         check_raft_describe(run.raft);

@@ -6,7 +6,7 @@
 
 static const char *const names[FAULT_KIND_COUNT] = {"process", "machine", "all",    "pause",   "isolate", "one-way", "pair",
                                                     "cut",     "slow",    "spikes", "drop",    "repeat",  "reorder", "disk",
-                                                    "clock",   "wall",    "stall",  "pd",      "client",  "eio",     "full"};
+                                                    "clock",   "wall",    "stall",  "pd",      "client",  "eio",     "full",    "split",  "aimed"};
 
 const char *fault_name(enum fault_kind kind)
 {
@@ -83,7 +83,7 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
 {
     swarm->region_workers = (uint32_t)rng_between(rng, 1, 3);
     swarm->read_workers = (uint32_t)rng_between(rng, 1, 3);
-    swarm->tick_ms = PICK(rng, 100, 50, 20, 200);
+    swarm->tick_ms = PICK(rng, 50, 100, 20, 200);
     swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 20);
     swarm->heartbeat_ticks = (uint32_t)PICK(rng, 2, 1);
     swarm->lease_read = rng_chance(rng, 3, 4);
@@ -155,7 +155,7 @@ void swarm_draw(uint64_t seed, bool faults, uint32_t allowed, uint32_t forced, s
         if (rng_chance(&rng, 1, 2))
             ret_swarm->fault_mask |= 1u << kind;
     ret_swarm->fault_mask = (ret_swarm->fault_mask & allowed) | forced;
-    ret_swarm->fault_interval_ms = (uint32_t)PICK(&rng, 1000, 300, 3000);
+    ret_swarm->fault_interval_ms = (uint32_t)PICK(&rng, 1000, 300, 3000, 100);
     draw_sizes(&rng, ret_swarm);
     draw_speeds(&rng, ret_swarm);
     draw_weather(&rng, ret_swarm);

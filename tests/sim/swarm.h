@@ -13,7 +13,10 @@
  *   clock      a node's clock runs 1 % fast or slow        wall      its wall clock is stepped
  *   stall      threads sleep for long                      pd        pd is killed and started again
  *   client     a client dies and another takes its place   eio       a write fails; the store must stop
- *   full       the disk is full for a while */
+ *   full       the disk is full for a while        split     stores fall apart in two groups; clients and pd reach one or both
+ *   aimed      a machine dies, quickly to come back, just as it gives or asks for a vote, or says first that it leads
+ *
+ * Half of what happens to a store happens to one that leads. */
 #ifndef SIM_SWARM_H
 #define SIM_SWARM_H
 
@@ -45,6 +48,8 @@ enum fault_kind {
     FAULT_CLIENT,
     FAULT_EIO,
     FAULT_FULL,
+    FAULT_SPLIT,
+    FAULT_AIMED,
     FAULT_KIND_COUNT
 };
 
