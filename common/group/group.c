@@ -161,8 +161,8 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
         buf_fini(&group->scratch);
 }
 
-/* A newer message of a kind to ourselves makes the older one worthless: an acknowledgement of less, a vote in a campaign
- * that was given up. A process that was stopped for long may campaign many times in one round. */
+/* A newer message of a kind to ourselves makes the older one worthless: an acknowledgement of less, a vote in a
+ * campaign that was given up. A process that was stopped for long may campaign many times in one round. */
 static void keep_own(struct log_append *item, const struct raft_message *message)
 {
     uint32_t kept = 0;
@@ -288,14 +288,17 @@ void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain
         return;
     raft_term term = raft_term_at(group->raft, bound);
     if (term == 0) {
-        /* It left memory, and its term with it. The edge of what is in memory is known, and nobody needs what is before
-         * it if that is replicated, too. */
-        struct raft_status status;
-        raft_get_status(group->raft, &status);
-        if (status.base.index > limit || status.base.index < truncated.index + TRUNCATE_COUNT_MIN)
+        /* It left memory, and its term with it. The edge of what is in memory is known; it is noted and becomes the cut
+         * once all that is before it may go: by then the edge itself has moved on. */
+        if (group->edge.index < truncated.index + TRUNCATE_COUNT_MIN) {
+            struct raft_status status;
+            raft_get_status(group->raft, &status);
+            group->edge = status.base;
+        }
+        if (group->edge.index > limit || group->edge.index < truncated.index + TRUNCATE_COUNT_MIN)
             return;
-        bound = status.base.index;
-        term = status.base.term;
+        bound = group->edge.index;
+        term = group->edge.term;
     }
     struct log_task *task = group->host->log_task(group->host->context, group);
     group_log_delete(group->env->engine, task->batch, group->id, truncated.index + 1, bound + 1);

@@ -63,6 +63,7 @@ struct group {
     peer_id logged_vote;
     raft_index logged_last; /* newest index with a row in the engine (or on its way) */
     raft_index replicated;  /* every peer has the log up to here: our own knowledge as leader, else the leader's word */
+    struct raft_position edge; /* applied; was the edge of memory once: the next cut of the log */
     uint32_t appends_under_way;
     struct buf scratch;     /* one encoded log row */
     uint64_t log_size;      /* bytes of entries appended since the last truncation (an estimate after a restart) */
