@@ -429,6 +429,108 @@ static void a_newcomer_takes_a_snapshot_and_nothing_else(void **state)
     raft_pool_free(pool);
 }
 
+static struct raft *make_joint(struct raft_pool *pool, const struct raft_config *config, uint8_t own_roles)
+{
+    struct raft_initial initial = {.id = 1, .hard = {.term = 1}, .applied = 10};
+    struct raft *raft;
+    initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+    raft_conf_add(&initial.conf, 1, own_roles);
+    raft_conf_add(&initial.conf, 2, RAFT_VOTER);
+    raft_conf_add(&initial.conf, 3, RAFT_OUTGOING);
+    assert_int_equal(raft_new(config, &initial, pool, &raft), ERR_OK);
+    return raft;
+}
+
+static void a_joint_election_needs_both_halves(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    for (peer_id first = 2; first <= 3; first++) {
+        struct raft *raft = make_joint(pool, &config, RAFT_VOTER | RAFT_OUTGOING);
+        assert_int_equal(raft_campaign(raft), ERR_OK);
+        drain(raft);
+        answer(raft, first, RAFT_VOTE_RESP, 0);
+        assert_int_equal(raft_role(raft), RAFT_CANDIDATE);
+        answer(raft, 5 - first, RAFT_VOTE_RESP, 0);
+        assert_int_equal(raft_role(raft), RAFT_LEADER);
+        raft_free(raft);
+    }
+    raft_pool_free(pool);
+}
+
+static void leases_are_suspended_while_the_configuration_changes(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.lease_reads = config.check_quorum = true;
+    struct raft *raft;
+    for (int i = 0; i < 2; i++) {
+        raft = make_joint(pool, &config, (uint8_t)(i ? RAFT_VOTER : RAFT_VOTER | RAFT_OUTGOING));
+        make_leader(raft);
+        assert_false(raft_lease_allowed(raft));
+        raft_free(raft);
+    }
+    raft = make(pool, &config, 1, 3, 0, 0);
+    make_leader(raft);
+    assert_true(raft_lease_allowed(raft));
+    struct raft_conf_change change = {.entry_kind = RAFT_ENTRY_CONF_CHANGE, .count = 1};
+    raft_index index;
+    raft_term term;
+    change.changes[0].kind = RAFT_CHANGE_ADD_LEARNER;
+    change.changes[0].id = 4;
+    assert_int_equal(raft_propose_conf(raft, &change, &index, &term), ERR_OK);
+    assert_false(raft_lease_allowed(raft));
+    drain(raft);
+    answer(raft, 2, RAFT_APP_RESP, index);
+    drain(raft);
+    assert_true(raft_lease_allowed(raft));
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* The apply worker is still busy with a change that the snapshot already includes. */
+static void a_change_older_than_the_snapshot_is_not_applied(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_conf_change change = {.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2, .count = 1};
+    uint8_t data[64];
+    change.changes[0].kind = RAFT_CHANGE_REMOVE;
+    change.changes[0].id = 3;
+    membership_encode(&change, data);
+    struct raft_entry entry = {.term = 2, .index = 11, .kind = RAFT_ENTRY_CONF_CHANGE_V2};
+    entry.data = bytes_of(data, membership_encoded_size(&change));
+    struct raft_ready ready;
+    assert_int_equal(send_append(raft, 2, 2, (struct raft_position){.index = 10, .term = 1}, 11, &entry, 1), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    raft_appended(raft, &ready.token);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.committed_count, 1);
+    struct raft_entry applying = ready.committed[0];
+    struct raft_snapshot snapshot = {.index = 20, .term = 2};
+    raft_conf_add(&snapshot.conf, 1, RAFT_VOTER);
+    raft_conf_add(&snapshot.conf, 3, RAFT_VOTER); /* 3 has come back, 2 is gone */
+    struct raft_message message = {.kind = RAFT_SNAPSHOT, .from = 2, .to = 1, .term = 2, .snapshot = &snapshot};
+    assert_int_equal(raft_step(raft, &message), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_non_null(ready.snapshot);
+    struct raft_conf conf;
+    assert_int_equal(raft_apply_conf(raft, &applying, &conf), ERR_INVALID);
+    raft_applied(raft, 11);
+    raft_appended(raft, &ready.token);
+    raft_get_conf(raft, &conf);
+    assert_int_equal(conf.count, 2);
+    assert_non_null(raft_conf_member(&conf, 3));
+    assert_int_equal(raft_applied_index(raft), 20);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void uncommitted_size_comes_back_to_zero(void **state)
 {
     (void)state;
@@ -823,6 +925,9 @@ int main(void)
         cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
         cmocka_unit_test(a_learner_never_campaigns),
         cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
+        cmocka_unit_test(a_joint_election_needs_both_halves),
+        cmocka_unit_test(leases_are_suspended_while_the_configuration_changes),
+        cmocka_unit_test(a_change_older_than_the_snapshot_is_not_applied),
         cmocka_unit_test(uncommitted_size_comes_back_to_zero),
         cmocka_unit_test(initial_states_that_contradict_themselves_are_refused),
         cmocka_unit_test(joint_and_one_at_a_time_end_alike),
