@@ -220,8 +220,11 @@ static void on_message(void *state, struct message *take_message)
     }
     struct read_task *task = (struct read_task *)take_message;
     uint64_t now_us = clock_now_us(worker->env->clock);
-    for (const struct read_request *read = task->first; read; read = read->next)
+    for (const struct read_request *read = task->first; read; read = read->next) {
         run(worker, read, now_us);
+        if (replies_are_many(worker->replies))
+            replies_flush(worker->replies); /* thousands of scans may have come in one frame */
+    }
     read_task_free(task);
 }
 

@@ -22,6 +22,7 @@ struct region_fsm {
     _Atomic raft_index written_index; /* applied and in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
+    enum err failure;                 /* an entry was left half applied: nothing may follow it */
     struct buf row, value;
 };
 
@@ -133,6 +134,7 @@ static enum err read_now(struct region_fsm *fsm, struct apply_worker *worker, st
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
+/* `arena`: for the value that the answer tells; NULL: nobody waits for it. */
 static enum err apply_cas(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_write *write,
                           struct arena *arena, struct wire_kv_reply *result)
 {
@@ -143,7 +145,7 @@ static enum err apply_cas(struct region_fsm *fsm, struct apply_worker *worker, c
         return code;
     bool want_present = write->expected.data != NULL;
     if (present != want_present || (present && !bytes_equal(now, write->expected))) {
-        if (present) {
+        if (present && arena) {
             result->value = arena_copy(arena, now);
             if (!result->value.data)
                 result->value = bytes_of("", 0); /* present and empty */
@@ -304,9 +306,10 @@ static void stop_on_corrupt(struct region_fsm *fsm, raft_index index)
 }
 
 static enum err apply_entry(struct region_task *task, struct apply_worker *worker, const struct raft_entry *entry,
-                            struct wire_kv_reply **ret_results, uint32_t *ret_count)
+                            bool owed, struct wire_kv_reply **ret_results, uint32_t *ret_count)
 {
     struct region_fsm *fsm = task->fsm;
+    struct arena *values = owed ? &task->results_arena : NULL;
     CHECK(entry->index == fsm->applied_index + 1);
     *ret_count = 0;
     if (entry->kind == RAFT_ENTRY_NORMAL && entry->data.size > 0) {
@@ -319,8 +322,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
         *ret_results = arena_alloc(&task->results_arena, command.writes_count * sizeof **ret_results);
         *ret_count = command.writes_count;
         for (uint32_t i = 0; i < command.writes_count; i++) {
-            apply_write(fsm, worker, &command, &command.writes[i], entry->index, &task->results_arena,
-                        &(*ret_results)[i]);
+            apply_write(fsm, worker, &command, &command.writes[i], entry->index, values, &(*ret_results)[i]);
             if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
                 return (enum err)(*ret_results)[i].code;
         }
@@ -337,13 +339,15 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
     struct region_fsm *fsm = task->fsm;
     struct proposal *proposal = task->proposals;
     uint32_t proposal_index = 0;
+    task->code = fsm->failure;
     for (uint32_t i = 0; i < task->entry_count && task->code == ERR_OK; i++) {
         struct wire_kv_reply *results = NULL;
         uint32_t count = 0;
-        task->code = apply_entry(task, worker, &task->entries[i], &results, &count);
+        bool owed = proposal && proposal->index == task->entries[i].index;
+        task->code = fsm->failure = apply_entry(task, worker, &task->entries[i], owed, &results, &count);
         if (task->code != ERR_OK)
             apply_worker_fail(worker, task->code);
-        if (proposal && proposal->index == task->entries[i].index) {
+        if (owed) {
             CHECK(task->code != ERR_OK || count == proposal->count);
             task->results[proposal_index++] = results;
             proposal = proposal->next;

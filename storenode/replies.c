@@ -7,7 +7,12 @@
 #include "base/log.h"
 #include "rpc/frame_kind.h"
 
-enum { GATHER_SIZE_MAX = 4 * 1024 * 1024, GATHER_COUNT_MAX = 4096, CONNS_KEPT_MAX = 256 };
+enum {
+    GATHER_SIZE_MAX = 4 * 1024 * 1024,
+    GATHER_COUNT_MAX = 4096,
+    CONNS_KEPT_MAX = 256,
+    ROUND_SIZE_MAX = 16 * 1024 * 1024
+};
 
 /* What one connection is owed. Kept for later rounds, because the same few connections come again and again. */
 struct conn_replies {
@@ -24,6 +29,7 @@ struct replies {
     struct arena round_arena;
     struct conn_replies *by_conn;
     struct conn_replies *dirty;
+    size_t gathered_size; /* since the last flush */
 };
 
 struct replies *replies_new(struct env *env)
@@ -64,11 +70,13 @@ static void send_gathered(struct replies *replies, struct conn_replies *owed)
 {
     struct wire_kv_reply_batch batch = {.replies = owed->items, .replies_count = owed->count};
     struct frame *frame = wire_frame_kv_reply_batch(FRAME_KV_REPLY, &batch);
-    if (frame)
-        transport_send(replies->env->transport, owed->conn, frame);
-    else
-        log_event(replies->env->log, LOG_ERROR, "event=reply_too_large conn=%llu size=%zu",
-                  (unsigned long long)owed->conn, owed->size);
+    enum err code = frame ? transport_send(replies->env->transport, owed->conn, frame) : ERR_ENTRY_TOO_LARGE;
+    if (code != ERR_OK && code != ERR_CLOSED) {
+        log_event(replies->env->log, LOG_WARN, "event=replies_lost conn=%llu count=%u size=%zu code=%s",
+                  (unsigned long long)owed->conn, owed->count, owed->size, err_name(code));
+        /* Whoever waits for them must know that they will not come. */
+        transport_close_conn(replies->env->transport, owed->conn);
+    }
     owed->count = 0;
     owed->size = 0;
 }
@@ -108,6 +116,7 @@ void replies_add(struct replies *replies, struct reply_to to, const struct wire_
     owed->items[owed->count].action = (uint8_t)err_action((enum err)reply->code);
     owed->count++;
     owed->size += size;
+    replies->gathered_size += size;
 }
 
 void replies_add_error(struct replies *replies, struct reply_to to, enum err code, uint32_t wait_ms)
@@ -129,5 +138,11 @@ void replies_flush(struct replies *replies)
     }
     if (HASH_COUNT(replies->by_conn) > CONNS_KEPT_MAX)
         forget_all(replies);
+    replies->gathered_size = 0;
     arena_reset(&replies->round_arena);
+}
+
+bool replies_are_many(const struct replies *replies)
+{
+    return replies->gathered_size >= ROUND_SIZE_MAX;
 }

@@ -2,7 +2,8 @@
  *
  * Each actor that answers clients (region worker: refusals; apply worker: writes; read worker: reads) has one. Replies
  * are kept as they are given, bytes borrowed, until the flush at the end of the round, or until a frame's worth has
- * gathered.
+ * gathered. A connection whose replies cannot be sent (too much is pending there) is closed: an answer never just
+ * stays away.
  *
  * Owner: one actor. */
 #ifndef STORENODE_REPLIES_H
@@ -30,5 +31,7 @@ void replies_add(struct replies *replies, struct reply_to to, const struct wire_
 void replies_add_error(struct replies *replies, struct reply_to to, enum err code, uint32_t wait_ms);
 struct arena *replies_arena(struct replies *replies); /* ends with replies_flush */
 void replies_flush(struct replies *replies);
+/* So much has gathered since the last flush that memory asks for one before the round ends. */
+bool replies_are_many(const struct replies *replies);
 
 #endif
