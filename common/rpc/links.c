@@ -324,6 +324,14 @@ void links_on_message(struct links *links, struct message *take_message)
     message_free(take_message);
 }
 
+static uint32_t count_failed(const struct links *links)
+{
+    uint32_t count = 0;
+    LIST_FOR_EACH (at, &links->all)
+        count += LIST_ENTRY(at, struct link, link)->failed != ERR_OK;
+    return count;
+}
+
 static struct link *first_failed(struct links *links)
 {
     LIST_FOR_EACH (at, &links->all) {
@@ -342,8 +350,10 @@ void links_tick(struct links *links)
         if (link->state == LINK_DOWN && link->dial_at_us <= now && !link->failed)
             dial(link);
     }
-    /* From the front each time: a handler may close any link, and open others. */
-    for (struct link *link; (link = first_failed(links));) {
+    /* From the front each time: a handler may close any link, and open others. Those are told of next time, if they fail
+     * at once too: an owner that tries the next address must not go round for ever. */
+    struct link *link;
+    for (uint32_t left = count_failed(links); left > 0 && (link = first_failed(links)); left--) {
         enum err code = link->failed;
         link->failed = ERR_OK;
         tell_down(link, false, code);

@@ -43,7 +43,7 @@ static struct {
     uint64_t last_node_id;
     char last_frame[32], last_text[64];
     enum err last_code;
-    bool close_in_handler;
+    bool close_in_handler, try_next_in_handler;
 } world;
 
 static uint64_t clock_now(struct clock *clock)
@@ -102,7 +102,8 @@ static void fake_post_must(struct executor *executor, struct actor *actor, struc
 }
 
 static const struct transport_ops transport_ops = {.dial = fake_dial, .send = fake_send, .close = fake_close};
-static const struct executor_ops executor_ops = {.post = fake_post, .post_must = fake_post_must, .post_lazy = fake_post_must};
+static const struct executor_ops executor_ops = {
+    .post = fake_post, .post_must = fake_post_must, .post_lazy = fake_post_must};
 
 static void on_up(void *context, struct link *link, const struct wire_hello *hello)
 {
@@ -136,6 +137,8 @@ static void on_down(void *context, struct link *link, bool was_up, enum err code
     snprintf(world.last_text, sizeof world.last_text, "%s", text);
     if (world.close_in_handler)
         link_close(link);
+    if (world.try_next_in_handler)
+        link_open(world.links, "the next one", 0, NULL);
 }
 
 static int setup(void **state)
@@ -483,6 +486,18 @@ static void handlers_may_close_their_link(void **state)
     assert_int_equal(world.downs, 3);
     pass(10000000);
     assert_int_equal(world.downs, 3);
+}
+
+static void owner_that_tries_the_next_address_does_not_go_round_for_ever(void **state)
+{
+    (void)state;
+    world.close_in_handler = world.try_next_in_handler = true;
+    world.dial_answer = ERR_BUSY; /* no connection is free: each dial fails at once */
+    link_open(world.links, "a", 0, NULL);
+    for (uint32_t ticks = 1; ticks <= 5; ticks++) {
+        links_tick(world.links);
+        assert_int_equal(world.downs, ticks);
+    }
 }
 
 static void later_dials_say_the_new_hello(void **state)
