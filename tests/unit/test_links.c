@@ -548,6 +548,7 @@ int main(void)
         LINKS_TEST(a_reset_ends_the_connection_and_comes_back_after_growing_pauses),
         LINKS_TEST(a_dial_that_cannot_start_is_told_at_the_next_tick),
         LINKS_TEST(handlers_may_close_their_link),
+        LINKS_TEST(owner_that_tries_the_next_address_does_not_go_round_for_ever),
         LINKS_TEST(later_dials_say_the_new_hello),
         LINKS_TEST(the_transport_may_come_back_after_links_is_gone),
     };
