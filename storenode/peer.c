@@ -306,6 +306,7 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
     *peer->proposals_last = proposal;
     peer->proposals_last = &proposal->next;
     peer->proposed_count += count;
+    region_worker_proposed(peer->worker);
     peer->keys_written += count;
 }
 
@@ -469,6 +470,7 @@ static struct proposal *pop_proposal(struct peer *peer)
         peer->proposals_last = &peer->proposals;
     peer->proposed_count -= proposal->count;
     proposal->next = NULL;
+    region_worker_proposal_ended(peer->worker);
     return proposal;
 }
 

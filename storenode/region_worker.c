@@ -18,6 +18,7 @@ enum {
     SPARE_LOG_TASKS_MAX = 4,
     SPARE_BLOCKS_SIZE = 4 * 1024 * 1024,
     HEARTBEATS_PER_FRAME_MAX = 512,
+    GATHER_MAX_US = 5000,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
 };
@@ -57,7 +58,11 @@ struct region_worker {
     struct neighbour *neighbours; /* by store id */
     struct neighbour *dirty;
     uint32_t own_appends_out; /* log tasks with what this store leads */
-    struct peer *waiting;     /* peers whose writes wait for one of those */
+    uint32_t proposals_out;   /* entries proposed here and not committed yet */
+    uint64_t proposed_us;     /* when the last of them was */
+    bool gate_open;           /* writes of this pass may be proposed */
+    bool gathering;           /* a WORKER_GATHERED is on its way */
+    struct peer *waiting;     /* peers whose writes wait for that */
     struct message *held;     /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
@@ -119,11 +124,63 @@ void region_worker_touch(struct region_worker *worker, struct peer *peer)
     worker->touched_last = &peer->next_touched;
 }
 
-/* What arrives while our own last entries are on their way to the disk would be synced behind them anyhow; it gathers
- * and becomes one entry a region, one frame a store. A lone write never waits. */
+/* What arrives while the last round of writes is under way gathers, and becomes the next round: one entry a region, one
+ * frame a store, one sync. A lone write never waits, and nobody waits longer than GATHER_MAX_US for others' commits (a
+ * region without a quorum must not hold up the rest; a far quorum must not either), or for our own disk, which would
+ * have synced it behind those before anyhow. */
+static bool gate_is_open(const struct region_worker *worker)
+{
+    return worker->own_appends_out == 0 &&
+           (worker->proposals_out == 0 || worker->now_us >= worker->proposed_us + GATHER_MAX_US);
+}
+
 bool region_worker_may_propose(const struct region_worker *worker)
 {
-    return worker->own_appends_out == 0;
+    return worker->gate_open;
+}
+
+void region_worker_proposed(struct region_worker *worker)
+{
+    worker->proposals_out++;
+    worker->proposed_us = worker->now_us;
+}
+
+void region_worker_proposal_ended(struct region_worker *worker)
+{
+    CHECK(worker->proposals_out > 0);
+    worker->proposals_out--;
+}
+
+static void free_gathered(struct message *message)
+{
+    free(message);
+}
+
+static void post_gathered(struct region_worker *worker)
+{
+    struct message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    *message = (struct message){.kind = WORKER_GATHERED, .free = free_gathered};
+    actor_post_after(worker->env->executor, worker->actor, GATHER_MAX_US, message);
+    worker->gathering = true;
+}
+
+/* Only between passes: a peer of the pass that is running cannot be touched again. */
+static void touch_waiting(struct region_worker *worker)
+{
+    if (!worker->waiting)
+        return;
+    if (!gate_is_open(worker)) {
+        if (!worker->gathering)
+            post_gathered(worker);
+        return;
+    }
+    struct peer *peer = worker->waiting;
+    worker->waiting = NULL;
+    for (; peer; peer = peer->next_waiting) {
+        peer->waiting = false;
+        region_worker_touch(worker, peer);
+    }
 }
 
 void region_worker_wait(struct region_worker *worker, struct peer *peer)
@@ -133,16 +190,6 @@ void region_worker_wait(struct region_worker *worker, struct peer *peer)
     peer->waiting = true;
     peer->next_waiting = worker->waiting;
     worker->waiting = peer;
-}
-
-static void touch_waiting(struct region_worker *worker)
-{
-    struct peer *peer = worker->waiting;
-    worker->waiting = NULL;
-    for (; peer; peer = peer->next_waiting) {
-        peer->waiting = false;
-        region_worker_touch(worker, peer);
-    }
 }
 
 /* ---- what gathers in a round */
@@ -329,8 +376,8 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         group_appended(peer->group, &take_task->appends[i]);
         region_worker_touch(worker, peer);
     }
-    if (take_task->user && --worker->own_appends_out == 0)
-        touch_waiting(worker);
+    if (take_task->user)
+        worker->own_appends_out--;
     if (worker->spare_count >= SPARE_LOG_TASKS_MAX) {
         log_task_free(take_task);
         return;
@@ -572,6 +619,10 @@ static void on_message(void *state, struct message *take_message)
         message_free(take_message);
         on_tick(worker);
         break;
+    case WORKER_GATHERED:
+        message_free(take_message);
+        worker->gathering = false;
+        break;
     case WORKER_LINKS:
         links_on_message(worker->links, take_message);
         break;
@@ -600,10 +651,13 @@ static void free_held(struct region_worker *worker)
 static void on_round(void *state)
 {
     struct region_worker *worker = state;
+    touch_waiting(worker);
     while (worker->touched && !worker->stopped) {
         struct peer *first = worker->touched;
         worker->touched = NULL;
         worker->touched_last = &worker->touched;
+        worker->gate_open =
+            gate_is_open(worker); /* for all of them: the first one's proposal must not shut out the next */
         for (struct peer *peer = first; peer; peer = peer->next_touched)
             peer_round(peer);
         flush(worker);
@@ -613,6 +667,7 @@ static void on_round(void *state)
             if (!peer_release(peer))
                 region_worker_touch(worker, peer);
         }
+        touch_waiting(worker);
     }
     if (!worker->stopped)
         flush(worker); /* reads and retention without a touched peer */

@@ -39,6 +39,9 @@ void region_worker_post_reads(struct region_worker *worker, struct read_task *ta
 void region_worker_touch(struct region_worker *worker, struct peer *peer);
 /* False: writes should gather; region_worker_wait gives the peer another round when they may go. */
 bool region_worker_may_propose(const struct region_worker *worker);
+/* An entry was proposed; its outcome is known, one way or the other. */
+void region_worker_proposed(struct region_worker *worker);
+void region_worker_proposal_ended(struct region_worker *worker);
 void region_worker_wait(struct region_worker *worker, struct peer *peer);
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,

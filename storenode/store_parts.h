@@ -55,6 +55,7 @@ enum worker_message_kind {
     WORKER_APPLY_DONE,
     WORKER_FETCHED,
     WORKER_TICK,
+    WORKER_GATHERED,
     WORKER_LINKS,
     WORKER_REGIONS,
     WORKER_STORES,
