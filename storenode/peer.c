@@ -312,14 +312,16 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
 
 static void propose_pending(struct peer *peer)
 {
-    enum { PENDING_KEPT_MAX = 256 };
+    /* Beside what else gathers for one store (8 MiB) it must fit into a frame; keys and values alone never get so
+     * large. */
+    enum { PENDING_KEPT_MAX = 256, ENTRY_SIZE_MAX = 20 * 1024 * 1024 };
     if (peer->pending_count == 0)
         return;
     uint64_t size_max = region_worker_store(peer->worker)->config->proposal_size_max;
     struct wire_log_write *writes = malloc(peer->pending_count * sizeof *writes);
     CHECK(writes);
     struct buf encoded;
-    buf_init(&encoded, FRAME_SIZE_MAX);
+    buf_init(&encoded, ENTRY_SIZE_MAX);
     uint32_t from = 0;
     size_t size = 0;
     for (uint32_t i = 0; i < peer->pending_count; i++) {

@@ -547,12 +547,16 @@ static void free_tick(struct message *message)
     free(message);
 }
 
+/* At the end of the running tick, wherever in it we are: a heartbeat that is handled is then never more than one tick
+ * ahead of the ticks that were given. Leases count on it (docs/decisions/0004). */
 static void post_tick(struct region_worker *worker)
 {
+    uint64_t due_us = worker->ticked_us + worker->store->config->tick_ms * 1000;
+    uint64_t now_us = clock_now_us(worker->env->clock);
     struct tick_message *tick = calloc(1, sizeof *tick);
     CHECK(tick);
     tick->message = (struct message){.kind = WORKER_TICK, .free = free_tick};
-    actor_post_after(worker->env->executor, worker->actor, worker->store->config->tick_ms * 1000, &tick->message);
+    actor_post_after(worker->env->executor, worker->actor, due_us > now_us ? due_us - now_us : 0, &tick->message);
 }
 
 /* A process that was stopped must not hold the elections of all that time at once: two timeouts make every timer fire.
