@@ -8,6 +8,7 @@
 #include "meta/keyspace.h"
 #include "storenode/region_worker.h"
 
+enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
 
 static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
@@ -85,6 +86,7 @@ void peer_free(struct peer *peer)
     read_task_free(peer->round_reads);
     read_task_free(peer->round_lease_reads);
     free(peer->pending);
+    free(peer->committed);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_free(peer->region);
@@ -404,8 +406,21 @@ static void post_apply(struct peer *peer, const struct raft_entry *entries, uint
     apply_worker_post(store->apply_worker, &task->task);
 }
 
+/* Hands over what gathered: rows are cheaper by the dozen. */
+static void apply_committed(struct peer *peer, struct proposal *take_proposals)
+{
+    if (peer->committed_count > 0)
+        post_apply(peer, peer->committed, peer->committed_count, take_proposals);
+    free(peer->committed);
+    peer->committed = NULL;
+    peer->committed_count = 0;
+    peer->committed_size = 0;
+}
+
 static void serve_applied_reads(struct peer *peer)
 {
+    if (peer->reads)
+        apply_committed(peer, NULL);
     raft_index applied = region_fsm_applied(peer->fsm);
     struct waiting_reads **link = &peer->reads;
     if (peer->reads && peer->tasks_out > 0 && peer->urgent_out == 0)
@@ -498,7 +513,19 @@ static void on_committed(void *context, struct group *group, const struct raft_e
     (void)context;
     struct peer *peer = group->user;
     struct proposal *proposals = claim_proposals(peer, entries, count);
-    post_apply(peer, entries, count, proposals);
+    if (peer->committed_count + count > APPLY_COUNT_MAX)
+        apply_committed(peer, NULL); /* proposals are of newer entries than these */
+    if (!peer->committed) {
+        peer->committed = malloc((count > APPLY_COUNT_MAX ? count : APPLY_COUNT_MAX) * sizeof *entries);
+        CHECK(peer->committed);
+    }
+    memcpy(peer->committed + peer->committed_count, entries, count * sizeof *entries);
+    peer->committed_count += count;
+    for (uint32_t i = 0; i < count; i++)
+        peer->committed_size += entries[i].data.size;
+    bool somebody_waits = raft_is_leader(group->raft) || proposals || peer->reads;
+    if (somebody_waits || peer->committed_count >= APPLY_COUNT_MAX || peer->committed_size >= APPLY_SIZE_MAX)
+        apply_committed(peer, proposals);
 }
 static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
 {
@@ -507,6 +534,7 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
     struct store *store = region_worker_store(peer->worker);
     if (role == RAFT_LEADER) {
         peer->heartbeat_due = true;
+        apply_committed(peer, NULL);
         log_event(store->env->log, LOG_INFO, "event=became_leader region=%llu peer=%llu term=%llu",
                   (unsigned long long)peer->region_id, (unsigned long long)peer->id,
                   (unsigned long long)raft_term_now(group->raft));
@@ -592,6 +620,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
 void peer_tick(struct peer *peer, uint32_t count)
 {
     raft_tick(peer->group->raft, count);
+    apply_committed(peer, NULL);
     if (peer->campaign && raft_leader(peer->group->raft) == 0)
         (void)raft_campaign(
             peer->group->raft); /* refused while one is under way or not allowed: the next tick tries again */

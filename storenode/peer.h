@@ -2,8 +2,9 @@
  *
  * A write waits in `pending` until the disk has taken what was proposed before (a lone one: until the end of the
  * round), then in `proposals` until its entry is committed, then travels with the entry to the apply worker, which
- * answers. A read is answered at once under a lease if all that is committed is applied; else it waits in `reads` for
- * the core's word from which index on it is true, and for the apply worker to get there.
+ * answers. A follower, for whose applying nobody waits, hands its entries over in larger portions. A read is answered
+ * at once under a lease if all that is committed is applied; else it waits in `reads` for the core's word from which
+ * index on it is true, and for the apply worker to get there.
  *
  * Owner: a region worker. Invariants (peer_check):
  *   P1 indexes of proposals strictly increase, their terms never decrease;
@@ -39,10 +40,13 @@ struct peer {
     struct region_worker *worker; /* borrowed */
     struct region *region;        /* owned */
     peer_id id;
-    struct group *group;    /* owned */
-    struct region_fsm *fsm; /* owned; touched by the apply worker only while tasks are out */
-    uint32_t tasks_out;     /* at the apply worker, ... */
-    uint32_t urgent_out;    /* ... of which these wake us when they are done */
+    struct group *group;          /* owned */
+    struct region_fsm *fsm;       /* owned; touched by the apply worker only while tasks are out */
+    struct raft_entry *committed; /* owned array: a follower's committed entries, not handed to the apply worker yet */
+    uint32_t committed_count;
+    size_t committed_size;
+    uint32_t tasks_out;  /* at the apply worker, ... */
+    uint32_t urgent_out; /* ... of which these wake us when they are done */
     struct peer *next_touched;
     struct peer *next_waiting;
     bool touched, waiting;
