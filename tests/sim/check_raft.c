@@ -35,6 +35,7 @@ struct region_log {
     struct applied *entries; /* by index */
     raft_index capacity;
     raft_index last; /* newest index applied anywhere */
+    raft_term led_term; /* newest term with a leader */
     UT_hash_handle hh;
 };
 
@@ -50,6 +51,9 @@ struct seen {
     peer_id vote;
     raft_index commit, applied;
     raft_index checked; /* log rows up to here were compared */
+    raft_index last;
+    raft_term last_term;
+    uint64_t deposed_ns; /* since when it leads without right; 0: it does not */
     bool led;
     UT_hash_handle hh;
 };
@@ -61,7 +65,7 @@ struct check_raft {
     struct seen *seen;
     struct buf row;
     struct arena arena;
-    uint64_t applied_count;
+    struct check_raft_counts counts;
     check_raft_listener *listener;
     void *listener_context;
     /* during a visit */
@@ -202,7 +206,7 @@ static void check_applied(struct check_raft *check, struct seen *seen, const str
         struct applied *applied = applied_at(log, index);
         if (applied->term == 0) {
             *applied = (struct applied){term, hash};
-            check->applied_count++;
+            check->counts.applied++;
         } else if (applied->term != term || applied->hash != hash) {
             world_fail(check->world, "raft", view->region, "R3: s%u has another entry at index %llu of region %llu: term %llu, before it was term %llu%s",
                        check->store->number, ULL(index), ULL(view->region), ULL(term), ULL(applied->term),
@@ -261,6 +265,26 @@ static void check_order(struct check_raft *check, const struct seen *seen, const
                    ULL(applied));
 }
 
+static void count_corners(struct check_raft *check, struct seen *seen, const struct store_peer_view *view, bool leads)
+{
+    struct region_log *log = log_of(check, view->region);
+    raft_term term = raft_term_now(view->raft);
+    uint64_t now_ns = sim_heap_ns(world_sim(check->world));
+    if (leads && term > log->led_term) {
+        log->led_term = term;
+        check->counts.elections++;
+    }
+    bool deposed = leads && term < log->led_term;
+    if (seen->deposed_ns > 0)
+        check->counts.deposed_us += (now_ns - seen->deposed_ns) / 1000;
+    seen->deposed_ns = deposed ? now_ns : 0;
+    raft_index last = raft_last_index(view->raft);
+    if (last < seen->last || (seen->last > 0 && raft_term_at(view->raft, seen->last) != seen->last_term && raft_term_at(view->raft, seen->last) != 0))
+        check->counts.overwritten++;
+    seen->last = last;
+    seen->last_term = raft_term_at(view->raft, last);
+}
+
 static void visit_peer(void *context, const struct store_peer_view *view)
 {
     struct check_raft *check = context;
@@ -271,12 +295,14 @@ static void visit_peer(void *context, const struct store_peer_view *view)
         seen->generation = generation;
         seen->peer = view->peer;
         seen->term = 0;
-        seen->commit = seen->applied = seen->checked = 0;
+        seen->commit = seen->applied = seen->checked = seen->last = 0;
+        seen->deposed_ns = 0;
         seen->led = false;
     }
     raft_term term = raft_term_now(raft);
     bool leads = raft_is_leader(raft);
     check_order(check, seen, view);
+    count_corners(check, seen, view, leads);
     if (leads && (!seen->led || seen->term != term)) {
         state_leader(check, view->region, term, view->peer);
         state_vote(check, view->region, term, view->peer, view->peer);
@@ -474,9 +500,9 @@ void check_raft_describe(struct check_raft *check)
     }
 }
 
-uint64_t check_raft_applied_count(const struct check_raft *check)
+const struct check_raft_counts *check_raft_counts(const struct check_raft *check)
 {
-    return check->applied_count;
+    return &check->counts;
 }
 
 struct check_raft *check_raft_new(struct world *world)

@@ -40,6 +40,13 @@ void check_raft_set_listener(struct check_raft *check, check_raft_listener *list
 bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size);
 /* What each peer of each region thinks, to the trace: for whoever asks why a cluster is stuck. */
 void check_raft_describe(struct check_raft *check);
-uint64_t check_raft_applied_count(const struct check_raft *check); /* entries seen applied, each once */
+/* How far the run got into the corners that matter. */
+struct check_raft_counts {
+    uint64_t applied;          /* entries seen applied, each once */
+    uint64_t elections;        /* leaders, one per region and term */
+    uint64_t deposed_us;       /* time that leaders went on leading while a newer term had a leader */
+    uint64_t overwritten;      /* entries that a store lost to another leader's */
+};
+const struct check_raft_counts *check_raft_counts(const struct check_raft *check);
 
 #endif

@@ -322,6 +322,14 @@ static void run_aim(void *context)
     free(aim);
 }
 
+static void take_aim(struct faults *faults, const struct sim_node *node)
+{
+    struct aim *aim = malloc(sizeof *aim);
+    CHECK(aim);
+    *aim = (struct aim){faults, world_node_of(faults->world, node)};
+    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + rng_below(&faults->rng, 2000000), NULL, run_aim, free, aim);
+}
+
 void faults_see_message(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message)
 {
     struct faults *faults = context;
@@ -331,11 +339,12 @@ void faults_see_message(void *context, struct sim_node *from, struct sim_node *t
     if (faults->healed || !faults->began || !(faults->mask & 1u << FAULT_AIMED) || now_ns < faults->aimed_ns + 300000000 ||
         !rng_chance(&faults->rng, vote ? 20 : append ? 1 : 0, 200))
         return;
-    struct aim *aim = malloc(sizeof *aim);
-    CHECK(aim);
-    *aim = (struct aim){faults, world_node_of(faults->world, rng_chance(&faults->rng, 1, 2) ? from : to)};
     faults->aimed_ns = now_ns;
-    sim_at(sim_of(faults), now_ns + rng_below(&faults->rng, 2000000), NULL, run_aim, free, aim);
+    uint64_t who = rng_below(&faults->rng, 3);
+    if (who != 0)
+        take_aim(faults, from);
+    if (who != 1)
+        take_aim(faults, to);
 }
 
 static void next_fault(void *context);

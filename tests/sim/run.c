@@ -199,7 +199,7 @@ static void fill_result(struct run *run, struct run_result *result)
     result->digest = sim_digest(sim);
     result->virtual_us = now_us(run);
     result->events = sim_event_count(sim);
-    result->applied = check_raft_applied_count(run->raft);
+    result->raft = *check_raft_counts(run->raft);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
     memcpy(result->faults, faults_counts(run->faults), sizeof result->faults);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "check_raft.h"
 #include "swarm.h"
 #include "net_sim.h"
 #include "workload.h"
@@ -33,7 +34,8 @@ struct run_result {
     char failure[1024];
     uint64_t failed_region;
     uint64_t digest;
-    uint64_t virtual_us, events, applied;
+    uint64_t virtual_us, events;
+    struct check_raft_counts raft;
     uint64_t linear_steps;
     bool linear_undecided;
     uint64_t recovery_us; /* from heal to the last probe */

@@ -41,6 +41,7 @@ struct child {
 
 struct totals {
     uint64_t seeds, failed, virtual_us, events, done, unknown, undecided;
+    uint64_t elections, deposed_us, overwritten;
     uint64_t faults[FAULT_KIND_COUNT];
     uint64_t by_op[8];
     uint64_t recovery_max_us, recovery_seed;
@@ -101,8 +102,8 @@ static void print_result(const struct settings_sim *settings, const struct run_r
 {
     if (settings->quiet && !result->failed)
         return;
-    printf("seed %llu digest %016llx virtual %.1fs events %llu applied %llu done %llu not-done %llu unknown %llu recovery %.1fs faults:", ULL(seed),
-           ULL(result->digest), (double)result->virtual_us / 1e6, ULL(result->events), ULL(result->applied), ULL(result->ops.done),
+    printf("seed %llu digest %016llx virtual %.1fs events %llu applied %llu elections %llu done %llu not-done %llu unknown %llu recovery %.1fs faults:", ULL(seed),
+           ULL(result->digest), (double)result->virtual_us / 1e6, ULL(result->events), ULL(result->raft.applied), ULL(result->raft.elections), ULL(result->ops.done),
            ULL(result->ops.not_done), ULL(result->ops.unknown), (double)result->recovery_us / 1e6);
     print_faults(result->faults, result->fault_mask);
     printf("%s%s\n", result->linear_undecided ? " UNDECIDED" : "", result->failed ? " FAILED" : "");
@@ -123,6 +124,9 @@ static void add_totals(struct totals *totals, const struct run_result *result, u
     totals->events += result->events;
     totals->done += result->ops.done;
     totals->unknown += result->ops.unknown;
+    totals->elections += result->raft.elections;
+    totals->deposed_us += result->raft.deposed_us;
+    totals->overwritten += result->raft.overwritten;
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1); /* whatever the order of the jobs */
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
@@ -148,7 +152,11 @@ static void print_totals(const struct settings_sim *settings, const struct total
            ULL(totals->seeds), ULL(totals->failed), ULL(totals->digest), (double)totals->virtual_us / 1e6, real_s,
            (double)totals->virtual_us / 1e6 / real_s / settings->jobs, ULL(totals->events), ULL(totals->done), ULL(totals->unknown),
            totals->undecided ? ", some histories undecided" : "");
-    printf("slowest recovery %.1f s (seed %llu); faults:", (double)totals->recovery_max_us / 1e6, ULL(totals->recovery_seed));
+    printf("%llu elections, deposed leaders led on for %.1f s, %llu log tails were overwritten; slowest recovery %.1f s (seed %llu)\n",
+           ULL(totals->elections), (double)totals->deposed_us / 1e6, ULL(totals->overwritten), (double)totals->recovery_max_us / 1e6,
+           ULL(totals->recovery_seed));
+    printf("done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu\nfaults:", ULL(totals->by_op[0]),
+           ULL(totals->by_op[1]), ULL(totals->by_op[2]), ULL(totals->by_op[3]), ULL(totals->by_op[4]), ULL(totals->by_op[5]), ULL(totals->by_op[6]));
     print_faults(totals->faults, 0);
     printf("\n");
 }

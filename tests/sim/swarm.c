@@ -83,10 +83,11 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
 {
     swarm->region_workers = (uint32_t)rng_between(rng, 1, 3);
     swarm->read_workers = (uint32_t)rng_between(rng, 1, 3);
-    swarm->tick_ms = PICK(rng, 50, 100, 20, 200);
-    swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 20);
+    /* Short elections more often than not: what goes wrong around them has more chances per second. */
+    swarm->tick_ms = PICK(rng, 20, 50, 100, 200);
+    swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 5, 20);
     swarm->heartbeat_ticks = (uint32_t)PICK(rng, 2, 1);
-    swarm->lease_read = rng_chance(rng, 3, 4);
+    swarm->lease_read = rng_chance(rng, 1, 2);
     swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 9 / 10 * (rng_chance(rng, 1, 2) ? 1 : 3) / (rng_chance(rng, 1, 2) ? 3 : 4);
     if (swarm->lease_ms > (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10)
         swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10;
@@ -113,7 +114,7 @@ static void draw_speeds(struct rng *rng, struct swarm *swarm)
     swarm->sync_max_us = (uint32_t)PICK(rng, 400, 2000, 10000);
     swarm->keys_per_region = (uint32_t)rng_between(rng, 1, 4);
     swarm->threads_per_client = (uint32_t)rng_between(rng, 1, 4);
-    swarm->think_max_us = (uint32_t)PICK(rng, 50000, 100000, 10000);
+    swarm->think_max_us = (uint32_t)PICK(rng, 30000, 100000, 10000, 5000);
     swarm->value_size_max = (uint32_t)PICK(rng, 200, 2000, 20000);
     swarm->client_deadline_ms = (uint32_t)PICK(rng, 10000, 3000, 1000);
     swarm->client_silence_ms = (uint32_t)PICK(rng, 1000, 300);
