@@ -231,6 +231,11 @@ class Cluster:
                     *([] if wait else ["--timeout", "0s"]))
         self.pids()
 
+    def start(self, role, number):
+        """A process that is dead; does not wait until it serves."""
+        self.polder("restart", "--dir", self.directory, "--role", role, "--id", number, "--timeout", "0s")
+        self.pids()
+
     def print_logs(self):
         try:
             processes = self.file()["processes"]
