@@ -230,6 +230,10 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
     /* The clock is read here, not remembered: the process may have been stopped since the round began. */
     if (request->read_mode == WIRE_READ_MODE_LEADER && store->config->lease_read)
         lease = group_lease_holds(peer->group, clock_now_us(store->env->clock), store->config->lease_ms * 1000);
+    if (region_worker_reads_are_many(peer->worker)) {
+        refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
+        return;
+    }
     peer->keys_read++;
     if (stale || (lease && is_all_applied(peer))) {
         read_task_add(region_worker_read_task(peer->worker), to, request, region->start_key, region->end_key,

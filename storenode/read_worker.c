@@ -1,5 +1,6 @@
 #include "read_worker.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -18,6 +19,7 @@ struct read_worker {
     struct read_limits limits;
     struct replies *replies; /* owned */
     struct buf row;
+    _Atomic uint32_t waiting; /* keys */
 };
 
 static void free_task_message(struct message *message)
@@ -64,12 +66,19 @@ void read_task_add(struct read_task *task, struct reply_to to, const struct wire
     *task->last = read;
     task->last = &read->next;
     task->count++;
+    task->keys_count += 1 + request->pairs_count;
 }
 
 void read_worker_post(struct read_worker *worker, struct read_task *take_task)
 {
     take_task->message.kind = READ_WORKER_TASK;
+    atomic_fetch_add_explicit(&worker->waiting, take_task->keys_count, memory_order_relaxed);
     actor_post_must(worker->env->executor, worker->actor, &take_task->message);
+}
+
+uint32_t read_worker_waiting(const struct read_worker *worker)
+{
+    return atomic_load_explicit(&worker->waiting, memory_order_relaxed);
 }
 
 void read_worker_post_job(struct read_worker *worker, struct read_job *take_job)
@@ -225,6 +234,7 @@ static void on_message(void *state, struct message *take_message)
         if (replies_are_many(worker->replies))
             replies_flush(worker->replies); /* thousands of scans may have come in one frame */
     }
+    atomic_fetch_sub_explicit(&worker->waiting, task->keys_count, memory_order_relaxed);
     read_task_free(task);
 }
 

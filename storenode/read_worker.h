@@ -28,6 +28,7 @@ struct read_task {
     struct arena task_arena;
     struct read_request *first, **last;
     uint32_t count;
+    uint32_t keys_count; /* that they name: what waits is bounded by these */
 };
 
 struct read_limits {
@@ -44,6 +45,8 @@ void read_task_free(struct read_task *task);
 void read_task_add(struct read_task *task, struct reply_to to, const struct wire_kv_request *request,
                    struct bytes region_start, struct bytes region_end, uint64_t expire_us);
 void read_worker_post(struct read_worker *worker, struct read_task *take_task);
+/* Keys named by the reads that were posted and are not answered. Any thread. */
+uint32_t read_worker_waiting(const struct read_worker *worker);
 
 /* Anything else that has to wait for the disk off the region worker: runs once, on the read worker. */
 struct read_job {

@@ -18,6 +18,7 @@ enum {
     SPARE_LOG_TASKS_MAX = 4,
     SPARE_BLOCKS_SIZE = 4 * 1024 * 1024,
     HEARTBEATS_PER_FRAME_MAX = 512,
+    READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
@@ -218,6 +219,15 @@ void region_worker_post_reads(struct region_worker *worker, struct read_task *ta
 {
     struct store *store = worker->store;
     read_worker_post(store->readers[worker->next_reader++ % store->reader_count], take_task);
+}
+
+bool region_worker_reads_are_many(const struct region_worker *worker)
+{
+    const struct store *store = worker->store;
+    uint64_t count = worker->read_task ? worker->read_task->keys_count : 0;
+    for (uint32_t i = 0; i < store->reader_count; i++)
+        count += read_worker_waiting(store->readers[i]);
+    return count >= READ_KEYS_WAITING_MAX;
 }
 
 static struct neighbour *neighbour_of(struct region_worker *worker, store_id id)

@@ -36,6 +36,8 @@ struct replies *region_worker_replies(struct region_worker *worker);
 struct log_task *region_worker_log_task(struct region_worker *worker);
 struct read_task *region_worker_read_task(struct region_worker *worker);
 void region_worker_post_reads(struct region_worker *worker, struct read_task *take_task);
+/* The read workers are behind: no more for now. */
+bool region_worker_reads_are_many(const struct region_worker *worker);
 void region_worker_touch(struct region_worker *worker, struct peer *peer);
 /* False: writes should gather; region_worker_wait gives the peer another round when they may go. */
 bool region_worker_may_propose(const struct region_worker *worker);
