@@ -503,6 +503,8 @@ static void on_round(void *state)
         due_us = client->asker_due_us;
     if (client->stores_wanted && busy && client->stores_due_us < due_us)
         due_us = client->stores_due_us;
+    if (client->gather_due_us < due_us)
+        due_us = client->gather_due_us;
     if (client->throttled_count > 0 && client->now_us + THROTTLE_US < due_us)
         due_us = client->now_us + THROTTLE_US;
     /* Dialing goes on while somebody waits; an idle client sleeps. */

@@ -135,6 +135,7 @@ struct client_store {
     uint64_t owes_since_us; /* a request went out then, and nothing has come since; 0: nothing is owed */
     struct list ready, throttled, sent;
     struct retry_budget budget;
+    uint64_t gather_us; /* until then writes gather for one frame; 0: they do not */
     uint64_t released_us; /* when `throttled` was last looked through */
     bool dirty;
     struct list dirty_link; /* in client->dirty */
@@ -173,6 +174,7 @@ struct client {
     uint64_t part_id_last;
     struct part **heap; /* open parts by due_us */
     uint32_t heap_count, heap_capacity;
+    uint64_t gather_due_us; /* the first of the stores' gather_us; UINT64_MAX: none gathers */
     struct list writes; /* parts that have a sequence, in its order */
     uint64_t sequence_last;
     uint64_t armed_us; /* when the earliest timer will come; UINT64_MAX: none */

@@ -315,8 +315,45 @@ static void open_store(struct client *client, struct client_store *store)
     store->state = STORE_DIALING;
 }
 
+/* Many small frames cost everybody, the client first. So fresh writes wait for company while more of them are under way
+ * to that store than wait here: frames grow to half of what is outstanding, and a lone writer, or two, never wait. The
+ * store would have made them wait for the round before, anyhow. Reads wait for nothing, and take along what does. */
+static bool writes_should_gather(struct client *client, struct client_store *store)
+{
+    enum { GATHER_US = 1000, GATHER_COUNT_MAX = 256 };
+    uint32_t ready = 0, sent = 0;
+    LIST_FOR_EACH (link, &store->ready) {
+        const struct part *part = LIST_ENTRY(link, struct part, link);
+        if (!part->retry.write || part->retry.attempts > 0 || ++ready >= GATHER_COUNT_MAX)
+            return false;
+    }
+    LIST_FOR_EACH (link, &store->sent) {
+        sent += LIST_ENTRY(link, struct part, link)->retry.write;
+        if (sent > ready)
+            break;
+    }
+    if (ready == 0 || sent <= ready)
+        return false;
+    if (store->gather_us == 0)
+        store->gather_us = client->now_us + GATHER_US;
+    return client->now_us < store->gather_us;
+}
+
+static void flush_or_gather(struct client *client, struct client_store *store)
+{
+    if (writes_should_gather(client, store)) {
+        client_store_dirty(store);
+        if (store->gather_us < client->gather_due_us)
+            client->gather_due_us = store->gather_us;
+        return;
+    }
+    store->gather_us = 0;
+    flush_store(client, store);
+}
+
 void client_stores_flush(struct client *client)
 {
+    client->gather_due_us = UINT64_MAX;
     struct list dirty;
     list_init(&dirty);
     while (!list_is_empty(&client->dirty)) /* what gets dirty meanwhile waits for its turn at the end */
@@ -330,7 +367,7 @@ void client_stores_flush(struct client *client)
         if (!store->link)
             open_store(client, store);
         else if (store->state == STORE_UP && link_is_up(store->link))
-            flush_store(client, store);
+            flush_or_gather(client, store);
         if (!list_is_empty(&store->throttled))
             client_store_dirty(store);
     }
