@@ -397,7 +397,9 @@ static void descriptors_are_not_inherited_and_signals_are_reset(void **state)
     assert_true(descriptor > 2);
     struct os_signals *signals = NULL;
     assert_int_equal(os_signals_open(&signals, NULL), ERR_OK);
-    struct os_process process = start("ls /proc/self/fd | wc -l; grep -E 'SigBlk|SigIgn' /proc/self/status", false);
+    /* 32 and 33 are libc's own and cannot be set; a test that runs under make inherits them ignored. */
+    struct os_process process = start(
+        "ls /proc/self/fd | wc -l; grep -E 'SigBlk|SigIgn' /proc/self/status | sed s/180000000/000000000/", false);
     assert_int_equal(os_process_wait(process, 10000, NULL, NULL), ERR_OK);
     assert_file_is(in_directory("log"), "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     os_signals_close(signals);
