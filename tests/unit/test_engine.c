@@ -582,12 +582,13 @@ static void a_damaged_manifest_refuses_to_open_and_is_logged(void **state)
 static void write_and_die(void)
 {
     struct engine *engine = open_rocks();
+    put_one(engine, "before", "0", false);
     put_one(engine, "synced", "1", true);
-    put_one(engine, "unsynced", "2", false);
+    put_one(engine, "after", "2", false);
     kill(getpid(), SIGKILL);
 }
 
-static void what_was_written_survives_kill(void **state)
+static void what_was_synced_survives_kill(void **state)
 {
     (void)state;
     pid_t child = fork();
@@ -599,8 +600,9 @@ static void what_was_written_survives_kill(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status));
     struct engine *engine = open_rocks();
+    assert_true(has(engine, "before"));
     assert_true(has(engine, "synced"));
-    assert_true(has(engine, "unsynced")); /* the process died, not the machine */
+    /* What came after the last sync waited in the memory of the process: it may be there or not. */
     engine_rocks_close(engine);
 }
 
@@ -859,7 +861,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(a_torn_end_of_the_log_loses_only_itself, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open_and_is_logged, make_directory,
                                         remove_directory),
-        cmocka_unit_test_setup_teardown(what_was_written_survives_kill, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(what_was_synced_survives_kill, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(rocks_statistics_count, make_directory, remove_directory),
         cmocka_unit_test(a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest),
         cmocka_unit_test(a_sync_that_had_not_ended_at_the_crash_may_be_lost),
