@@ -22,7 +22,10 @@ struct op {
     uint64_t word[2];       /* Zobrist */
 };
 
-enum { NO_TWIN = UINT32_MAX, JUNK = UINT32_MAX - 1 /* any value that nobody was ever shown: one is as good as another */ };
+enum {
+    NO_TWIN = UINT32_MAX,
+    JUNK = UINT32_MAX - 1 /* any value that nobody was ever shown: one is as good as another */
+};
 
 /* One choice point: what has been tried here. */
 struct frame {
@@ -37,8 +40,19 @@ struct configuration {
     uint64_t word[2];
 };
 
+/* What is known of one value: whether anybody was shown it or could tell it apart; how many known operations that are
+ * not done yet need it to be there; how many that are not done could bring it. */
+struct value {
+    bool shown;
+    uint32_t needed, writers;
+    uint32_t wanted; /* by unknown cas, which may turn it into something that is needed */
+};
+
 struct search {
     struct history *history;
+    struct value *values; /* by number */
+    bool appends;         /* then values are made of values: all of them matter, and nothing is known of them */
+    bool not_told;        /* a cas met some other value and was not told which: junk matters, too */
     struct op *ops;
     uint32_t known_count, unknown_count; /* known first, then unknown by start */
     struct list entries;
@@ -151,6 +165,52 @@ static bool remember(struct search *search, uint32_t state)
     return true;
 }
 
+/* ---- what an operation needs, and what it leaves */
+
+static uint32_t written_value(const struct history_op *op)
+{
+    return op->kind == HISTORY_DELETE ? HISTORY_NO_VALUE : op->value;
+}
+
+/* The value that must be there for the answer that was given; HISTORY_NOT_TOLD: any. */
+static uint32_t needed_value(const struct history_op *op)
+{
+    if (op->outcome != HISTORY_OK)
+        return HISTORY_NOT_TOLD;
+    if (op->kind == HISTORY_GET || (op->kind == HISTORY_CAS && !op->swapped))
+        return op->result;
+    return op->kind == HISTORY_CAS ? op->expected : HISTORY_NOT_TOLD;
+}
+
+/* An answer about the value that leaves it alone, whenever it happens. (A put of the present value does not count: an
+ * order may need it later, to bring the value back.) */
+static bool only_looks(const struct history_op *op)
+{
+    return op->kind == HISTORY_GET || (op->kind == HISTORY_CAS && op->outcome == HISTORY_OK && !op->swapped);
+}
+
+static void count_op(struct search *search, const struct history_op *op, uint32_t change)
+{
+    if (search->appends)
+        return;
+    uint32_t needed = needed_value(op);
+    if (needed != HISTORY_NOT_TOLD)
+        search->values[needed].needed += change;
+    if (op->kind == HISTORY_CAS && op->outcome == HISTORY_UNKNOWN)
+        search->values[op->expected].wanted += change;
+    if (!only_looks(op) && written_value(op) != JUNK)
+        search->values[written_value(op)].writers += change;
+}
+
+/* Would something that must still be seen be lost for ever if `op` replaced the value? */
+static bool loses_value(const struct search *search, uint32_t state, const struct history_op *op)
+{
+    if (search->appends || state == JUNK)
+        return false;
+    const struct value *value = &search->values[state];
+    return value->writers == 0 && value->needed > (needed_value(op) == state);
+}
+
 /* ---- doing and undoing */
 
 static void lift(struct search *search, uint32_t number)
@@ -166,6 +226,7 @@ static void lift(struct search *search, uint32_t number)
     } else {
         op->done = true;
     }
+    count_op(search, &op->told, UINT32_MAX); /* one less */
     search->word[0] ^= op->word[0];
     search->word[1] ^= op->word[1];
     search->order[search->order_count++] = number;
@@ -184,33 +245,40 @@ static void unlift(struct search *search)
     } else {
         op->done = false;
     }
+    count_op(search, &op->told, 1);
     search->word[0] ^= op->word[0];
     search->word[1] ^= op->word[1];
 }
 
-/* An answer about the value that leaves it alone, whenever it happens. (A put of the present value does not count: an
- * order may need it later, to bring the value back.) */
-static bool only_looks(const struct history_op *op)
+/* A write that nobody was shown, over a value that nobody needs any more. */
+static bool is_of_no_account(const struct search *search, const struct history_op *op, uint32_t state)
 {
-    return op->kind == HISTORY_GET || (op->kind == HISTORY_CAS && !op->swapped);
+    if (search->appends || search->not_told || op->kind != HISTORY_PUT || op->value != JUNK)
+        return false; /* a cas that was not told what it met may need this one later, to have met something */
+    return state == JUNK || (search->values[state].needed == 0 && search->values[state].wanted == 0);
 }
 
-/* Does at once what only looks and fits: an order that does it later can do it now as well. */
-static void do_forced(struct search *search, uint32_t state)
+/* Does at once what can as well be done now as later: what only looks and fits, and writes of no account. Returns the
+ * value after it. */
+static uint32_t do_forced(struct search *search, uint32_t state)
 {
     for (struct list *link = search->entries.next; link != &search->entries;) {
         struct entry *entry = LIST_ENTRY(link, struct entry, link);
         if (!entry->is_call)
-            return;
+            break;
         struct list *following = link->next;
-        uint32_t after;
+        uint32_t after = state;
         const struct history_op *told = &search->ops[entry->op].told;
-        if (only_looks(told) && apply(search->history, told, state, &after)) {
+        bool looks = only_looks(told) && apply(search->history, told, state, &after);
+        if (looks || is_of_no_account(search, told, state)) {
+            state = looks ? state : JUNK;
             lift(search, entry->op);
-            following = search->entries.next; /* an end has gone, so more may be in reach */
+            following =
+                search->entries.next; /* an end has gone, so more may be in reach; and the value may be another */
         }
         link = following;
     }
+    return state;
 }
 
 static const struct entry *first_end(const struct search *search)
@@ -227,7 +295,7 @@ static void push_frame(struct search *search, uint32_t state)
 {
     struct frame *frame = &search->frames[search->frame_count++];
     size_t before = search->order_count;
-    do_forced(search, state);
+    state = do_forced(search, state);
     *frame = (struct frame){.state = state,
                             .order_count = search->order_count,
                             .forced_count = (uint32_t)(search->order_count - before),
@@ -260,7 +328,9 @@ static bool next_choice(struct search *search, struct frame *frame, uint32_t *re
             break;
         frame->next_known = entry->link.next;
         *ret_op = entry->op;
-        if (apply(search->history, &search->ops[entry->op].told, frame->state, ret_state))
+        const struct history_op *told = &search->ops[entry->op].told;
+        if (apply(search->history, told, frame->state, ret_state) &&
+            (*ret_state == frame->state || !loses_value(search, frame->state, told)))
             return true;
     }
     frame->next_known = NULL;
@@ -272,9 +342,11 @@ static bool next_choice(struct search *search, struct frame *frame, uint32_t *re
             break;
         frame->next_unknown++;
         *ret_op = number;
-        if (op->done || (op->twin != NO_TWIN && !search->ops[op->twin].done)) /* of two that do the same, the earlier first */
+        if (op->done ||
+            (op->twin != NO_TWIN && !search->ops[op->twin].done)) /* of two that do the same, the earlier first */
             continue;
-        if (apply(search->history, &op->told, frame->state, ret_state) && *ret_state != frame->state)
+        if (apply(search->history, &op->told, frame->state, ret_state) && *ret_state != frame->state &&
+            !loses_value(search, frame->state, &op->told))
             return true;
     }
     return false;
@@ -322,52 +394,41 @@ static int compare_starts(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-struct shown {
-    bool *values;  /* by number: somebody was shown it, or could tell it apart */
-    bool appends;  /* then values are made of values, and all of them matter */
-    bool not_told; /* a cas met some other value and was not told which: junk matters, too */
-};
-
-static uint32_t written_value(const struct history_op *op)
-{
-    return op->kind == HISTORY_DELETE ? HISTORY_NO_VALUE : op->value;
-}
-
 /* Which values matter: those that an answer mentions, and those that an unknown cas needs to write one that matters. */
-static void find_shown(const struct op *ops, size_t count, struct shown *shown)
+static void find_shown(struct search *search, const struct op *ops, size_t count)
 {
     bool changed = true;
     for (size_t i = 0; i < count; i++) {
         const struct history_op *op = &ops[i].told;
         if (op->kind == HISTORY_APPEND)
-            shown->appends = true;
+            search->appends = true;
         if (op->outcome != HISTORY_OK)
             continue;
         if ((op->kind == HISTORY_GET || op->kind == HISTORY_CAS) && op->result != HISTORY_NOT_TOLD)
-            shown->values[op->result] = true;
+            search->values[op->result].shown = true;
         if (op->kind == HISTORY_CAS)
-            shown->values[op->expected] = true;
+            search->values[op->expected].shown = true;
         if (op->kind == HISTORY_CAS && !op->swapped && op->result == HISTORY_NOT_TOLD)
-            shown->not_told = shown->values[HISTORY_NO_VALUE] = true;
+            search->not_told = search->values[HISTORY_NO_VALUE].shown = true;
     }
     while (changed) {
         changed = false;
         for (size_t i = 0; i < count; i++) {
             const struct history_op *op = &ops[i].told;
-            if (op->kind == HISTORY_CAS && op->outcome == HISTORY_UNKNOWN && shown->values[op->value] &&
-                !shown->values[op->expected])
-                changed = shown->values[op->expected] = true;
+            if (op->kind == HISTORY_CAS && op->outcome == HISTORY_UNKNOWN && search->values[op->value].shown &&
+                !search->values[op->expected].shown)
+                changed = search->values[op->expected].shown = true;
         }
     }
 }
 
-static bool is_needed(const struct history_op *op, const struct shown *shown)
+static bool is_needed(const struct search *search, const struct history_op *op)
 {
     if (op->outcome == HISTORY_OK)
         return true;
     if (op->kind == HISTORY_GET || op->outcome == HISTORY_FAIL)
         return false;
-    return shown->appends || shown->not_told || shown->values[written_value(op)];
+    return search->appends || search->not_told || search->values[written_value(op)].shown;
 }
 
 static bool is_twin(const struct history_op *a, const struct history_op *b)
@@ -375,45 +436,43 @@ static bool is_twin(const struct history_op *a, const struct history_op *b)
     if (a->kind == HISTORY_APPEND || b->kind == HISTORY_APPEND)
         return false;
     bool cas = a->kind == HISTORY_CAS;
-    return cas == (b->kind == HISTORY_CAS) && written_value(a) == written_value(b) && (!cas || a->expected == b->expected);
+    return cas == (b->kind == HISTORY_CAS) && written_value(a) == written_value(b) &&
+           (!cas || a->expected == b->expected);
 }
 
-/* Makes junk one value, and links those that do the same. */
-static void link_twins(struct op *unknown, uint32_t count, uint32_t first_number, const struct shown *shown)
+static void link_twins(struct op *unknown, uint32_t count, uint32_t first_number)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct history_op *told = &unknown[i].told;
-        if (!shown->appends && told->kind != HISTORY_DELETE && !shown->values[told->value])
-            told->value = JUNK;
         unknown[i].twin = NO_TWIN;
         for (uint32_t j = i; j > 0 && unknown[i].twin == NO_TWIN; j--)
-            if (is_twin(&unknown[j - 1].told, told))
+            if (is_twin(&unknown[j - 1].told, &unknown[i].told))
                 unknown[i].twin = first_number + j - 1;
     }
 }
 
-static size_t keep_needed(struct search *search, struct op *ops, size_t count, size_t value_count)
+static size_t keep_needed(struct search *search, struct op *ops, size_t count)
 {
-    struct shown shown = {.values = calloc(value_count, sizeof(bool))};
-    CHECK(shown.values);
-    find_shown(ops, count, &shown);
+    find_shown(search, ops, count);
     struct op *unknown = malloc((count + 1) * sizeof *unknown);
     CHECK(unknown);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_needed(&ops[i].told, &shown))
+        struct history_op *told = &ops[i].told;
+        if (!is_needed(search, told))
             continue;
-        if (ops[i].told.outcome == HISTORY_OK)
+        if (!search->appends && (told->kind == HISTORY_PUT || told->kind == HISTORY_CAS) &&
+            !search->values[told->value].shown)
+            told->value = JUNK;
+        if (told->outcome == HISTORY_OK)
             ops[kept++] = ops[i];
         else
             unknown[search->unknown_count++] = ops[i];
     }
     search->known_count = search->known_left = (uint32_t)kept;
     qsort(unknown, search->unknown_count, sizeof *unknown, compare_starts);
-    link_twins(unknown, search->unknown_count, (uint32_t)kept, &shown);
+    link_twins(unknown, search->unknown_count, (uint32_t)kept);
     memcpy(ops + kept, unknown, search->unknown_count * sizeof *unknown);
     free(unknown);
-    free(shown.values);
     return kept + search->unknown_count;
 }
 
@@ -435,11 +494,15 @@ static void link_entries(struct search *search)
     free(sorted);
 }
 
+/* `values`: one for each number that is mentioned anywhere, all zero; left so. */
 static enum linear_verdict check_key(struct history *history, uint32_t key, struct op *ops, size_t count,
-                                     size_t value_count, uint64_t steps_max, struct linear_result *result)
+                                     struct value *values, size_t value_count, uint64_t steps_max,
+                                     struct linear_result *result)
 {
-    struct search search = {.history = history, .ops = ops, .steps_max = steps_max};
-    count = keep_needed(&search, ops, count, value_count);
+    struct search search = {.history = history, .ops = ops, .values = values, .steps_max = steps_max};
+    count = keep_needed(&search, ops, count);
+    for (size_t i = 0; i < count; i++)
+        count_op(&search, &ops[i].told, 1);
     for (size_t i = 0; i < count; i++) {
         ops[i].word[0] = scramble(2 * i + 0x9e3779b97f4a7c15u);
         ops[i].word[1] = scramble(2 * i + 0x3c6ef372fe94f82bu);
@@ -457,6 +520,7 @@ static enum linear_verdict check_key(struct history *history, uint32_t key, stru
         result->stuck_value = search.stuck_state == JUNK ? HISTORY_NOT_TOLD : search.stuck_state;
         result->done_count = search.best_count;
     }
+    memset(values, 0, value_count * sizeof *values);
     free(search.order);
     free(search.frames);
     free(search.seen);
@@ -483,9 +547,10 @@ void check_linear(struct history *history, uint64_t steps_max, struct linear_res
     size_t count = history_count(history);
     uint32_t key_count = history_key_count(history);
     uint32_t value_count = count_values(history);
+    struct value *values = calloc(value_count, sizeof *values);
     size_t *starts = calloc((size_t)key_count + 1, sizeof *starts);
     struct op *ops = calloc(count + 1, sizeof *ops);
-    CHECK(starts && ops);
+    CHECK(starts && ops && values);
     for (size_t i = 0; i < count; i++)
         starts[history_at(history, i)->key + 1]++;
     for (uint32_t key = 0; key < key_count; key++)
@@ -498,8 +563,9 @@ void check_linear(struct history *history, uint64_t steps_max, struct linear_res
         ops[next[told->key]++] = (struct op){.told = *told, .index = i};
     }
     for (uint32_t key = 0; key < key_count && ret_result->verdict != LINEAR_ILLEGAL; key++)
-        check_key(history, key, ops + starts[key], starts[key + 1] - starts[key], value_count,
+        check_key(history, key, ops + starts[key], starts[key + 1] - starts[key], values, value_count,
                   steps_max ? steps_max : STEPS_MAX, ret_result);
+    free(values);
     free(next);
     free(starts);
     free(ops);

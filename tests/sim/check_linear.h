@@ -7,9 +7,12 @@
  * The search is Wing and Gong's (1993) with Lowe's memory of configurations (2017): (set of operations done, value) is
  * visited once. The set is kept as a 128-bit sum of random words per operation (Zobrist), so a configuration
  * takes 16 bytes however long the history is; that two different ones meet in one sum is less likely than a broken
- * machine. Three reductions keep long histories nearly linear, all sound: an answer that only looks and fits the present
- * value is done at once; an unknown write whose value nobody was ever shown is left out (or, if some cas was not told
- * what it found, taken for any such write); of unknown operations that do the same the earlier is used first. */
+ * machine. These reductions keep long histories nearly linear; all are sound:
+ *   - an answer that only looks and fits the present value is done at once;
+ *   - a value that must still be seen, and that nothing can bring back, is not replaced;
+ *   - a write that nobody was shown is junk, one as good as another: done at once over a value that nobody needs, and
+ * left out if its outcome is unknown (unless some cas was not told what it found);
+ *   - of unknown operations that do the same the earlier is used first. */
 #ifndef SIM_CHECK_LINEAR_H
 #define SIM_CHECK_LINEAR_H
 

@@ -34,7 +34,7 @@ struct region_log {
     region_id region;
     struct applied *entries; /* by index */
     raft_index capacity;
-    raft_index last; /* newest index applied anywhere */
+    raft_index last;    /* newest index applied anywhere */
     raft_term led_term; /* newest term with a leader */
     UT_hash_handle hh;
 };
@@ -99,15 +99,16 @@ static void state_leader(struct check_raft *check, region_id region, raft_term t
 {
     peer_id first = state_fact(check, region, term, 0, peer);
     if (first != peer)
-        world_fail(check->world, "raft", region, "R1: peers %llu and %llu both lead region %llu in term %llu", ULL(first), ULL(peer), ULL(region),
-                   ULL(term));
+        world_fail(check->world, "raft", region, "R1: peers %llu and %llu both lead region %llu in term %llu",
+                   ULL(first), ULL(peer), ULL(region), ULL(term));
 }
 
 static void state_vote(struct check_raft *check, region_id region, raft_term term, peer_id voter, peer_id candidate)
 {
     peer_id first = state_fact(check, region, term, voter, candidate);
     if (first != candidate)
-        world_fail(check->world, "raft", region, "R2: peer %llu of region %llu voted for %llu and for %llu in term %llu", ULL(voter), ULL(region),
+        world_fail(check->world, "raft", region,
+                   "R2: peer %llu of region %llu voted for %llu and for %llu in term %llu", ULL(voter), ULL(region),
                    ULL(first), ULL(candidate), ULL(term));
 }
 
@@ -139,11 +140,13 @@ static struct applied *applied_at(struct region_log *log, raft_index index)
 }
 
 /* The log row of the store's disk: `format u8, kind u8, term u64, checksum u32, payload` (group_keys.h). */
-static bool read_row(struct check_raft *check, region_id region, raft_index index, raft_term *ret_term, uint64_t *ret_hash)
+static bool read_row(struct check_raft *check, region_id region, raft_index index, raft_term *ret_term,
+                     uint64_t *ret_hash)
 {
     struct group_key key = group_key_indexed(region, GROUP_LOG, index);
     struct error err;
-    if (engine_get(check->store->disk, ENGINE_RAFT, group_key_bytes(&key), &check->row, &err) != ERR_OK || check->row.size < 10)
+    if (engine_get(check->store->disk, ENGINE_RAFT, group_key_bytes(&key), &check->row, &err) != ERR_OK ||
+        check->row.size < 10)
         return false;
     *ret_term = load_u64_be(check->row.data + 2);
     *ret_hash = XXH3_64bits(check->row.data, check->row.size);
@@ -155,17 +158,20 @@ static void print_bytes(char *text, size_t size, struct bytes bytes)
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < bytes.size && i < 12 && used + 4 < size; i++)
-        used += (size_t)snprintf(text + used, size - used, bytes.data[i] > 32 && bytes.data[i] < 127 ? "%c" : "\\%02x", bytes.data[i]);
+        used += (size_t)snprintf(text + used, size - used, bytes.data[i] > 32 && bytes.data[i] < 127 ? "%c" : "\\%02x",
+                                 bytes.data[i]);
 }
 
-static void trace_write(struct check_raft *check, region_id region, raft_index index, const struct wire_log_write *write, struct bytes key_bytes,
-                        struct bytes value_bytes, bool remove)
+static void trace_write(struct check_raft *check, region_id region, raft_index index,
+                        const struct wire_log_write *write, struct bytes key_bytes, struct bytes value_bytes,
+                        bool remove)
 {
     char key[64], value[64];
     print_bytes(key, sizeof key, key_bytes);
     print_bytes(value, sizeof value, value_bytes);
-    sim_trace(world_sim(check->world), "s%u applied region=%llu index=%llu op=%u key=%s value=%s%s token=%llx/%llu%s", check->store->number, ULL(region), ULL(index), write->op, key,
-              remove ? "(remove)" : "", value, ULL(write->client_id & 0xffff), ULL(write->sequence), write->retry ? " retry" : "");
+    sim_trace(world_sim(check->world), "s%u applied region=%llu index=%llu op=%u key=%s value=%s%s token=%llx/%llu%s",
+              check->store->number, ULL(region), ULL(index), write->op, key, remove ? "(remove)" : "", value,
+              ULL(write->client_id & 0xffff), ULL(write->sequence), write->retry ? " retry" : "");
 }
 
 /* The row that was read last, for people. */
@@ -181,7 +187,8 @@ static void trace_applied(struct check_raft *check, region_id region, raft_index
         if (write->pairs_count == 0)
             trace_write(check, region, index, write, write->key, write->value, write->op == WIRE_KV_OP_DELETE_KEY);
         for (uint32_t j = 0; j < write->pairs_count; j++)
-            trace_write(check, region, index, write, write->pairs[j].key, write->pairs[j].value, write->pairs[j].remove);
+            trace_write(check, region, index, write, write->pairs[j].key, write->pairs[j].value,
+                        write->pairs[j].remove);
     }
     arena_reset(&check->arena);
 }
@@ -197,7 +204,8 @@ static void check_applied(struct check_raft *check, struct seen *seen, const str
         raft_term term;
         uint64_t hash = 0;
         if (!read_row(check, view->region, index, &term, &hash)) {
-            world_fail(check->world, "raft", view->region, "R3: s%u applied index %llu of region %llu, which is not on its disk", check->store->number,
+            world_fail(check->world, "raft", view->region,
+                       "R3: s%u applied index %llu of region %llu, which is not on its disk", check->store->number,
                        ULL(index), ULL(view->region));
             return;
         }
@@ -208,7 +216,8 @@ static void check_applied(struct check_raft *check, struct seen *seen, const str
             *applied = (struct applied){term, hash};
             check->counts.applied++;
         } else if (applied->term != term || applied->hash != hash) {
-            world_fail(check->world, "raft", view->region, "R3: s%u has another entry at index %llu of region %llu: term %llu, before it was term %llu%s",
+            world_fail(check->world, "raft", view->region,
+                       "R3: s%u has another entry at index %llu of region %llu: term %llu, before it was term %llu%s",
                        check->store->number, ULL(index), ULL(view->region), ULL(term), ULL(applied->term),
                        term == applied->term ? " with other bytes" : "");
             return;
@@ -224,12 +233,14 @@ static void check_completeness(struct check_raft *check, const struct store_peer
     struct region_log *log = log_of(check, view->region);
     raft_index last = raft_last_index(view->raft);
     if (last < log->last)
-        world_fail(check->world, "raft", view->region, "R4: s%u leads region %llu in term %llu with a log up to %llu, but %llu was applied",
+        world_fail(check->world, "raft", view->region,
+                   "R4: s%u leads region %llu in term %llu with a log up to %llu, but %llu was applied",
                    check->store->number, ULL(view->region), ULL(raft_term_now(view->raft)), ULL(last), ULL(log->last));
     for (raft_index index = log->last; index > 0 && index + DEPTH > log->last && index <= last; index--) {
         raft_term mine = raft_term_at(view->raft, index), applied = applied_at(log, index)->term;
         if (mine != 0 && applied != 0 && mine != applied)
-            world_fail(check->world, "raft", view->region, "R4: s%u leads region %llu with term %llu at index %llu; applied was term %llu",
+            world_fail(check->world, "raft", view->region,
+                       "R4: s%u leads region %llu with term %llu at index %llu; applied was term %llu",
                        check->store->number, ULL(view->region), ULL(mine), ULL(index), ULL(applied));
     }
 }
@@ -255,14 +266,17 @@ static struct seen *seen_of(struct check_raft *check, region_id region)
 static void check_order(struct check_raft *check, const struct seen *seen, const struct store_peer_view *view)
 {
     const struct raft *raft = view->raft;
-    raft_index truncated = raft_truncated(raft).index, applied = view->applied_index, commit = raft_commit_index(raft), last = raft_last_index(raft);
+    raft_index truncated = raft_truncated(raft).index, applied = view->applied_index, commit = raft_commit_index(raft),
+               last = raft_last_index(raft);
     if (truncated > applied || applied > commit || commit > last)
-        world_fail(check->world, "raft", view->region, "R5: s%u region %llu: truncated %llu, applied %llu, commit %llu, last %llu", check->store->number,
+        world_fail(check->world, "raft", view->region,
+                   "R5: s%u region %llu: truncated %llu, applied %llu, commit %llu, last %llu", check->store->number,
                    ULL(view->region), ULL(truncated), ULL(applied), ULL(commit), ULL(last));
     if (raft_term_now(raft) < seen->term || commit < seen->commit || applied < seen->applied)
-        world_fail(check->world, "raft", view->region, "R6: s%u region %llu went back: term %llu to %llu, commit %llu to %llu, applied %llu to %llu",
-                   check->store->number, ULL(view->region), ULL(seen->term), ULL(raft_term_now(raft)), ULL(seen->commit), ULL(commit), ULL(seen->applied),
-                   ULL(applied));
+        world_fail(check->world, "raft", view->region,
+                   "R6: s%u region %llu went back: term %llu to %llu, commit %llu to %llu, applied %llu to %llu",
+                   check->store->number, ULL(view->region), ULL(seen->term), ULL(raft_term_now(raft)),
+                   ULL(seen->commit), ULL(commit), ULL(seen->applied), ULL(applied));
 }
 
 static void count_corners(struct check_raft *check, struct seen *seen, const struct store_peer_view *view, bool leads)
@@ -279,7 +293,8 @@ static void count_corners(struct check_raft *check, struct seen *seen, const str
         check->counts.deposed_us += (now_ns - seen->deposed_ns) / 1000;
     seen->deposed_ns = deposed ? now_ns : 0;
     raft_index last = raft_last_index(view->raft);
-    if (last < seen->last || (seen->last > 0 && raft_term_at(view->raft, seen->last) != seen->last_term && raft_term_at(view->raft, seen->last) != 0))
+    if (last < seen->last || (seen->last > 0 && raft_term_at(view->raft, seen->last) != seen->last_term &&
+                              raft_term_at(view->raft, seen->last) != 0))
         check->counts.overwritten++;
     seen->last = last;
     seen->last_term = raft_term_at(view->raft, last);
@@ -344,10 +359,11 @@ static void look_at_message(struct check_raft *check, const struct wire_raft_mes
 
 static void trace_message(struct sim *sim, const struct wire_raft_message *message)
 {
-    sim_trace(sim, "raft region=%llu %s %llu->%llu term=%llu index=%llu log_term=%llu commit=%llu entries=%u%s%s round=%llu", ULL(message->region_id),
-              raft_message_kind_name(message->kind), ULL(message->from), ULL(message->to), ULL(message->term), ULL(message->index),
-              ULL(message->log_term), ULL(message->commit), message->entries_count, message->reject ? " reject" : "",
-              message->force ? " force" : "", ULL(message->round));
+    sim_trace(
+        sim, "raft region=%llu %s %llu->%llu term=%llu index=%llu log_term=%llu commit=%llu entries=%u%s%s round=%llu",
+        ULL(message->region_id), raft_message_kind_name(message->kind), ULL(message->from), ULL(message->to),
+        ULL(message->term), ULL(message->index), ULL(message->log_term), ULL(message->commit), message->entries_count,
+        message->reject ? " reject" : "", message->force ? " force" : "", ULL(message->round));
 }
 
 /* Requests and replies are no business of the checker, but of whoever reads the trace. */
@@ -357,21 +373,24 @@ static void trace_kv(struct check_raft *check, struct sim_node *to, const struct
     struct wire_kv_request_batch requests;
     struct wire_kv_reply_batch replies;
     char key[64], value[64];
-    if (frame->kind == FRAME_KV_REQUEST && wire_decode_kv_request_batch(frame_bytes(frame), &check->arena, &requests) == ERR_OK)
+    if (frame->kind == FRAME_KV_REQUEST &&
+        wire_decode_kv_request_batch(frame_bytes(frame), &check->arena, &requests) == ERR_OK)
         for (uint32_t i = 0; i < requests.requests_count; i++) {
             const struct wire_kv_request *request = &requests.requests[i];
             print_bytes(key, sizeof key, request->key);
             print_bytes(value, sizeof value, request->value);
-            sim_trace(sim, "request to %s id=%llu region=%llu op=%u key=%s value=%s read=%u token=%llx/%llu%s", sim_node_name(to), ULL(request->id),
-                      ULL(request->region_id), request->op, key, value, request->read_mode, ULL(request->client_id & 0xffff), ULL(request->sequence),
+            sim_trace(sim, "request to %s id=%llu region=%llu op=%u key=%s value=%s read=%u token=%llx/%llu%s",
+                      sim_node_name(to), ULL(request->id), ULL(request->region_id), request->op, key, value,
+                      request->read_mode, ULL(request->client_id & 0xffff), ULL(request->sequence),
                       request->retry ? " retry" : "");
         }
-    if (frame->kind == FRAME_KV_REPLY && wire_decode_kv_reply_batch(frame_bytes(frame), &check->arena, &replies) == ERR_OK)
+    if (frame->kind == FRAME_KV_REPLY &&
+        wire_decode_kv_reply_batch(frame_bytes(frame), &check->arena, &replies) == ERR_OK)
         for (uint32_t i = 0; i < replies.replies_count; i++) {
             const struct wire_kv_reply *reply = &replies.replies[i];
             print_bytes(value, sizeof value, reply->value);
-            sim_trace(sim, "reply to %s id=%llu %s value=%s pairs=%u", sim_node_name(to), ULL(reply->id), err_name((enum err)reply->code), value,
-                      reply->pairs_count);
+            sim_trace(sim, "reply to %s id=%llu %s value=%s pairs=%u", sim_node_name(to), ULL(reply->id),
+                      err_name((enum err)reply->code), value, reply->pairs_count);
         }
     arena_reset(&check->arena);
 }
@@ -434,7 +453,8 @@ static void visit_convergence(void *context, const struct store_peer_view *view)
     }
     convergence->regions[i].peers++;
     convergence->regions[i].leaders += raft_is_leader(view->raft);
-    convergence->regions[i].differs = convergence->regions[i].differs || convergence->regions[i].applied != view->applied_index ||
+    convergence->regions[i].differs = convergence->regions[i].differs ||
+                                      convergence->regions[i].applied != view->applied_index ||
                                       raft_commit_index(view->raft) != view->applied_index;
 }
 
@@ -465,8 +485,9 @@ bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_
             continue;
         fine = false;
         if (text)
-            snprintf(text, size, "region %llu: %u leaders, %u peers%s", ULL(convergence->regions[i].region), convergence->regions[i].leaders,
-                     convergence->regions[i].peers, equal && convergence->regions[i].differs ? " that have not applied the same" : "");
+            snprintf(text, size, "region %llu: %u leaders, %u peers%s", ULL(convergence->regions[i].region),
+                     convergence->regions[i].leaders, convergence->regions[i].peers,
+                     equal && convergence->regions[i].differs ? " that have not applied the same" : "");
     }
     free(convergence);
     return fine;
@@ -479,15 +500,20 @@ static void describe_peer(void *context, const struct store_peer_view *view)
     struct sim *sim = world_sim(check->world);
     struct raft_status status;
     raft_get_status(view->raft, &status);
-    sim_trace(sim, "s%u status region=%llu peer=%llu role=%u leader=%llu term=%llu commit=%llu applied=%llu (machine %llu) last=%llu truncated=%llu base=%llu",
-              check->store->number, ULL(view->region), ULL(view->peer), status.role, ULL(status.leader), ULL(status.hard.term), ULL(status.hard.commit),
-              ULL(status.applied), ULL(view->applied_index), ULL(status.last), ULL(status.truncated.index), ULL(status.base.index));
+    sim_trace(sim,
+              "s%u status region=%llu peer=%llu role=%u leader=%llu term=%llu commit=%llu applied=%llu (machine %llu) "
+              "last=%llu truncated=%llu base=%llu",
+              check->store->number, ULL(view->region), ULL(view->peer), status.role, ULL(status.leader),
+              ULL(status.hard.term), ULL(status.hard.commit), ULL(status.applied), ULL(view->applied_index),
+              ULL(status.last), ULL(status.truncated.index), ULL(status.base.index));
     for (uint32_t i = 0; i < status.peer_count; i++) {
         const struct raft_peer_status *peer = &status.peers[i];
-        sim_trace(sim, "s%u status region=%llu   follower %llu %s match=%llu next=%llu inflight=%u%s%s%s%s pending_snapshot=%llu", check->store->number,
-                  ULL(view->region), ULL(peer->id), states[peer->state], ULL(peer->match), ULL(peer->next), peer->inflight_count,
-                  peer->inflight_full ? " full" : "", peer->paused ? " paused" : "", peer->recent_active ? " active" : "", peer->fetching ? " fetching" : "",
-                  ULL(peer->pending_snapshot));
+        sim_trace(
+            sim,
+            "s%u status region=%llu   follower %llu %s match=%llu next=%llu inflight=%u%s%s%s%s pending_snapshot=%llu",
+            check->store->number, ULL(view->region), ULL(peer->id), states[peer->state], ULL(peer->match),
+            ULL(peer->next), peer->inflight_count, peer->inflight_full ? " full" : "", peer->paused ? " paused" : "",
+            peer->recent_active ? " active" : "", peer->fetching ? " fetching" : "", ULL(peer->pending_snapshot));
     }
 }
 
@@ -520,18 +546,21 @@ void check_raft_free(struct check_raft *check)
     if (!check)
         return;
     struct fact *fact, *next_fact;
-    HASH_ITER (hh, check->facts, fact, next_fact) {
+    HASH_ITER(hh, check->facts, fact, next_fact)
+    {
         HASH_DEL(check->facts, fact);
         free(fact);
     }
     struct region_log *log, *next_log;
-    HASH_ITER (hh, check->logs, log, next_log) {
+    HASH_ITER(hh, check->logs, log, next_log)
+    {
         HASH_DEL(check->logs, log);
         free(log->entries);
         free(log);
     }
     struct seen *seen, *next_seen;
-    HASH_ITER (hh, check->seen, seen, next_seen) {
+    HASH_ITER(hh, check->seen, seen, next_seen)
+    {
         HASH_DEL(check->seen, seen);
         free(seen);
     }

@@ -2,8 +2,8 @@
  *
  *   R1 election safety      one leader per term and region
  *   R2 one vote             a peer gives one vote per term, also when it has died in between (seen on the wire). A
- *                           request for votes is none: a candidate that dies before its own vote is durable counts nothing
- *   R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
+ *                           request for votes is none: a candidate that dies before its own vote is durable counts
+ * nothing R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
  *                           disk holds there: term and bytes of the log row
  *   R4 leader completeness  a new leader has every entry that was applied anywhere
  *   R5 order                truncated <= applied <= commit <= last (but a leader's commit, see below)
@@ -32,7 +32,8 @@ void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to,
 
 /* Is told of each raft message as it leaves its store. For faults that want to come at the worst moment. */
 struct wire_raft_message;
-typedef void check_raft_listener(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message);
+typedef void check_raft_listener(void *context, struct sim_node *from, struct sim_node *to,
+                                 const struct wire_raft_message *message);
 void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener, void *context);
 
 /* Are all stores ready, and has each region all its peers and one leader? With `equal`: and have they applied the same?
@@ -42,10 +43,10 @@ bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_
 void check_raft_describe(struct check_raft *check);
 /* How far the run got into the corners that matter. */
 struct check_raft_counts {
-    uint64_t applied;          /* entries seen applied, each once */
-    uint64_t elections;        /* leaders, one per region and term */
-    uint64_t deposed_us;       /* time that leaders went on leading while a newer term had a leader */
-    uint64_t overwritten;      /* entries that a store lost to another leader's */
+    uint64_t applied;     /* entries seen applied, each once */
+    uint64_t elections;   /* leaders, one per region and term */
+    uint64_t deposed_us;  /* time that leaders went on leading while a newer term had a leader */
+    uint64_t overwritten; /* entries that a store lost to another leader's */
 };
 const struct check_raft_counts *check_raft_counts(const struct check_raft *check);
 

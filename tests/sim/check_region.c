@@ -31,7 +31,8 @@ struct survey {
 static void add_state(struct survey *survey, uint32_t store, struct bytes value)
 {
     struct wire_region_state state;
-    if (wire_decode_region_state(arena_copy(&survey->arena, value), &survey->arena, &state) != ERR_OK || !state.region) {
+    if (wire_decode_region_state(arena_copy(&survey->arena, value), &survey->arena, &state) != ERR_OK ||
+        !state.region) {
         world_fail(survey->world, "region", 0, "s%u has a region state that cannot be read", store);
         return;
     }
@@ -52,7 +53,8 @@ static void survey_store(struct survey *survey, struct world_node *store)
         uint64_t id = load_u64_be(key.data + 1);
         struct group_key state = group_key(id, STORE_REGION_STATE);
         engine_iter_seek(store->disk, iter, group_key_bytes(&state));
-        if (engine_iter_valid(store->disk, iter) && bytes_equal(engine_iter_key(store->disk, iter), group_key_bytes(&state)))
+        if (engine_iter_valid(store->disk, iter) &&
+            bytes_equal(engine_iter_key(store->disk, iter), group_key_bytes(&state)))
             add_state(survey, store->number, engine_iter_value(store->disk, iter));
         struct group_key next = group_key(id + 1, 0);
         engine_iter_seek(store->disk, iter, group_key_bytes(&next));
@@ -84,7 +86,8 @@ static bool is_newer(const struct wire_region *a, const struct wire_region *b)
 
 static bool is_same(const struct wire_region *a, const struct wire_region *b)
 {
-    if (!bytes_equal(a->start_key, b->start_key) || !bytes_equal(a->end_key, b->end_key) || a->peers_count != b->peers_count)
+    if (!bytes_equal(a->start_key, b->start_key) || !bytes_equal(a->end_key, b->end_key) ||
+        a->peers_count != b->peers_count)
         return false;
     for (uint32_t i = 0; i < a->peers_count; i++)
         if (a->peers[i].id != b->peers[i].id || a->peers[i].store_id != b->peers[i].store_id)
@@ -116,8 +119,8 @@ static void keep_newest(struct survey *survey)
         if (!before || before->region->id != region->id)
             survey->found[kept++] = survey->found[i];
         else if (!is_newer(before->region, region) && !is_same(before->region, region))
-            world_fail(survey->world, "region", region->id, "G2: s%u and s%u disagree about region %llu at one epoch", before->store, survey->found[i].store,
-                       ULL(region->id));
+            world_fail(survey->world, "region", region->id, "G2: s%u and s%u disagree about region %llu at one epoch",
+                       before->store, survey->found[i].store, ULL(region->id));
     }
     survey->count = kept;
 }
@@ -130,7 +133,8 @@ static void check_cover(struct survey *survey)
         const struct wire_region *region = survey->found[i].region;
         bool last = i + 1 == survey->count;
         if (!bytes_equal(region->start_key, expected) || (region->end_key.size == 0) != last) {
-            world_fail(survey->world, "region", region->id, "G1: region %llu does not begin where the one before ends", ULL(region->id));
+            world_fail(survey->world, "region", region->id, "G1: region %llu does not begin where the one before ends",
+                       ULL(region->id));
             return;
         }
         expected = region->end_key;
@@ -173,7 +177,8 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
 }
 
 /* "raft row 67..11: sizes 30 and 44": the first row that is not the same. */
-static bool describe_difference(struct engine *a, struct engine *b, enum engine_cf cf, struct bytes lower, struct bytes upper, char *text, size_t size)
+static bool describe_difference(struct engine *a, struct engine *b, enum engine_cf cf, struct bytes lower,
+                                struct bytes upper, char *text, size_t size)
 {
     static const char *const cf_names[] = {"default", "lock", "write", "raft"};
     struct engine_iter *x = engine_iter_new(a, cf, lower, upper), *y = engine_iter_new(b, cf, lower, upper);
@@ -183,7 +188,8 @@ static bool describe_difference(struct engine *a, struct engine *b, enum engine_
     while (!differs && (engine_iter_valid(a, x) || engine_iter_valid(b, y))) {
         struct bytes x_key = engine_iter_valid(a, x) ? engine_iter_key(a, x) : bytes_empty();
         struct bytes y_key = engine_iter_valid(b, y) ? engine_iter_key(b, y) : bytes_empty();
-        struct bytes x_value = x_key.size ? engine_iter_value(a, x) : bytes_empty(), y_value = y_key.size ? engine_iter_value(b, y) : bytes_empty();
+        struct bytes x_value = x_key.size ? engine_iter_value(a, x) : bytes_empty(),
+                     y_value = y_key.size ? engine_iter_value(b, y) : bytes_empty();
         differs = !bytes_equal(x_key, y_key) || !bytes_equal(x_value, y_value);
         if (differs) {
             int used = snprintf(text, size, "%s row ", cf_names[cf]);
@@ -191,7 +197,9 @@ static bool describe_difference(struct engine *a, struct engine *b, enum engine_
             for (size_t i = 0; i < key.size && i < 24; i++)
                 used += snprintf(text + used, size - (size_t)used, "%02x", key.data[i]);
             snprintf(text + used, size - (size_t)used, " (%s)",
-                     bytes_equal(x_key, y_key) ? "values differ" : bytes_equal(key, x_key) ? "only the first has it" : "only the second has it");
+                     bytes_equal(x_key, y_key) ? "values differ"
+                     : bytes_equal(key, x_key) ? "only the first has it"
+                                               : "only the second has it");
         } else {
             engine_iter_next(a, x);
             engine_iter_next(b, y);
@@ -206,13 +214,15 @@ static void report_difference(struct world *world, const struct found *a, const 
 {
     char text[256] = "";
     struct engine *x = world_store(world, a->store)->disk, *y = world_store(world, b->store)->disk;
-    struct group_key tokens = group_key(a->region->id, STORE_TOKENS), end = group_key(a->region->id, STORE_TOKENS_EDGE + 1);
+    struct group_key tokens = group_key(a->region->id, STORE_TOKENS),
+                     end = group_key(a->region->id, STORE_TOKENS_EDGE + 1);
     for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
         if (describe_difference(x, y, (enum engine_cf)cf, a->region->start_key, a->region->end_key, text, sizeof text))
             break;
     if (!text[0])
         describe_difference(x, y, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end), text, sizeof text);
-    world_fail(world, "region", a->region->id, "G3: s%u and s%u differ in region %llu: %s", a->store, b->store, ULL(a->region->id), text);
+    world_fail(world, "region", a->region->id, "G3: s%u and s%u differ in region %llu: %s", a->store, b->store,
+               ULL(a->region->id), text);
 }
 
 void check_region_replicas(struct world *world)

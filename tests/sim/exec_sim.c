@@ -17,7 +17,7 @@ struct event {
     struct actor *actor;     /* ENQUEUE, ROUND */
     struct message *message; /* ENQUEUE; owned */
     bool counted;
-    bool lazy; /* nobody is woken for it */            /* ENQUEUE: against mailbox_max */
+    bool lazy; /* nobody is woken for it */ /* ENQUEUE: against mailbox_max */
     void (*run)(void *context);
     void (*drop)(void *context);
     void *context;

@@ -76,7 +76,8 @@ static struct world_node *any_store(struct faults *faults)
     struct world_node *leader = rng_chance(&faults->rng, 1, 2) ? any_leader(faults) : NULL;
     if (leader)
         return leader;
-    return world_store(faults->world, (uint32_t)rng_between(&faults->rng, 1, world_options(faults->world)->store_count));
+    return world_store(faults->world,
+                       (uint32_t)rng_between(&faults->rng, 1, world_options(faults->world)->store_count));
 }
 
 /* Mostly stores, now and then anybody. */
@@ -114,7 +115,8 @@ static void split(struct faults *faults, const uint8_t *sides, bool blocked)
     for (uint32_t i = 0; i < world_node_count(faults->world); i++)
         for (uint32_t j = 0; j < world_node_count(faults->world); j++)
             if ((sides[i] & sides[j]) == 0)
-                net_block(world_net(faults->world), world_node(faults->world, i)->node, world_node(faults->world, j)->node, blocked);
+                net_block(world_net(faults->world), world_node(faults->world, i)->node,
+                          world_node(faults->world, j)->node, blocked);
 }
 
 static void end_fault(void *context)
@@ -176,7 +178,8 @@ static void kill_node(struct faults *faults, struct world_node *node, bool machi
     kill_node_for(faults, node, machine, draw_duration_ns(faults));
 }
 
-static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to, bool both_ways)
+static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to,
+                  bool both_ways)
 {
     struct net *net = world_net(faults->world);
     if (from == to)
@@ -186,7 +189,8 @@ static void block(struct faults *faults, enum fault_kind kind, struct world_node
     net_block(net, sim_node_or_any(from), sim_node_or_any(to), true);
     if (both_ways)
         net_block(net, sim_node_or_any(to), sim_node_or_any(from), true);
-    last(faults, &(struct ending){.kind = kind, .from = from, .to = to, .both_ways = both_ways}, draw_duration_ns(faults));
+    last(faults, &(struct ending){.kind = kind, .from = from, .to = to, .both_ways = both_ways},
+         draw_duration_ns(faults));
 }
 
 static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
@@ -234,7 +238,8 @@ static void begin_split(struct faults *faults)
 static void begin_slow(struct faults *faults)
 {
     struct world_node *from = rng_chance(&faults->rng, 1, 2) ? any_node(faults) : NULL, *to = any_node(faults);
-    net_slow(world_net(faults->world), sim_node_or_any(from), to->node, (uint32_t)rng_between(&faults->rng, 1000, 500000));
+    net_slow(world_net(faults->world), sim_node_or_any(from), to->node,
+             (uint32_t)rng_between(&faults->rng, 1000, 500000));
     last(faults, &(struct ending){.kind = FAULT_SLOW, .from = from, .to = to}, draw_duration_ns(faults));
 }
 
@@ -295,7 +300,9 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
         kill_node(faults, world_pd(world), rng_chance(&faults->rng, 1, 2));
         break;
     case FAULT_CLIENT:
-        kill_node(faults, world_client(world, (uint32_t)rng_between(&faults->rng, 1, world_options(world)->client_count)), false);
+        kill_node(faults,
+                  world_client(world, (uint32_t)rng_between(&faults->rng, 1, world_options(world)->client_count)),
+                  false);
         break;
     default: /* weather: it is there all the time */
         break;
@@ -330,14 +337,20 @@ static void take_aim(struct faults *faults, const struct sim_node *node)
     sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + rng_below(&faults->rng, 2000000), NULL, run_aim, free, aim);
 }
 
-void faults_see_message(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message)
+void faults_see_message(void *context, struct sim_node *from, struct sim_node *to,
+                        const struct wire_raft_message *message)
 {
     struct faults *faults = context;
     uint64_t now_ns = sim_heap_ns(sim_of(faults));
     bool vote = message->kind == RAFT_VOTE || (message->kind == RAFT_VOTE_RESP && !message->reject);
     bool append = message->kind == RAFT_APP || message->kind == RAFT_APP_RESP;
-    if (faults->healed || !faults->began || !(faults->mask & 1u << FAULT_AIMED) || now_ns < faults->aimed_ns + 300000000 ||
-        !rng_chance(&faults->rng, vote ? 20 : append ? 1 : 0, 200))
+    if (faults->healed || !faults->began || !(faults->mask & 1u << FAULT_AIMED) ||
+        now_ns < faults->aimed_ns + 300000000 ||
+        !rng_chance(&faults->rng,
+                    vote     ? 20
+                    : append ? 1
+                             : 0,
+                    200))
         return;
     faults->aimed_ns = now_ns;
     uint64_t who = rng_below(&faults->rng, 3);
@@ -352,7 +365,8 @@ static void next_fault(void *context);
 static void schedule_fault(struct faults *faults)
 {
     uint64_t interval_ns = (uint64_t)world_swarm(faults->world)->fault_interval_ms * 1000000;
-    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + rng_below(&faults->rng, 2 * interval_ns), NULL, next_fault, NULL, faults);
+    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + rng_below(&faults->rng, 2 * interval_ns), NULL, next_fault,
+           NULL, faults);
 }
 
 static void next_fault(void *context)
@@ -373,14 +387,16 @@ static void next_fault(void *context)
 static void bring_up(struct faults *faults, struct world_node *node)
 {
     struct error err = {.text = ""};
-    enum err code = node->role == WORLD_CLIENT ? workload_start_client(faults->workload, node, &err) : world_start(faults->world, node, &err);
+    enum err code = node->role == WORLD_CLIENT ? workload_start_client(faults->workload, node, &err)
+                                               : world_start(faults->world, node, &err);
     if (code == ERR_OK) {
         node->may_stop = node->failing_writes > 0;
         return;
     }
     bool excused = (code == ERR_IO && node->may_stop) || (code == ERR_DISK_FULL && node->disk_full);
     if (!excused)
-        world_fail(faults->world, "start", 0, "%s does not start: %s: %s", sim_node_name(node->node), err_name(code), err.text);
+        world_fail(faults->world, "start", 0, "%s does not start: %s: %s", sim_node_name(node->node), err_name(code),
+                   err.text);
 }
 
 static void bring_up_due(void *context)
@@ -399,7 +415,8 @@ static void supervise(void *context)
     struct faults *faults = context;
     uint64_t now_ns = sim_heap_ns(sim_of(faults));
     bring_up_due(faults);
-    sim_at(sim_of(faults), now_ns + rng_between(&faults->rng, 1000, SUPERVISOR_US) * 1000, NULL, supervise, NULL, faults);
+    sim_at(sim_of(faults), now_ns + rng_between(&faults->rng, 1000, SUPERVISOR_US) * 1000, NULL, supervise, NULL,
+           faults);
 }
 
 struct faults *faults_new(struct world *world, struct workload *workload)
@@ -436,7 +453,8 @@ void faults_heal(struct faults *faults)
     net_unblock_all(net);
     net_slow(net, NULL, NULL, 0);
     struct net_options *options = net_options(net);
-    options->spike_per_100000 = options->raft_drop_per_10000 = options->raft_repeat_per_10000 = options->raft_reorder_per_10000 = 0;
+    options->spike_per_100000 = options->raft_drop_per_10000 = options->raft_repeat_per_10000 =
+        options->raft_reorder_per_10000 = 0;
     sim_timing(sim_of(faults))->stall_per_100000 = 0;
     world_swarm(world)->sync_slow_per_10000 = 0;
     for (uint32_t i = 0; i < world_node_count(world); i++) {

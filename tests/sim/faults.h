@@ -1,5 +1,5 @@
-/* faults: what goes wrong, and when. One fault every fault_interval_ms or so, of a kind that the swarm allows, each with an
- * end of its own; then faults_heal ends all of them, for the liveness phase.
+/* faults: what goes wrong, and when. One fault every fault_interval_ms or so, of a kind that the swarm allows, each
+ * with an end of its own; then faults_heal ends all of them, for the liveness phase.
  *
  * Owner: the thread of the world. */
 #ifndef SIM_FAULTS_H
@@ -15,10 +15,12 @@ struct faults *faults_new(struct world *world, struct workload *workload);
 void faults_free(struct faults *faults); /* the sim must not run any more */
 /* Begins now. */
 void faults_begin(struct faults *faults);
-/* No new ones, and all that lasts ends: nodes run again, paths are open, disks are quick and sound, clocks tick alike. */
+/* No new ones, and all that lasts ends: nodes run again, paths are open, disks are quick and sound, clocks tick alike.
+ */
 void faults_heal(struct faults *faults);
 /* A check_raft_listener: for aimed faults. */
-void faults_see_message(void *context, struct sim_node *from, struct sim_node *to, const struct wire_raft_message *message);
+void faults_see_message(void *context, struct sim_node *from, struct sim_node *to,
+                        const struct wire_raft_message *message);
 const uint64_t *faults_counts(const struct faults *faults); /* by enum fault_kind: how often each happened */
 
 #endif

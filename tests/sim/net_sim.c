@@ -178,7 +178,8 @@ static bool end_is_over(const struct end *end)
     return end->state == END_NONE || end->state == END_CLOSED;
 }
 
-/* Frees the connection when nobody can come back to it. An end of a node that has just died still wants its on_close. */
+/* Frees the connection when nobody can come back to it. An end of a node that has just died still wants its on_close.
+ */
 static void conn_unref(struct conn *conn)
 {
     CHECK(conn->refs > 0);

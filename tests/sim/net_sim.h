@@ -51,8 +51,8 @@ const struct net_counts *net_counts(const struct net *net);
 struct transport *net_transport(struct net *net, struct sim_node *node);
 /* Call it right after sim_node_start. */
 void net_node_started(struct net *net, struct sim_node *node);
-/* Call it right after sim_node_kill and before the program's memory is freed: on_close comes for each connection, as when
- * a transport is closed after its executor has stopped. `machine`: the kernel died too, nobody is told. */
+/* Call it right after sim_node_kill and before the program's memory is freed: on_close comes for each connection, as
+ * when a transport is closed after its executor has stopped. `machine`: the kernel died too, nobody is told. */
 void net_node_killed(struct net *net, struct sim_node *node, bool machine);
 
 /* Sees every frame as it leaves its sender, before any weather. For checkers and traces. */

@@ -94,8 +94,8 @@ static bool bootstrap(struct run *run)
     return false;
 }
 
-/* The weather of the swarm is only let loose when the cluster stands: else most seeds would test the bootstrap alone. In
- * some it rages from the beginning. */
+/* The weather of the swarm is only let loose when the cluster stands: else most seeds would test the bootstrap alone.
+ * In some it rages from the beginning. */
 static void set_weather(struct run *run, bool bad)
 {
     const struct swarm *swarm = world_swarm(run->world);
@@ -153,8 +153,9 @@ static void judge_history(struct run *run, struct run_result *result)
     char op[512];
     struct bytes key = history_key(history, linear.key), value = history_value(history, linear.stuck_value);
     history_print(history, linear.stuck_index, describe_op, op);
-    world_fail(run->world, "linear", 0, "key %.*s: with the value %.*s, no order explains %s", (int)key.size, (const char *)key.data,
-               value.size ? (int)(value.size < 40 ? value.size : 40) : 6, value.size ? (const char *)value.data : "(none)", op);
+    world_fail(run->world, "linear", 0, "key %.*s: with the value %.*s, no order explains %s", (int)key.size,
+               (const char *)key.data, value.size ? (int)(value.size < 40 ? value.size : 40) : 6,
+               value.size ? (const char *)value.data : "(none)", op);
 }
 
 static void write_line(void *context, const char *line)
@@ -214,8 +215,10 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     struct swarm swarm;
     *ret_result = (struct run_result){0};
     swarm_draw(options->seed, options->faults, options->fault_allowed, options->fault_forced, &swarm);
-    struct world_options world_options = {
-        .seed = options->seed, .store_count = options->stores, .client_count = options->clients, .region_count = options->regions};
+    struct world_options world_options = {.seed = options->seed,
+                                          .store_count = options->stores,
+                                          .client_count = options->clients,
+                                          .region_count = options->regions};
     struct run run = {.options = options, .world = world_new(&world_options, &swarm)};
     struct sim *sim = world_sim(run.world);
     if (options->trace)

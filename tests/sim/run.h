@@ -23,10 +23,10 @@ struct run_options {
     uint32_t stores, clients, regions;
     uint32_t seconds; /* of the safety phase */
     bool faults;
-    uint32_t fault_allowed, fault_forced; /* masks of enum fault_kind */
+    uint32_t fault_allowed, fault_forced;           /* masks of enum fault_kind */
     void (*trace)(void *context, const char *line); /* NULL: none */
     void *trace_context;
-    const char *history_path;             /* NULL: none */
+    const char *history_path; /* NULL: none */
 };
 
 struct run_result {

@@ -51,7 +51,8 @@ struct totals {
 static const char help[] =
     "usage: polder sim [--seed N | --seeds A..B] [flags]\n"
     "\n"
-    "Runs a pd, storenodes and clients in one thread, deterministically, under faults drawn from the seed, and checks that\n"
+    "Runs a pd, storenodes and clients in one thread, deterministically, under faults drawn from the seed, and checks "
+    "that\n"
     "every promise is kept. A line per seed; exit 0 all kept, 1 one broken, 2 usage.\n"
     "\n"
     "  --seed N            one seed (default 1)\n"
@@ -102,19 +103,24 @@ static void print_result(const struct settings_sim *settings, const struct run_r
 {
     if (settings->quiet && !result->failed)
         return;
-    printf("seed %llu digest %016llx virtual %.1fs events %llu applied %llu elections %llu done %llu not-done %llu unknown %llu recovery %.1fs faults:", ULL(seed),
-           ULL(result->digest), (double)result->virtual_us / 1e6, ULL(result->events), ULL(result->raft.applied), ULL(result->raft.elections), ULL(result->ops.done),
-           ULL(result->ops.not_done), ULL(result->ops.unknown), (double)result->recovery_us / 1e6);
+    printf("seed %llu digest %016llx virtual %.1fs events %llu applied %llu elections %llu done %llu not-done %llu "
+           "unknown %llu recovery %.1fs faults:",
+           ULL(seed), ULL(result->digest), (double)result->virtual_us / 1e6, ULL(result->events),
+           ULL(result->raft.applied), ULL(result->raft.elections), ULL(result->ops.done), ULL(result->ops.not_done),
+           ULL(result->ops.unknown), (double)result->recovery_us / 1e6);
     print_faults(result->faults, result->fault_mask);
     printf("%s%s\n", result->linear_undecided ? " UNDECIDED" : "", result->failed ? " FAILED" : "");
     if (settings->verbose) {
         const struct net_counts *net = &result->net;
-        printf("  net: frames %llu bytes %llu dials %llu (failed %llu) connections lost %llu frames lost %llu busy offers %llu busy sends %llu\n",
-               ULL(net->frames), ULL(net->bytes), ULL(net->dials), ULL(net->dials_failed), ULL(net->conns_lost), ULL(net->frames_lost),
-               ULL(net->busy_offers), ULL(net->busy_sends));
-        printf("  done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu; linearizability: %llu steps\n",
-               ULL(result->ops.by_op[0]), ULL(result->ops.by_op[1]), ULL(result->ops.by_op[2]), ULL(result->ops.by_op[3]), ULL(result->ops.by_op[4]),
-               ULL(result->ops.by_op[5]), ULL(result->ops.by_op[6]), ULL(result->linear_steps));
+        printf("  net: frames %llu bytes %llu dials %llu (failed %llu) connections lost %llu frames lost %llu busy "
+               "offers %llu busy sends %llu\n",
+               ULL(net->frames), ULL(net->bytes), ULL(net->dials), ULL(net->dials_failed), ULL(net->conns_lost),
+               ULL(net->frames_lost), ULL(net->busy_offers), ULL(net->busy_sends));
+        printf("  done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu; "
+               "linearizability: %llu steps\n",
+               ULL(result->ops.by_op[0]), ULL(result->ops.by_op[1]), ULL(result->ops.by_op[2]),
+               ULL(result->ops.by_op[3]), ULL(result->ops.by_op[4]), ULL(result->ops.by_op[5]),
+               ULL(result->ops.by_op[6]), ULL(result->linear_steps));
     }
 }
 
@@ -148,15 +154,18 @@ static double real_seconds(void)
 
 static void print_totals(const struct settings_sim *settings, const struct totals *totals, double real_s)
 {
-    printf("%llu seeds, %llu failed, digest %016llx; %.0f virtual s in %.1f s: %.1f virtual s per real s and job; %llu events, %llu ops, %llu unknown%s\n",
+    printf("%llu seeds, %llu failed, digest %016llx; %.0f virtual s in %.1f s: %.1f virtual s per real s and job; %llu "
+           "events, %llu ops, %llu unknown%s\n",
            ULL(totals->seeds), ULL(totals->failed), ULL(totals->digest), (double)totals->virtual_us / 1e6, real_s,
-           (double)totals->virtual_us / 1e6 / real_s / settings->jobs, ULL(totals->events), ULL(totals->done), ULL(totals->unknown),
-           totals->undecided ? ", some histories undecided" : "");
-    printf("%llu elections, deposed leaders led on for %.1f s, %llu log tails were overwritten; slowest recovery %.1f s (seed %llu)\n",
-           ULL(totals->elections), (double)totals->deposed_us / 1e6, ULL(totals->overwritten), (double)totals->recovery_max_us / 1e6,
-           ULL(totals->recovery_seed));
-    printf("done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu\nfaults:", ULL(totals->by_op[0]),
-           ULL(totals->by_op[1]), ULL(totals->by_op[2]), ULL(totals->by_op[3]), ULL(totals->by_op[4]), ULL(totals->by_op[5]), ULL(totals->by_op[6]));
+           (double)totals->virtual_us / 1e6 / real_s / settings->jobs, ULL(totals->events), ULL(totals->done),
+           ULL(totals->unknown), totals->undecided ? ", some histories undecided" : "");
+    printf("%llu elections, deposed leaders led on for %.1f s, %llu log tails were overwritten; slowest recovery %.1f "
+           "s (seed %llu)\n",
+           ULL(totals->elections), (double)totals->deposed_us / 1e6, ULL(totals->overwritten),
+           (double)totals->recovery_max_us / 1e6, ULL(totals->recovery_seed));
+    printf("done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu\nfaults:",
+           ULL(totals->by_op[0]), ULL(totals->by_op[1]), ULL(totals->by_op[2]), ULL(totals->by_op[3]),
+           ULL(totals->by_op[4]), ULL(totals->by_op[5]), ULL(totals->by_op[6]));
     print_faults(totals->faults, 0);
     printf("\n");
 }
@@ -308,7 +317,8 @@ static void end_child(const struct settings_sim *settings, struct child *child, 
     else if (complete && told.twice_differs)
         printf("FAILED seed %llu: two runs gave different digests\n", ULL(child->seed));
     else if (WIFSIGNALED(status))
-        printf("FAILED seed %llu: %s\n", ULL(child->seed), WTERMSIG(status) == SIGALRM ? "it did not end in time" : strsignal(WTERMSIG(status)));
+        printf("FAILED seed %llu: %s\n", ULL(child->seed),
+               WTERMSIG(status) == SIGALRM ? "it did not end in time" : strsignal(WTERMSIG(status)));
     else
         printf("FAILED seed %llu: the process ended with status %d\n", ULL(child->seed), WEXITSTATUS(status));
     print_replay(settings, child->seed);
@@ -380,22 +390,49 @@ static bool parse_range(const char *text, uint64_t *ret_first, uint64_t *ret_las
     if (!dots)
         return false;
     *dots = '\0';
-    return parse_number(copy, 0, UINT64_MAX - 1, ret_first) && parse_number(dots + 2, *ret_first, UINT64_MAX - 1, ret_last);
+    return parse_number(copy, 0, UINT64_MAX - 1, ret_first) &&
+           parse_number(dots + 2, *ret_first, UINT64_MAX - 1, ret_last);
 }
 
-enum { FLAG_SEED = 1, FLAG_SEEDS, FLAG_JOBS, FLAG_STORES, FLAG_CLIENTS, FLAG_REGIONS, FLAG_SECONDS, FLAG_NO_FAULTS, FLAG_FAULTS,
-       FLAG_WITHOUT, FLAG_ALWAYS, FLAG_TWICE, FLAG_TRACE, FLAG_HISTORY, FLAG_QUIET, FLAG_VERBOSE, FLAG_HELP };
+enum {
+    FLAG_SEED = 1,
+    FLAG_SEEDS,
+    FLAG_JOBS,
+    FLAG_STORES,
+    FLAG_CLIENTS,
+    FLAG_REGIONS,
+    FLAG_SECONDS,
+    FLAG_NO_FAULTS,
+    FLAG_FAULTS,
+    FLAG_WITHOUT,
+    FLAG_ALWAYS,
+    FLAG_TWICE,
+    FLAG_TRACE,
+    FLAG_HISTORY,
+    FLAG_QUIET,
+    FLAG_VERBOSE,
+    FLAG_HELP
+};
 
 static const struct option flags[] = {
-    {"seed", required_argument, NULL, FLAG_SEED},         {"seeds", required_argument, NULL, FLAG_SEEDS},
-    {"jobs", required_argument, NULL, FLAG_JOBS},         {"stores", required_argument, NULL, FLAG_STORES},
-    {"clients", required_argument, NULL, FLAG_CLIENTS},   {"regions", required_argument, NULL, FLAG_REGIONS},
-    {"seconds", required_argument, NULL, FLAG_SECONDS},   {"no-faults", no_argument, NULL, FLAG_NO_FAULTS},
-    {"faults", required_argument, NULL, FLAG_FAULTS},     {"without", required_argument, NULL, FLAG_WITHOUT},
-    {"always", required_argument, NULL, FLAG_ALWAYS},     {"twice", no_argument, NULL, FLAG_TWICE},
-    {"trace", required_argument, NULL, FLAG_TRACE},       {"history", required_argument, NULL, FLAG_HISTORY},
-    {"quiet", no_argument, NULL, FLAG_QUIET},             {"verbose", no_argument, NULL, FLAG_VERBOSE},
-    {"help", no_argument, NULL, FLAG_HELP},               {NULL, 0, NULL, 0},
+    {"seed", required_argument, NULL, FLAG_SEED},
+    {"seeds", required_argument, NULL, FLAG_SEEDS},
+    {"jobs", required_argument, NULL, FLAG_JOBS},
+    {"stores", required_argument, NULL, FLAG_STORES},
+    {"clients", required_argument, NULL, FLAG_CLIENTS},
+    {"regions", required_argument, NULL, FLAG_REGIONS},
+    {"seconds", required_argument, NULL, FLAG_SECONDS},
+    {"no-faults", no_argument, NULL, FLAG_NO_FAULTS},
+    {"faults", required_argument, NULL, FLAG_FAULTS},
+    {"without", required_argument, NULL, FLAG_WITHOUT},
+    {"always", required_argument, NULL, FLAG_ALWAYS},
+    {"twice", no_argument, NULL, FLAG_TWICE},
+    {"trace", required_argument, NULL, FLAG_TRACE},
+    {"history", required_argument, NULL, FLAG_HISTORY},
+    {"quiet", no_argument, NULL, FLAG_QUIET},
+    {"verbose", no_argument, NULL, FLAG_VERBOSE},
+    {"help", no_argument, NULL, FLAG_HELP},
+    {NULL, 0, NULL, 0},
 };
 
 static bool take_flag(struct settings_sim *settings, int flag, const char *value)
@@ -455,7 +492,8 @@ static void note_flag(struct settings_sim *settings, int index, const char *valu
     int flag = flags[index].val;
     size_t used = strlen(settings->flags);
     if (flag >= FLAG_STORES && flag <= FLAG_ALWAYS)
-        snprintf(settings->flags + used, sizeof settings->flags - used, " --%s%s%s", flags[index].name, value ? " " : "", value ? value : "");
+        snprintf(settings->flags + used, sizeof settings->flags - used, " --%s%s%s", flags[index].name,
+                 value ? " " : "", value ? value : "");
 }
 
 static int usage_error(const char *what, const char *text)
@@ -467,10 +505,11 @@ static int usage_error(const char *what, const char *text)
 int sim_main(int argc, char **argv)
 {
     static struct settings_sim settings;
-    settings = (struct settings_sim){.run = {.stores = 3, .clients = 4, .regions = 6, .seconds = 30, .faults = true, .fault_allowed = UINT32_MAX},
-                                     .first = 1,
-                                     .last = 1,
-                                     .jobs = 1};
+    settings = (struct settings_sim){
+        .run = {.stores = 3, .clients = 4, .regions = 6, .seconds = 30, .faults = true, .fault_allowed = UINT32_MAX},
+        .first = 1,
+        .last = 1,
+        .jobs = 1};
     int index = 0;
     optind = 1;
     opterr = 0;

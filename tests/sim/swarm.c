@@ -4,9 +4,9 @@
 
 #include "base/rng.h"
 
-static const char *const names[FAULT_KIND_COUNT] = {"process", "machine", "all",    "pause",   "isolate", "one-way", "pair",
-                                                    "cut",     "slow",    "spikes", "drop",    "repeat",  "reorder", "disk",
-                                                    "clock",   "wall",    "stall",  "pd",      "client",  "eio",     "full",    "split",  "aimed"};
+static const char *const names[FAULT_KIND_COUNT] = {
+    "process", "machine", "all",   "pause", "isolate", "one-way", "pair",   "cut", "slow", "spikes", "drop", "repeat",
+    "reorder", "disk",    "clock", "wall",  "stall",   "pd",      "client", "eio", "full", "split",  "aimed"};
 
 const char *fault_name(enum fault_kind kind)
 {
@@ -33,7 +33,8 @@ bool fault_mask_parse(const char *text, uint32_t *ret_mask)
 }
 
 /* One of several, the first ones more often than not. */
-#define PICK(rng, ...) pick(rng, (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+#define PICK(rng, ...)                                                                                                 \
+    pick(rng, (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 static uint64_t pick(struct rng *rng, const uint64_t *values, size_t count)
 {
     return rng_chance(rng, 1, 2) ? values[0] : values[rng_below(rng, count)];
@@ -43,7 +44,11 @@ static void draw_calm(struct swarm *swarm)
 {
     *swarm = (struct swarm){
         .fault_interval_ms = 1000,
-        .timing = {.wake_max_us = 20, .stall_max_us = 1000, .timer_late_max_us = 100, .round_cost_max_us = 10, .take_all_percent = 50},
+        .timing = {.wake_max_us = 20,
+                   .stall_max_us = 1000,
+                   .timer_late_max_us = 100,
+                   .round_cost_max_us = 10,
+                   .take_all_percent = 50},
         .net = {.delay_min_us = 50,
                 .delay_max_us = 300,
                 .spike_max_us = 1000,
@@ -88,7 +93,8 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
     swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 5, 20);
     swarm->heartbeat_ticks = (uint32_t)PICK(rng, 2, 1);
     swarm->lease_read = rng_chance(rng, 1, 2);
-    swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 9 / 10 * (rng_chance(rng, 1, 2) ? 1 : 3) / (rng_chance(rng, 1, 2) ? 3 : 4);
+    swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 9 / 10 * (rng_chance(rng, 1, 2) ? 1 : 3) /
+                      (rng_chance(rng, 1, 2) ? 3 : 4);
     if (swarm->lease_ms > (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10)
         swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10;
     swarm->mailbox_max = (uint32_t)PICK(rng, 65536, 1024, 256);

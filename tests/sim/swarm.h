@@ -13,8 +13,9 @@
  *   clock      a node's clock runs 1 % fast or slow        wall      its wall clock is stepped
  *   stall      threads sleep for long                      pd        pd is killed and started again
  *   client     a client dies and another takes its place   eio       a write fails; the store must stop
- *   full       the disk is full for a while        split     stores fall apart in two groups; clients and pd reach one or both
- *   aimed      a machine dies, quickly to come back, just as it gives or asks for a vote, or says first that it leads
+ *   full       the disk is full for a while        split     stores fall apart in two groups; clients and pd reach one
+ * or both aimed      a machine dies, quickly to come back, just as it gives or asks for a vote, or says first that it
+ * leads
  *
  * Half of what happens to a store happens to one that leads. */
 #ifndef SIM_SWARM_H
@@ -61,7 +62,7 @@ struct swarm {
     uint32_t fault_mask;
     uint32_t fault_interval_ms; /* mean time between two faults */
     struct sim_timing timing;
-    struct net_options net;     /* with spikes, drop, repeat, reorder as drawn; used during the fault phase */
+    struct net_options net; /* with spikes, drop, repeat, reorder as drawn; used during the fault phase */
     uint32_t sync_min_us, sync_max_us, sync_slow_per_10000, sync_slow_us;
     /* store config */
     uint32_t region_workers, read_workers;

@@ -89,12 +89,14 @@ static uint32_t intern_key(struct workload *workload, struct bytes key)
         printable = printable && isgraph(key.data[i]) && key.data[i] < 128;
         snprintf(text + 2 + 2 * i, 3, "%02x", key.data[i]);
     }
-    return printable ? history_intern_key(workload->history, key) : history_intern_key(workload->history, bytes_of_string(text));
+    return printable ? history_intern_key(workload->history, key)
+                     : history_intern_key(workload->history, bytes_of_string(text));
 }
 
 static void add_key(struct workload *workload, struct bytes start, const char *suffix)
 {
-    if (workload->key_count == KEYS_MAX || start.size + strlen(suffix) > KEY_SIZE_SMALL || start.size + strlen(suffix) == 0)
+    if (workload->key_count == KEYS_MAX || start.size + strlen(suffix) > KEY_SIZE_SMALL ||
+        start.size + strlen(suffix) == 0)
         return;
     struct key *key = &workload->keys[workload->key_count++];
     if (start.size > 0)
@@ -113,7 +115,8 @@ static void make_keys(struct workload *workload)
     uint32_t per_region = world_swarm(workload->world)->keys_per_region;
     const struct bytes *boundaries = split_keys_make(regions, &arena);
     for (uint32_t region = 0; region < regions; region++) {
-        struct bytes start = region > 0 ? bytes_of(boundaries[region - 1].data + 1, boundaries[region - 1].size - 1) : bytes_of("\0", 1);
+        struct bytes start =
+            region > 0 ? bytes_of(boundaries[region - 1].data + 1, boundaries[region - 1].size - 1) : bytes_of("\0", 1);
         for (uint32_t i = 0; i < per_region; i++)
             add_key(workload, start, suffixes[i]);
     }
@@ -158,7 +161,8 @@ static uint32_t new_value(struct workload *workload, uint32_t client)
 
 /* ---- recording */
 
-static void record(struct thread *thread, enum history_kind kind, const struct part *part, enum history_outcome outcome, uint32_t result, bool swapped)
+static void record(struct thread *thread, enum history_kind kind, const struct part *part, enum history_outcome outcome,
+                   uint32_t result, bool swapped)
 {
     struct workload *workload = thread->workload;
     struct history_op op = {.client = thread->client->number,
@@ -216,8 +220,10 @@ static void record_batch(struct thread *thread, const struct polder_result *resu
     for (uint32_t i = 0; i < thread->part_count; i++) {
         const struct part *part = &thread->parts[i];
         bool has_row = i < result->row_count;
-        enum history_outcome outcome = outcome_of(has_row ? (enum polder_outcome)result->rows[i].outcome : result->outcome);
-        if (has_row && !bytes_equal(bytes_of(result->rows[i].key.data, result->rows[i].key.size), key_bytes(&thread->workload->keys[part->key])))
+        enum history_outcome outcome =
+            outcome_of(has_row ? (enum polder_outcome)result->rows[i].outcome : result->outcome);
+        if (has_row && !bytes_equal(bytes_of(result->rows[i].key.data, result->rows[i].key.size),
+                                    key_bytes(&thread->workload->keys[part->key])))
             world_fail(thread->workload->world, "client", 0, "row %u of a batch answer is about another key", i);
         if (is_write)
             record(thread, write_kind(part), part, outcome, HISTORY_NOT_TOLD, false);
@@ -225,7 +231,9 @@ static void record_batch(struct thread *thread, const struct polder_result *resu
             world_fail(thread->workload->world, "client", 0, "the read of one key in a batch ended as unknown");
         else if (thread->read != POLDER_READ_STALE && outcome != HISTORY_UNKNOWN)
             record(thread, HISTORY_GET, part, outcome,
-                   has_row && outcome == HISTORY_OK ? intern_result(thread->workload, result->rows[i].found, result->rows[i].value) : HISTORY_NOT_TOLD,
+                   has_row && outcome == HISTORY_OK
+                       ? intern_result(thread->workload, result->rows[i].found, result->rows[i].value)
+                       : HISTORY_NOT_TOLD,
                    false);
     }
 }
@@ -244,7 +252,8 @@ static void record_scan(struct thread *thread, const struct polder_result *resul
         int key = find_key(workload, bytes_of(result->rows[i].key.data, result->rows[i].key.size));
         bool in_order = before < 0 || (thread->scan_reverse ? key < before : key > before);
         if (key < (int)from || key >= (int)to || !in_order) {
-            world_fail(workload->world, "client", 0, "a scan answered a key that is not ours, not in the range or not in order (row %zu)", i);
+            world_fail(workload->world, "client", 0,
+                       "a scan answered a key that is not ours, not in the range or not in order (row %zu)", i);
             return;
         }
         seen[key] = intern_result(workload, true, result->rows[i].value);
@@ -272,7 +281,9 @@ static void record_result(struct thread *thread, const struct polder_result *res
     case CLIENT_GET:
         if (thread->read != POLDER_READ_STALE)
             record(thread, HISTORY_GET, part, outcome_of(result->outcome),
-                   result->outcome == POLDER_DONE ? intern_result(workload, result->found, result->value) : HISTORY_NOT_TOLD, false);
+                   result->outcome == POLDER_DONE ? intern_result(workload, result->found, result->value)
+                                                  : HISTORY_NOT_TOLD,
+                   false);
         break;
     case CLIENT_CAS:
         record_cas(thread, result);
@@ -298,14 +309,16 @@ static void on_done(void *user, struct polder_result *take_result)
     struct workload *workload = thread->workload;
     struct workload_counts *counts = &workload->counts;
     /* In a client's last moments answers still come, but nobody is there to hear them. */
-    bool heard = thread->busy && sim_node_is_up(thread->client->node) && sim_node_generation(thread->client->node) == thread->generation;
+    bool heard = thread->busy && sim_node_is_up(thread->client->node) &&
+                 sim_node_generation(thread->client->node) == thread->generation;
     if (heard) {
         take_time(workload);
         thread->busy = false;
         sim_digest_add(world_sim(workload->world), (uint64_t)take_result->code << 8 | take_result->outcome);
         if (sim_traces(world_sim(workload->world)))
-            sim_trace(world_sim(workload->world), "op %d key %u: outcome %d %s attempts=%u %s", thread->op, thread->parts[0].key, take_result->outcome,
-                      take_result->name, take_result->attempts, take_result->text);
+            sim_trace(world_sim(workload->world), "op %d key %u: outcome %d %s attempts=%u %s", thread->op,
+                      thread->parts[0].key, take_result->outcome, take_result->name, take_result->attempts,
+                      take_result->text);
         /* A batch of which only some keys were read ends as unknown; its rows say what is what. */
         if (!is_write(thread->op) && thread->op != CLIENT_BATCH_GET && take_result->outcome == POLDER_UNKNOWN)
             world_fail(workload->world, "client", 0, "a read ended as unknown");
@@ -363,8 +376,9 @@ static void choose_parts(struct thread *thread)
 
 static enum client_op choose_op(struct rng *rng)
 {
-    static const enum client_op ops[] = {CLIENT_GET, CLIENT_GET,    CLIENT_GET,  CLIENT_PUT,       CLIENT_PUT, CLIENT_PUT,
-                                         CLIENT_CAS, CLIENT_DELETE, CLIENT_SCAN, CLIENT_BATCH_GET, CLIENT_CAS, CLIENT_BATCH_WRITE};
+    static const enum client_op ops[] = {CLIENT_GET,  CLIENT_GET,       CLIENT_GET, CLIENT_PUT,
+                                         CLIENT_PUT,  CLIENT_PUT,       CLIENT_CAS, CLIENT_DELETE,
+                                         CLIENT_SCAN, CLIENT_BATCH_GET, CLIENT_CAS, CLIENT_BATCH_WRITE};
     return ops[rng_below(rng, sizeof ops / sizeof ops[0])];
 }
 
@@ -466,7 +480,8 @@ void workload_client_dies(struct workload *workload, struct world_node *client)
         take_time(workload);
         bool is_cas = thread->op == CLIENT_CAS;
         for (uint32_t part = 0; part < thread->part_count && is_write(thread->op); part++)
-            record(thread, is_cas ? HISTORY_CAS : write_kind(&thread->parts[part]), &thread->parts[part], HISTORY_UNKNOWN, HISTORY_NOT_TOLD, false);
+            record(thread, is_cas ? HISTORY_CAS : write_kind(&thread->parts[part]), &thread->parts[part],
+                   HISTORY_UNKNOWN, HISTORY_NOT_TOLD, false);
     }
 }
 
@@ -521,8 +536,8 @@ void workload_probe_explain(const struct workload *workload, char *text, size_t 
     if (!probe_lacks(workload, &client, &key))
         return;
     struct bytes name = history_key(workload->history, workload->keys[key].number);
-    snprintf(text, size, "client c%u could not %s key %.*s", client + 1, workload->probe_written[client][key] ? "read" : "write", (int)name.size,
-             (const char *)name.data);
+    snprintf(text, size, "client c%u could not %s key %.*s", client + 1,
+             workload->probe_written[client][key] ? "read" : "write", (int)name.size, (const char *)name.data);
 }
 
 void workload_stop(struct workload *workload)

@@ -1,8 +1,8 @@
 /* workload: what the simulated clients ask for, and the record of what they were told.
  *
- * Each client runs a few threads; a thread asks, waits for the answer, thinks, asks again. Keys are few and lie in every
- * region, so that operations meet; every written value is unique, so that an answer says which write it saw.
- * All kinds of requests are used: put, get (under a lease or by ReadIndex, stale ones too, whose answers prove nothing),
+ * Each client runs a few threads; a thread asks, waits for the answer, thinks, asks again. Keys are few and lie in
+ * every region, so that operations meet; every written value is unique, so that an answer says which write it saw. All
+ * kinds of requests are used: put, get (under a lease or by ReadIndex, stale ones too, whose answers prove nothing),
  * delete, compare-and-swap (with guesses that are often right), batches, scans both ways.
  *
  * A client that dies takes its threads with it: what they were waiting for is unknown for ever.

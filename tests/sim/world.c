@@ -153,7 +153,8 @@ static void configure_store(struct world *world, struct world_node *node)
 
 struct world *world_new(const struct world_options *options, const struct swarm *swarm)
 {
-    CHECK(options->store_count >= 1 && options->store_count <= WORLD_STORE_MAX && options->client_count <= WORLD_CLIENT_MAX);
+    CHECK(options->store_count >= 1 && options->store_count <= WORLD_STORE_MAX &&
+          options->client_count <= WORLD_CLIENT_MAX);
     struct world *world = calloc(1, sizeof *world);
     CHECK(world);
     world->options = *options;
@@ -257,7 +258,8 @@ static void reap_stopped(struct world *world, struct world_node *node)
     if (code == ERR_OK)
         return;
     if (!node->may_stop && !(node->disk_full && code == ERR_DISK_FULL))
-        world_fail(world, "store", 0, "%s gave up with %s, and nothing was wrong with its disk", sim_node_name(node->node), err_name(code));
+        world_fail(world, "store", 0, "%s gave up with %s, and nothing was wrong with its disk",
+                   sim_node_name(node->node), err_name(code));
     sim_trace(world->sim, "%s gave up: %s", sim_node_name(node->node), err_name(code));
     world_kill(world, node, false);
 }

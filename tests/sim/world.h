@@ -1,10 +1,11 @@
-/* world: a whole cluster in one process: a pd, storenodes and clients, each a node of the simulator with an env of its own.
+/* world: a whole cluster in one process: a pd, storenodes and clients, each a node of the simulator with an env of its
+ * own.
  *
  *   sim (heap, clock)  --  net (connections)  --  nodes: env = {executor, clock, transport, engine_mem, log, seed}
  *
- * A node's disk outlives the node: world_kill makes it forget what was not synced at that instant, world_start opens what
- * is left. Faults call these functions, the workload talks through the clients, checkers read the state of the nodes
- * that are up.
+ * A node's disk outlives the node: world_kill makes it forget what was not synced at that instant, world_start opens
+ * what is left. Faults call these functions, the workload talks through the clients, checkers read the state of the
+ * nodes that are up.
  *
  * The first broken promise anywhere ends the run: world_fail.
  *
@@ -50,8 +51,8 @@ struct world_node {
     struct pd *pd; /* the one that fits the role, while up; owned */
     struct store *store;
     struct client *client;
-    uint32_t slow_disk;       /* its syncs take so many times longer; 0: as usual */
-    uint32_t failing_writes;  /* so many of the next writes fail with ERR_IO */
+    uint32_t slow_disk;      /* its syncs take so many times longer; 0: as usual */
+    uint32_t failing_writes; /* so many of the next writes fail with ERR_IO */
     bool disk_full;
     bool may_stop; /* it was given a failing disk: giving up is right */
 };
