@@ -67,6 +67,7 @@ struct part {
     uint8_t slow; /* silences waited for, since it was sent */
     uint32_t heap_index;
     uint64_t due_us;
+    uint64_t sent_us; /* last time */
     struct list link; /* in the list of its state */
     struct retry retry;
     uint32_t peer_cursor;       /* which peer to ask while the leader is not known */
@@ -135,6 +136,7 @@ struct client_store {
     uint64_t owes_since_us; /* a request went out then, and nothing has come since; 0: nothing is owed */
     struct list ready, throttled, sent;
     struct retry_budget budget;
+    uint64_t write_us;  /* how long a write takes, smoothed */
     uint64_t gather_us; /* until then writes gather for one frame; 0: they do not */
     uint64_t released_us; /* when `throttled` was last looked through */
     bool dirty;

@@ -155,8 +155,11 @@ static void on_frame(void *context, struct link *link, struct frame *take_frame)
     for (uint32_t i = 0; i < batch.replies_count; i++) {
         struct part *part;
         HASH_FIND(hh, client->parts, &batch.replies[i].id, sizeof batch.replies[i].id, part);
-        if (part)
-            part_answered(part, store, &batch.replies[i]);
+        if (!part)
+            continue;
+        if (part->state == PART_SENT && part->store == store && part->retry.write)
+            store->write_us += (client->now_us - part->sent_us) / 8 - store->write_us / 8;
+        part_answered(part, store, &batch.replies[i]);
     }
     store->owes_since_us = list_is_empty(&store->sent) ? 0 : client->now_us;
     if (store->reset_wanted)
@@ -210,6 +213,7 @@ static void mark_sent(struct client *client, struct client_store *store, uint32_
         list_remove(&part->link);
         list_push_back(&store->sent, &part->link);
         part->state = PART_SENT;
+        part->sent_us = client->now_us;
         part->slow = 0;
         part->paid = false;
         client_due(client, part, client->now_us + store->silence_us);
@@ -316,11 +320,12 @@ static void open_store(struct client *client, struct client_store *store)
 }
 
 /* Many small frames cost everybody, the client first. So fresh writes wait for company while more of them are under way
- * to that store than wait here: frames grow to half of what is outstanding, and a lone writer, or two, never wait. The
- * store would have made them wait for the round before, anyhow. Reads wait for nothing, and take along what does. */
+ * to that store than wait here, for half of what a write takes at most: frames grow to half of what is outstanding, and
+ * a lone writer, or two, never wait. The store would have made them wait for the round before, anyhow. Reads wait for
+ * nothing, and take along what does. */
 static bool writes_should_gather(struct client *client, struct client_store *store)
 {
-    enum { GATHER_US = 1000, GATHER_COUNT_MAX = 256 };
+    enum { GATHER_MIN_US = 200, GATHER_MAX_US = 4000, GATHER_COUNT_MAX = 256 };
     uint32_t ready = 0, sent = 0;
     LIST_FOR_EACH (link, &store->ready) {
         const struct part *part = LIST_ENTRY(link, struct part, link);
@@ -334,8 +339,11 @@ static bool writes_should_gather(struct client *client, struct client_store *sto
     }
     if (ready == 0 || sent <= ready)
         return false;
-    if (store->gather_us == 0)
-        store->gather_us = client->now_us + GATHER_US;
+    if (store->gather_us == 0) {
+        uint64_t wait_us = store->write_us / 2;
+        wait_us = wait_us < GATHER_MIN_US ? GATHER_MIN_US : wait_us > GATHER_MAX_US ? GATHER_MAX_US : wait_us;
+        store->gather_us = client->now_us + wait_us;
+    }
     return client->now_us < store->gather_us;
 }
 
