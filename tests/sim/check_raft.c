@@ -321,7 +321,9 @@ static void visit_peer(void *context, const struct store_peer_view *view)
     if (leads && (!seen->led || seen->term != term)) {
         state_leader(check, view->region, term, view->peer);
         state_vote(check, view->region, term, view->peer, view->peer);
-        check_completeness(check, view);
+        if (term >=
+            log_of(check, view->region)->led_term) /* else it was elected too late to matter, and will find out */
+            check_completeness(check, view);
     }
     if (seen->checked < view->applied_index)
         check_applied(check, seen, view);

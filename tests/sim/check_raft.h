@@ -5,7 +5,7 @@
  *                           request for votes is none: a candidate that dies before its own vote is durable counts
  * nothing R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
  *                           disk holds there: term and bytes of the log row
- *   R4 leader completeness  a new leader has every entry that was applied anywhere
+ *   R4 leader completeness  a new leader of the newest term has every entry that was applied anywhere
  *   R5 order                truncated <= applied <= commit <= last (but a leader's commit, see below)
  *   R6 no way back          within a life of a store: term and commit never regress; a vote does not change in its term
  *
