@@ -93,10 +93,8 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
     swarm->election_ticks = (uint32_t)PICK(rng, 10, 5, 5, 20);
     swarm->heartbeat_ticks = (uint32_t)PICK(rng, 2, 1);
     swarm->lease_read = rng_chance(rng, 1, 2);
-    swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 9 / 10 * (rng_chance(rng, 1, 2) ? 1 : 3) /
-                      (rng_chance(rng, 1, 2) ? 3 : 4);
-    if (swarm->lease_ms > (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10)
-        swarm->lease_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10;
+    uint64_t lease_max_ms = (swarm->election_ticks - 1) * swarm->tick_ms * 8 / 10;
+    swarm->lease_ms = lease_max_ms * rng_between(rng, 1, 4) / 4;
     swarm->mailbox_max = (uint32_t)PICK(rng, 65536, 1024, 256);
     swarm->region_proposals_max = (uint32_t)PICK(rng, 4096, 64, 8);
     swarm->inflight_count_max = (uint32_t)PICK(rng, 256, 16, 2, 1);
