@@ -320,9 +320,9 @@ static void open_store(struct client *client, struct client_store *store)
 }
 
 /* Many small frames cost everybody, the client first. So fresh writes wait for company while more of them are under way
- * to that store than wait here, for half of what a write takes at most: frames grow to half of what is outstanding, and
- * a lone writer, or two, never wait. The store would have made them wait for the round before, anyhow. Reads wait for
- * nothing, and take along what does. */
+ * to that store than wait here, for as long as a write takes at most (and 4 ms): frames grow to half of what is
+ * outstanding, and a lone writer, or two, never wait. The store would have made them wait for the round before, anyhow.
+ * Reads wait for nothing, and take along what does. */
 static bool writes_should_gather(struct client *client, struct client_store *store)
 {
     enum { GATHER_MIN_US = 200, GATHER_MAX_US = 4000, GATHER_COUNT_MAX = 256 };
@@ -340,7 +340,7 @@ static bool writes_should_gather(struct client *client, struct client_store *sto
     if (ready == 0 || sent <= ready)
         return false;
     if (store->gather_us == 0) {
-        uint64_t wait_us = store->write_us / 2;
+        uint64_t wait_us = store->write_us;
         wait_us = wait_us < GATHER_MIN_US ? GATHER_MIN_US : wait_us > GATHER_MAX_US ? GATHER_MAX_US : wait_us;
         store->gather_us = client->now_us + wait_us;
     }

@@ -20,6 +20,8 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
+    COMPANY_MAX_US = 500,
+    COMPANY_COUNT_MIN = 2,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
 };
@@ -61,8 +63,11 @@ struct region_worker {
     uint32_t own_appends_out; /* log tasks with what this store leads */
     uint32_t proposals_out;   /* entries proposed here and not committed yet */
     uint64_t proposed_us;     /* when the last of them was */
+    uint64_t round_us;        /* when the first of them was */
+    uint64_t company_us;      /* until then writes wait for those that the last round answered */
+    uint32_t round_count;     /* entries of this round */
     bool gate_open;           /* writes of this pass may be proposed */
-    bool gathering;           /* a WORKER_GATHERED is on its way */
+    uint64_t gathered_us;     /* when the next WORKER_GATHERED comes; UINT64_MAX: none is on its way */
     struct peer *waiting;     /* peers whose writes wait for that */
     struct message *held;     /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
@@ -132,7 +137,8 @@ void region_worker_touch(struct region_worker *worker, struct peer *peer)
 static bool gate_is_open(const struct region_worker *worker)
 {
     return worker->own_appends_out == 0 &&
-           (worker->proposals_out == 0 || worker->now_us >= worker->proposed_us + GATHER_MAX_US);
+           (worker->proposals_out == 0 ? worker->now_us >= worker->company_us
+                                       : worker->now_us >= worker->proposed_us + GATHER_MAX_US);
 }
 
 bool region_worker_may_propose(const struct region_worker *worker)
@@ -142,14 +148,25 @@ bool region_worker_may_propose(const struct region_worker *worker)
 
 void region_worker_proposed(struct region_worker *worker)
 {
-    worker->proposals_out++;
+    if (worker->proposals_out++ == 0)
+        worker->round_us = worker->now_us;
+    worker->round_count++;
     worker->proposed_us = worker->now_us;
 }
 
 void region_worker_proposal_ended(struct region_worker *worker)
 {
     CHECK(worker->proposals_out > 0);
-    worker->proposals_out--;
+    if (--worker->proposals_out > 0)
+        return;
+    /* Whom this round answers will come back, and what waits here can travel with it: two half-full rounds that take
+     * turns cost twice as much as a full one. So they get a quarter of a round's time, if the round was not a lone
+     * writer's. */
+    uint64_t company_us = (worker->now_us - worker->round_us) / 4;
+    if (worker->round_count < COMPANY_COUNT_MIN)
+        company_us = 0;
+    worker->company_us = worker->now_us + (company_us < COMPANY_MAX_US ? company_us : COMPANY_MAX_US);
+    worker->round_count = 0;
 }
 
 static void free_gathered(struct message *message)
@@ -157,13 +174,18 @@ static void free_gathered(struct message *message)
     free(message);
 }
 
+/* Wakes us when the gate opens by time alone, unless something does so before. */
 static void post_gathered(struct region_worker *worker)
 {
+    uint64_t due_us = worker->proposals_out == 0 ? worker->company_us : worker->proposed_us + GATHER_MAX_US;
+    if (due_us >= worker->gathered_us)
+        return;
     struct message *message = calloc(1, sizeof *message);
     CHECK(message);
     *message = (struct message){.kind = WORKER_GATHERED, .free = free_gathered};
-    actor_post_after(worker->env->executor, worker->actor, GATHER_MAX_US, message);
-    worker->gathering = true;
+    uint64_t wait_us = due_us > worker->now_us ? due_us - worker->now_us : 0;
+    actor_post_after(worker->env->executor, worker->actor, wait_us, message);
+    worker->gathered_us = due_us;
 }
 
 /* Only between passes: a peer of the pass that is running cannot be touched again. */
@@ -172,8 +194,7 @@ static void touch_waiting(struct region_worker *worker)
     if (!worker->waiting)
         return;
     if (!gate_is_open(worker)) {
-        if (!worker->gathering)
-            post_gathered(worker);
+        post_gathered(worker);
         return;
     }
     struct peer *peer = worker->waiting;
@@ -635,7 +656,7 @@ static void on_message(void *state, struct message *take_message)
         break;
     case WORKER_GATHERED:
         message_free(take_message);
-        worker->gathering = false;
+        worker->gathered_us = UINT64_MAX;
         break;
     case WORKER_LINKS:
         links_on_message(worker->links, take_message);
@@ -699,6 +720,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     worker->env = store->env;
     worker->index = index;
     worker->touched_last = &worker->touched;
+    worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
     worker->replies = replies_new(store->env);
     arena_init(&worker->round_arena);
