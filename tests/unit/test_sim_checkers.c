@@ -1,0 +1,201 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "group/group_keys.h"
+#include "proto/wire.h"
+#include "raft/raft.h"
+#include "rpc/frame_kind.h"
+#include "storenode/store_keys.h"
+#include "tests/sim/check_raft.h"
+#include "tests/sim/check_region.h"
+
+/* Checkers that cannot fail prove nothing: each is shown what it must refuse. */
+
+static struct world *make_world(void)
+{
+    struct swarm swarm;
+    swarm_draw(1, false, 0, 0, &swarm);
+    return world_new(&(struct world_options){.seed = 1, .store_count = 3, .client_count = 1, .region_count = 2},
+                     &swarm);
+}
+
+/* ---- raft, on the wire */
+
+static void say(struct check_raft *check, struct world *world, uint8_t kind, peer_id from, peer_id to, raft_term term,
+                bool reject)
+{
+    struct wire_raft_message message = {
+        .region_id = 7, .kind = kind, .from = from, .to = to, .term = term, .reject = reject};
+    struct wire_raft_batch batch = {.from_store = 1, .to_store = 2, .messages = &message, .messages_count = 1};
+    struct frame *frame = wire_frame_raft_batch(FRAME_RAFT, &batch);
+    assert_non_null(frame);
+    check_raft_frame(check, world_store(world, 1)->node, world_store(world, 2)->node, frame);
+    frame_unref(frame);
+}
+
+static void two_leaders_in_a_term_are_refused(void **unused)
+{
+    (void)unused;
+    struct world *world = make_world();
+    struct check_raft *check = check_raft_new(world);
+    say(check, world, RAFT_HEARTBEAT, 1, 2, 5, false);
+    say(check, world, RAFT_APP, 1, 3, 5, false);
+    say(check, world, RAFT_APP, 2, 3, 6, false);
+    assert_false(world_has_failed(world));
+    say(check, world, RAFT_APP, 2, 3, 5, false);
+    assert_true(world_has_failed(world));
+    assert_non_null(strstr(world_failure(world), "R1"));
+    assert_int_equal(world_failed_region(world), 7);
+    check_raft_free(check);
+    world_free(world);
+}
+
+static void two_votes_in_a_term_are_refused(void **unused)
+{
+    (void)unused;
+    struct world *world = make_world();
+    struct check_raft *check = check_raft_new(world);
+    say(check, world, RAFT_VOTE_RESP, 3, 1, 5, false);
+    say(check, world, RAFT_VOTE_RESP, 3, 1, 5, false);
+    say(check, world, RAFT_VOTE_RESP, 3, 2, 5, true);
+    say(check, world, RAFT_PRE_VOTE_RESP, 3, 2, 5, false);
+    say(check, world, RAFT_VOTE_RESP, 3, 2, 6, false);
+    assert_false(world_has_failed(world));
+    say(check, world, RAFT_VOTE_RESP, 3, 2, 5, false);
+    assert_true(world_has_failed(world));
+    assert_non_null(strstr(world_failure(world), "R2"));
+    check_raft_free(check);
+    world_free(world);
+}
+
+/* ---- regions, on disk */
+
+static void write_region(struct world *world, uint32_t store, region_id id, const char *start, const char *end,
+                         uint64_t version)
+{
+    struct wire_peer peer = {.id = id * 10, .store_id = 1}; /* the same on all stores */
+    struct wire_region region = {.id = id,
+                                 .start_key = bytes_of_string(start),
+                                 .end_key = bytes_of_string(end),
+                                 .epoch_conf = 1,
+                                 .epoch_version = version,
+                                 .peers = &peer,
+                                 .peers_count = 1};
+    struct wire_region_state state = {.region = &region, .local_peer_id = peer.id};
+    struct engine *disk = world_store(world, store)->disk;
+    struct engine_batch *batch = engine_batch_new(disk);
+    struct group_key key = group_key(id, STORE_REGION_STATE);
+    struct buf encoded;
+    buf_init(&encoded, 4096);
+    assert_int_equal(wire_encode_region_state(&state, &encoded), ERR_OK);
+    engine_batch_put(disk, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&encoded));
+    sim_enter(world_store(world, store)->node);
+    assert_int_equal(engine_write(disk, batch, false, NULL), ERR_OK);
+    sim_leave(world_store(world, store)->node);
+    engine_batch_free(disk, batch);
+    buf_fini(&encoded);
+}
+
+static void write_row(struct world *world, uint32_t store, const char *key, const char *value)
+{
+    struct engine *disk = world_store(world, store)->disk;
+    struct engine_batch *batch = engine_batch_new(disk);
+    engine_batch_put(disk, batch, ENGINE_DEFAULT, bytes_of_string(key), bytes_of_string(value));
+    sim_enter(world_store(world, store)->node);
+    assert_int_equal(engine_write(disk, batch, false, NULL), ERR_OK);
+    sim_leave(world_store(world, store)->node);
+    engine_batch_free(disk, batch);
+}
+
+static struct world *make_disks(void)
+{
+    struct world *world = make_world();
+    for (uint32_t store = 1; store <= 3; store++) {
+        sim_node_start(world_store(world, store)->node); /* disks refuse the writes of the dead */
+        write_region(world, store, 4, "", "m", 1);
+        write_region(world, store, 5, "m", "", 1);
+    }
+    return world;
+}
+
+static void end_disks(struct world *world, const char *expected)
+{
+    if (expected) {
+        assert_true(world_has_failed(world));
+        assert_non_null(strstr(world_failure(world), expected));
+    } else {
+        assert_false(world_has_failed(world));
+    }
+    world_free(world);
+}
+
+static void ranges_that_cover_once_are_fine_also_while_a_store_is_behind(void **unused)
+{
+    (void)unused;
+    struct world *world = make_disks();
+    check_region_ranges(world);
+    write_region(world, 1, 4, "", "f", 2); /* a split that the others have not applied yet */
+    write_region(world, 1, 6, "f", "m", 2);
+    check_region_ranges(world);
+    end_disks(world, NULL);
+}
+
+static void a_gap_and_an_overlap_are_refused(void **unused)
+{
+    (void)unused;
+    struct world *world = make_disks();
+    write_region(world, 1, 4, "", "f", 2);
+    check_region_ranges(world);
+    end_disks(world, "G1");
+
+    world = make_disks();
+    write_region(world, 2, 4, "", "q", 2);
+    check_region_ranges(world);
+    end_disks(world, "G1");
+
+    world = make_disks();
+    write_region(world, 2, 5, "m", "z", 2);
+    check_region_ranges(world);
+    end_disks(world, "G1");
+}
+
+static void two_truths_of_one_epoch_are_refused(void **unused)
+{
+    (void)unused;
+    struct world *world = make_disks();
+    write_region(world, 3, 4, "", "l", 1);
+    check_region_ranges(world);
+    end_disks(world, "G2");
+}
+
+static void replicas_that_differ_are_refused(void **unused)
+{
+    (void)unused;
+    struct world *world = make_disks();
+    for (uint32_t store = 1; store <= 3; store++)
+        write_row(world, store, "a", "1");
+    check_region_replicas(world);
+    assert_false(world_has_failed(world));
+    write_row(world, 2, "b", "2");
+    check_region_replicas(world);
+    assert_int_equal(world_failed_region(world), 4);
+    end_disks(world, "G3");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_leaders_in_a_term_are_refused),
+        cmocka_unit_test(two_votes_in_a_term_are_refused),
+        cmocka_unit_test(ranges_that_cover_once_are_fine_also_while_a_store_is_behind),
+        cmocka_unit_test(a_gap_and_an_overlap_are_refused),
+        cmocka_unit_test(two_truths_of_one_epoch_are_refused),
+        cmocka_unit_test(replicas_that_differ_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
