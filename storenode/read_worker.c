@@ -104,28 +104,52 @@ static enum err get_value(struct read_worker *worker, struct bytes key, struct b
     return code;
 }
 
+/* Like get_value, but in the state that `iter` sees. */
+static enum err value_at(struct read_worker *worker, struct engine_iter *iter, struct bytes key,
+                         struct bytes *ret_value)
+{
+    struct engine *engine = worker->env->engine;
+    struct error error = {0};
+    engine_iter_seek(engine, iter, key);
+    enum err code = engine_iter_error(engine, iter, &error);
+    struct bytes value = bytes_empty();
+    if (code == ERR_OK && !(engine_iter_valid(engine, iter) && bytes_equal(engine_iter_key(engine, iter), key)))
+        return ERR_NOT_FOUND;
+    if (code == ERR_OK)
+        code = row_value(engine_iter_value(engine, iter), &value);
+    if (code != ERR_OK) {
+        log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
+        return code;
+    }
+    *ret_value = arena_copy(replies_arena(worker->replies), value);
+    if (!ret_value->data)
+        *ret_value = bytes_of("", 0);
+    return ERR_OK;
+}
+
+/* One state for all keys: a batch write is seen as a whole or not at all. */
 static enum err batch_get(struct read_worker *worker, const struct wire_kv_request *request,
                           struct wire_kv_reply *reply)
 {
     struct arena *arena = replies_arena(worker->replies);
+    struct engine *engine = worker->env->engine;
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    enum err code = ERR_OK;
     size_t size = 0;
     reply->pairs = arena_alloc(arena, request->pairs_count * sizeof *reply->pairs);
-    for (uint32_t i = 0; i < request->pairs_count; i++) {
+    for (uint32_t i = 0; i < request->pairs_count && code == ERR_OK && !reply->more; i++) {
         struct wire_kv_pair *pair = &reply->pairs[i];
         pair->key = arena_copy(arena, request->pairs[i].key);
-        enum err code = get_value(worker, pair->key, &pair->value);
-        if (code == ERR_NOT_FOUND)
-            pair->remove = true;
-        else if (code != ERR_OK)
-            return code;
+        code = value_at(worker, iter, pair->key, &pair->value);
+        pair->remove = code == ERR_NOT_FOUND;
+        code = pair->remove ? ERR_OK : code;
         size += pair->key.size + pair->value.size;
         reply->pairs_count = i + 1;
-        if (size > worker->limits.scan_size_max && i + 1 < request->pairs_count) {
-            reply->more = true; /* the client asks again for the keys that are missing */
-            break;
-        }
+        /* the client asks again for the keys that are missing */
+        reply->more = size > worker->limits.scan_size_max && i + 1 < request->pairs_count;
     }
-    return ERR_OK;
+    engine_iter_free(engine, iter);
+    return code;
 }
 
 /* The part of [start, end) that lies in the region; an empty end is open. */
