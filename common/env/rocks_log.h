@@ -1,7 +1,7 @@
 /* rocks_log: RocksDB's own messages go to our log, from warnings upwards, instead of to files beside the data.
  *
  * Not only for tidiness: on a full disk RocksDB's file logger fails, and Debian's build (asserts are on) aborts the
- * process at the next message. The C API can set a logger but not make one, so this is the one C++ file here. */
+ * process at the next message. The C API can set a logger but not make one, so this is C++, as rocks_wal is. */
 #ifndef ENV_ROCKS_LOG_H
 #define ENV_ROCKS_LOG_H
 

@@ -444,6 +444,15 @@ static void a_value_that_does_not_fit_is_refused(void **state)
 
 /* --- what RocksDB says when it cannot --- */
 
+/* The child: another process, RocksDB finds that out in another way. */
+static int expect_locked(void)
+{
+    struct engine_rocks_options options = rocks_options();
+    struct engine *engine = NULL;
+    struct error err;
+    return engine_rocks_open(&options, &engine, &err) == ERR_LOCKED && strstr(err.text, database_path()) ? 0 : 1;
+}
+
 static void a_directory_that_is_open_is_locked(void **state)
 {
     (void)state;
@@ -453,10 +462,10 @@ static void a_directory_that_is_open_is_locked(void **state)
     struct error err;
     assert_int_equal(engine_rocks_open(&options, &second, &err), ERR_LOCKED);
     assert_non_null(strstr(err.text, database_path()));
-    pid_t child = fork(); /* another process: RocksDB finds that out in another way */
-    if (child == 0) {
-        bool is_right = engine_rocks_open(&options, &second, &err) == ERR_LOCKED && strstr(err.text, database_path());
-        _exit(is_right ? 0 : 1);
+    pid_t child = fork();
+    if (child == 0) { /* a program of its own: memory of a process with threads may be locked in its fork */
+        execl("/proc/self/exe", "test_engine", "expect-locked", directory, (char *)NULL);
+        _exit(2);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -604,6 +613,133 @@ static void what_was_synced_survives_kill(void **state)
     assert_true(has(engine, "synced"));
     /* What came after the last sync waited in the memory of the process: it may be there or not. */
     engine_rocks_close(engine);
+}
+
+/* --- a log that is longer than what is in it --- */
+
+enum { LONG_ROW_COUNT = 60, LONG_VALUE_MAX = 40000, CUT_COUNT = 14 };
+
+/* Short ones, and some that cross the blocks of the log. */
+static struct bytes long_value(int row)
+{
+    static uint8_t value[LONG_VALUE_MAX];
+    memset(value, 'a' + row % 26, sizeof value);
+    return bytes_of(value, (size_t)(1 + row * row * 977 % (row % 5 ? 300 : LONG_VALUE_MAX)));
+}
+
+static struct bytes long_key(int row, char text[16])
+{
+    return bytes_of(text, (size_t)snprintf(text, 16, "row%03d", row));
+}
+
+static void write_long_and_die(void)
+{
+    struct engine *engine = open_rocks();
+    struct engine_batch *batch = engine_batch_new(engine);
+    char key[16];
+    for (int row = 0; row < LONG_ROW_COUNT; row++) {
+        engine_batch_clear(engine, batch);
+        engine_batch_put(engine, batch, ENGINE_DEFAULT, long_key(row, key), long_value(row));
+        if (engine_write(engine, batch, true, NULL) != ERR_OK)
+            exit(1);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* How many rows are there; they must be the first ones, and whole. */
+static int long_row_count(void)
+{
+    struct engine *engine = open_rocks();
+    struct buf value;
+    char key[16];
+    int count = 0;
+    buf_init(&value, LONG_VALUE_MAX);
+    for (int row = 0; row < LONG_ROW_COUNT; row++) {
+        enum err code = engine_get(engine, ENGINE_DEFAULT, long_key(row, key), &value, NULL);
+        assert_true(code == ERR_NOT_FOUND || (code == ERR_OK && count == row));
+        if (code == ERR_OK) {
+            assert_true(bytes_equal(buf_bytes(&value), long_value(row)));
+            count++;
+        }
+    }
+    buf_fini(&value);
+    engine_rocks_close(engine);
+    return count;
+}
+
+static void run_shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void run_shell(const char *format, ...)
+{
+    char command[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    assert_int_equal(system(command), 0);
+}
+
+/* Zeros from `cut` on, or from the last byte that is none when `cut` is negative. Returns where that was; the size of
+ * the file in `*ret_size`. */
+static long cut_log(double cut, long *ret_size)
+{
+    char path[512];
+    FILE *pipe = popen("exec 2>&-; ls -S $DIR/*.log | head -n 1", "r");
+    assert_non_null(pipe);
+    assert_non_null(fgets(path, sizeof path, pipe));
+    pclose(pipe);
+    path[strcspn(path, "\n")] = '\0';
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    static uint8_t content[4 << 20];
+    size_t size = fread(content, 1, sizeof content, file), used = size;
+    while (used > 0 && content[used - 1] == 0)
+        used--;
+    size_t from = cut < 0 ? used : (size_t)((double)used * cut);
+    memset(content, 0, sizeof content);
+    assert_int_equal(fseek(file, (long)from, SEEK_SET), 0);
+    assert_int_equal(fwrite(content, 1, size - from, file), size - from);
+    fclose(file);
+    *ret_size = (long)size;
+    return (long)from;
+}
+
+static void a_log_that_ends_in_zeros_keeps_all_that_is_before_them(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/proc/self/exe", "test_engine", "write-long-and-die", directory, (char *)NULL);
+        _exit(1);
+    }
+    int status = 0, before = 0;
+    long size;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    setenv("DIR", database_path(), 1);
+    run_shell("mv %s %s/saved", database_path(), directory);
+    for (int i = 0; i < CUT_COUNT; i++) {
+        run_shell("rm -rf %s && cp -a %s/saved %s", database_path(), directory, database_path());
+        cut_log((double)i / CUT_COUNT, &size);
+        int count = long_row_count();
+        assert_true(count >= before && count < LONG_ROW_COUNT);
+        assert_true(i < CUT_COUNT / 2 || count > 0);
+        before = count;
+    }
+    run_shell("rm -rf %s && cp -a %s/saved %s", database_path(), directory, database_path());
+    long used = cut_log(-1, &size);
+    assert_true(size >= used + 1000); /* what this is all about */
+    assert_int_equal(long_row_count(), LONG_ROW_COUNT);
+    assert_int_equal(long_row_count(), LONG_ROW_COUNT); /* and once more: recovery wrote tables and a new log */
+}
+
+static void an_orderly_close_leaves_no_zeros(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    put_one(engine, "key", "value", true);
+    engine_rocks_close(engine);
+    run_shell("for f in %s/*.log; do [ $(stat -c %%s $f) -lt 1000 ] || exit 1; done", database_path());
 }
 
 static void rocks_statistics_count(void **state)
@@ -850,6 +986,14 @@ int main(int argument_count, char **arguments)
         snprintf(directory, sizeof directory, "%s", arguments[2]);
         write_and_die();
     }
+    if (argument_count == 3 && strcmp(arguments[1], "write-long-and-die") == 0) {
+        snprintf(directory, sizeof directory, "%s", arguments[2]);
+        write_long_and_die();
+    }
+    if (argument_count == 3 && strcmp(arguments[1], "expect-locked") == 0) {
+        snprintf(directory, sizeof directory, "%s", arguments[2]);
+        return expect_locked();
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(engines_do_what_a_sorted_array_does, make_directory, remove_directory),
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
@@ -862,6 +1006,9 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open_and_is_logged, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(what_was_synced_survives_kill, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_log_that_ends_in_zeros_keeps_all_that_is_before_them, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(an_orderly_close_leaves_no_zeros, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(rocks_statistics_count, make_directory, remove_directory),
         cmocka_unit_test(a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest),
         cmocka_unit_test(a_sync_that_had_not_ended_at_the_crash_may_be_lost),
