@@ -39,9 +39,14 @@ static bool read_stat(int32_t pid, struct process_stat *ret_stat)
     if (!at)
         return false;
     unsigned long long user = 0, kernel = 0, start = 0;
-    if (sscanf(at + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu",
-               &ret_stat->state, &user, &kernel, &start) != 4)
+    long threads = 0;
+    if (sscanf(at + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %ld %*d %llu",
+               &ret_stat->state, &user, &kernel, &threads, &start) != 5)
         return false;
+    /* The main thread is a zombie at once, but as long as another one is on its way out of an fsync, say, the process
+     * still has its files, locks and ports. */
+    if (ret_stat->state == 'Z' && threads > 1)
+        ret_stat->state = 'R';
     ret_stat->cpu_ticks = user + kernel;
     ret_stat->start_time = start;
     return true;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -408,6 +409,29 @@ static void descriptors_are_not_inherited_and_signals_are_reset(void **state)
     close(descriptor);
 }
 
+static void *sleep_a_little(void *context)
+{
+    usleep(300 * 1000);
+    return context;
+}
+
+static void a_process_is_alive_until_its_last_thread_ended(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, sleep_a_little, NULL) != 0)
+            _exit(1);
+        pthread_exit(NULL); /* the main thread is a zombie from here on */
+    }
+    struct os_process process = {.pid = child};
+    usleep(100 * 1000);
+    assert_true(os_process_is_alive(process));
+    assert_int_equal(os_process_wait(process, 5000, NULL, NULL), ERR_OK);
+    assert_false(os_process_is_alive(process));
+}
+
 static void a_child_dies_with_its_parent_when_asked_to(void **state)
 {
     (void)state;
@@ -636,6 +660,7 @@ int main(void)
         TEST(a_process_with_a_strange_name_is_found),
         TEST(a_process_that_is_not_our_child_can_be_waited_for),
         TEST(descriptors_are_not_inherited_and_signals_are_reset),
+        TEST(a_process_is_alive_until_its_last_thread_ended),
         TEST(a_child_dies_with_its_parent_when_asked_to),
         TEST(signals_are_read_one_by_one),
         TEST(a_port_in_use_is_not_free),
