@@ -5,7 +5,7 @@
 #
 #   tests/bench/vs_etcd.sh [--build build] [--rounds 3] [--seconds 5] [--regions 16] [--dir /var/tmp]
 #
-# Exit code: 0 all three goals met, 1 not, 2 could not run.
+# Exit code: 0 all three goals met, 1 not (or a run failed, which it says), 2 could not install or build.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
