@@ -143,7 +143,8 @@ void result_batch(struct operation *op)
     result->row_count = op->pair_count;
     struct retry_end end = {.outcome = POLDER_DONE};
     if (done < op->pair_count) {
-        end.outcome = done > 0 || unknown > 0 ? POLDER_UNKNOWN : POLDER_NOT_DONE;
+        bool perhaps = op->write && (done > 0 || unknown > 0); /* half a read is no answer, but changes nothing */
+        end.outcome = perhaps ? POLDER_UNKNOWN : POLDER_NOT_DONE;
         end.code = (enum err)first_code;
         end.advice = end.outcome == POLDER_UNKNOWN ? POLDER_ADVICE_RECHECK : result->advice;
         end.wait_ms = result->wait_ms;
