@@ -53,10 +53,11 @@ def free_port_offset(stores):
 
 
 def is_alive(pid):
-    """A zombie is dead."""
+    """A zombie is dead, unless other threads of it are still on their way out: then it has its locks and ports."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+            fields = file.read().rsplit(")", 1)[1].split()
+        return fields[0] not in "ZX" or int(fields[17]) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
 
