@@ -115,12 +115,14 @@ enum polder_code {
 struct polder_options {
     size_t size;    /* sizeof(struct polder_options) */
     const char *pd; /* endpoints of the placement drivers: "host:port,host:port" (or tcp://host:port, tls+tcp://...) */
-    uint32_t deadline_ms;      /* per operation, when the call names none; 0: 10 000 */
-    uint32_t outstanding_max;  /* operations under way at once; further ones get POLDER_BUSY, like those that would make
-                                * it  more than 512 MiB of keys and values; 0: 65 536 */
-    uint32_t silence_ms;       /* a store that owes answers and says nothing for this long is tried around; 0: 1 000 */
-    uint32_t route_count_max;  /* routes remembered; 0: 100 000 */
-    const char *tls_ca_file;   /* PEM; given: connections are TLS and the servers are verified */
+    uint32_t deadline_ms;     /* per operation, when the call names none; 0: 10 000 */
+    uint32_t outstanding_max; /* operations under way at once; further ones get POLDER_BUSY, like those that would make
+                               * it  more than 512 MiB of keys and values; 0: 65 536 */
+    uint32_t silence_ms;      /* a store that owes answers and says nothing for this long is tried around; 0: 1 000 */
+    uint32_t route_count_max; /* routes remembered; 0: 100 000 */
+    /* PEM; given: connections are TLS and the servers are verified: their certificate's chain, and its name if the
+     * address has one (not for numeric addresses) */
+    const char *tls_ca_file;
     const char *tls_cert_file; /* PEM: the own certificate, for mutual TLS; NULL: none */
     const char *tls_key_file;  /* PEM */
     const char *name;          /* shows in the logs of servers; NULL: "libpolder" */

@@ -41,7 +41,8 @@ struct transport_nng_options {
     const char *tls_cert_file; /* PEM; own certificate. Listeners on tls+tcp need it */
     const char *tls_key_file;  /* PEM; its key */
     bool tls_require_client;   /* a listener wants a certificate vouched for by tls_ca_file from the dialer too */
-    bool tls_verify_name;      /* a dialer wants the host of the address in the listener's certificate */
+    bool tls_verify_name;      /* a dialer wants the host of the address in the listener's certificate, unless it is
+                                  a number: then the chain alone counts */
     struct log *log;           /* borrowed; NULL: silent */
     struct clock *clock;       /* borrowed; NULL: the machine's monotonic clock */
 };
