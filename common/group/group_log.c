@@ -3,6 +3,7 @@
 #include "group_log.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "base/check.h"
 #include "group/group_keys.h"
@@ -48,11 +49,13 @@ void group_log_put_truncated(struct engine *engine, struct engine_batch *batch, 
     put_checked(engine, batch, group_key(id, GROUP_TRUNCATED_STATE), GROUP_TRUNCATED_STATE, value, sizeof value);
 }
 
-/* The checksum covers head and payload, which lie apart: hash of the head seeds the hash of the payload. */
-static uint32_t entry_checksum(const uint8_t *head, struct bytes payload)
+/* Covers where the entry belongs, its head, and its payload, which lies apart: each part seeds the hash of the next. */
+static uint32_t entry_checksum(uint64_t id, raft_index index, const uint8_t *head, struct bytes payload)
 {
-    uint32_t head_hash = group_checksum(GROUP_LOG, head, ENTRY_HEAD_SIZE - 4);
-    return head_hash ^ group_checksum((uint8_t)head_hash, payload.data, payload.size);
+    uint64_t place[2] = {id, index};
+    uint64_t hash = XXH3_64bits_withSeed(place, sizeof place, GROUP_LOG);
+    hash = XXH3_64bits_withSeed(head, ENTRY_HEAD_SIZE - 4, hash);
+    return (uint32_t)XXH3_64bits_withSeed(payload.data, payload.size, hash);
 }
 
 void group_log_put_entry(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_entry *entry,
@@ -60,7 +63,7 @@ void group_log_put_entry(struct engine *engine, struct engine_batch *batch, uint
 {
     uint8_t head[ENTRY_HEAD_SIZE] = {FORMAT, entry->kind};
     store_u64_be(head + 2, entry->term);
-    store_u32_be(head + 10, entry_checksum(head, entry->data));
+    store_u32_be(head + 10, entry_checksum(id, entry->index, head, entry->data));
     buf_reset(scratch);
     enum err code = buf_append(scratch, head, sizeof head);
     CHECK(code == ERR_OK);
@@ -155,7 +158,7 @@ static enum err parse_entry(uint64_t id, struct bytes key, struct bytes value, r
         return error_set(err, ERR_CORRUPT, "group %llu: log entry %llu: bad size or format", (unsigned long long)id,
                          (unsigned long long)want_index);
     struct bytes payload = bytes_of(value.data + ENTRY_HEAD_SIZE, value.size - ENTRY_HEAD_SIZE);
-    if (load_u32_be(value.data + 10) != entry_checksum(value.data, payload))
+    if (load_u32_be(value.data + 10) != entry_checksum(id, want_index, value.data, payload))
         return error_set(err, ERR_CORRUPT, "group %llu: log entry %llu: bad checksum", (unsigned long long)id,
                          (unsigned long long)want_index);
     *ret_entry = (struct raft_entry){

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "group/group_log.h"
 #include "env/clock.h"
 #include "env/engine_mem.h"
 #include "group/group.h"
@@ -168,8 +169,45 @@ static void log_is_cut_although_what_is_needed_left_memory(void **state)
     }
 }
 
+/* A row that is sound in itself, under a key that is not its own. */
+static void a_log_row_under_another_key_is_corrupt(void **state)
+{
+    (void)state;
+    enum { ID = 3 };
+    struct engine *engine;
+    struct buf scratch, row;
+    assert_int_equal(engine_mem_new(&engine), ERR_OK);
+    buf_init(&scratch, 1024);
+    buf_init(&row, 1024);
+    struct engine_batch *batch = engine_batch_new(engine);
+    struct raft_entry entry = {.term = 6, .index = 7, .data = bytes_of_string("payload")};
+    group_log_put_entry(engine, batch, ID, &entry, &scratch);
+    assert_int_equal(engine_write(engine, batch, true, NULL), ERR_OK);
+    struct group_key own = group_key_indexed(ID, GROUP_LOG, 7);
+    assert_int_equal(engine_get(engine, ENGINE_RAFT, group_key_bytes(&own), &row, NULL), ERR_OK);
+    static const struct {
+        uint64_t id, index;
+        enum err code;
+    } places[] = {{ID, 7, ERR_OK}, {ID, 8, ERR_CORRUPT}, {ID + 1, 7, ERR_CORRUPT}};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        struct group_key key = group_key_indexed(places[i].id, GROUP_LOG, places[i].index);
+        engine_batch_clear(engine, batch);
+        engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&row));
+        assert_int_equal(engine_write(engine, batch, true, NULL), ERR_OK);
+        struct group_log_run run;
+        group_log_run_init(&run);
+        assert_int_equal(group_log_read(engine, places[i].id, places[i].index, 1, 1024, &run, NULL), places[i].code);
+        group_log_run_fini(&run);
+    }
+    engine_batch_free(engine, batch);
+    buf_fini(&row);
+    buf_fini(&scratch);
+    engine_mem_free(engine);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut_although_what_is_needed_left_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_log_row_under_another_key_is_corrupt),
+                                       cmocka_unit_test(log_is_cut_although_what_is_needed_left_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
