@@ -8,8 +8,8 @@
  *          0x05                 membership      u8 format=1 | u8 auto_leave | u8 count | count x (id u64, roles u8) |
  * checksum u32 0x10 and above       the user's own (region state, idempotency tokens)
  *
- * Integers are big endian. A checksum is the low half of XXH3-64 over the whole value without the checksum, after the
- * key's suffix: a value that strayed to another key is found too. */
+ * Integers are big endian. A checksum is the low half of XXH3-64 over the whole value without the checksum, seeded with the
+ * key's suffix; a log entry's covers its group and index as well, so that a row that strayed to another key is found. */
 #ifndef GROUP_GROUP_KEYS_H
 #define GROUP_GROUP_KEYS_H
 
