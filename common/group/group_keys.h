@@ -5,8 +5,9 @@
  *          0x02                 apply state     u8 format=1 | applied index u64 | applied term u64 | checksum u32
  *          0x03                 truncated state u8 format=1 | index u64 | term u64 | checksum u32
  *          0x04 index u64       log entry       u8 format=1 | kind u8 | term u64 | checksum u32 | payload
- *          0x05                 membership      u8 format=1 | u8 auto_leave | u8 count | count x (id u64, roles u8) |
- * checksum u32 0x10 and above       the user's own (region state, idempotency tokens)
+ *          0x05                 membership      u8 format=1 | auto_leave u8 | count u8 | count x (id u64, roles u8) |
+ *                                               checksum u32
+ *          0x10 and above       the user's own (region state, idempotency tokens)
  *
  * Integers are big endian. A checksum is the low half of XXH3-64 over the whole value without the checksum, seeded with the
  * key's suffix; a log entry's covers its group and index as well, so that a row that strayed to another key is found. */

@@ -9,14 +9,15 @@
  * THE LOOP of the layer above, for each group that was touched:
  *
  *   while (raft_ready(raft, &ready)) {
- *       if (ready.round)            note (ready.round, now) before anything is sent               -- for leases
- *       send ready.messages         at once, even before the append (the leader writes in parallel)
- *       if (ready.append)           give {hard, snapshot, entries} to the log worker; keep a copy of `after` and
- * `token` give ready.committed        to the apply worker, in order answer ready.reads, run ready.fetches
+ *       if (ready.round)   note (ready.round, now) before anything is sent               -- for leases
+ *       send ready.messages at once, even before the append (the leader writes in parallel)
+ *       if (ready.append)  give {hard, snapshot, entries} to the log worker; keep a copy of `after` and `token`
+ *       give ready.committed to the apply worker, in order; answer ready.reads, run ready.fetches
  *   }
  *   append done (in the order handed out, one call each):
- *       for each m of the kept `after`: m.to == own id ? raft_step_own(raft, &m) : send(m);  then raft_appended(raft,
- * &token) batch applied: raft_apply_conf() for each conf-change entry in order, then raft_applied(raft, index of last)
+ *       for each m of the kept `after`: m.to == own id ? raft_step_own(raft, &m) : send(m);
+ *       then raft_appended(raft, &token)
+ *   batch applied: raft_apply_conf() for each conf-change entry in order, then raft_applied(raft, index of last)
  *
  * If an append fails, the process must stop: it may never be reported, retried or skipped.
  *
