@@ -60,8 +60,7 @@ struct raft;
 
 enum { RAFT_MEMBER_COUNT_MAX = 32, RAFT_CHANGE_COUNT_MAX = 16 };
 
-/* ---- configuration --------------------------------------------------------------------------------------------------
- */
+/* ---- configuration */
 
 /* Borrowed by raft_new: must outlive every group that was made with it. One for all groups of a process is usual. */
 struct raft_config {
@@ -92,8 +91,7 @@ struct raft_config {
 /* Sensible values: ticks of 100 ms, 10 for an election, pre-vote, check-quorum, step-down and vote hints on. */
 void raft_config_default(struct raft_config *ret_config);
 
-/* ---- nouns ----------------------------------------------------------------------------------------------------------
- */
+/* ---- nouns */
 
 struct raft_position {
     raft_index index;
@@ -204,8 +202,7 @@ struct raft_message {
 };
 const char *raft_message_kind_name(uint8_t kind); /* "append", ..., never NULL */
 
-/* ---- birth and death ------------------------------------------------------------------------------------------------
- */
+/* ---- birth and death */
 
 /* The founders of a group all start with the same `conf` and the same truncated = base = applied position, its index >
  * 0 (say 5, term 5): so the log never reaches back to the beginning, and whoever joins later (conf empty, everything
@@ -228,8 +225,7 @@ enum err raft_new(const struct raft_config *config, const struct raft_initial *i
 /* Appends and applies still under way must be over: their payloads go too. NULL is fine. */
 void raft_free(struct raft *raft);
 
-/* ---- input ----------------------------------------------------------------------------------------------------------
- */
+/* ---- input */
 
 /* A message from another peer. From the wire: nothing in it is trusted. A message from a peer that is not in the
  * configuration is fine (it may know more than we do). ERR_NOT_FOUND: an answer from a peer that we do not track. */
@@ -271,7 +267,8 @@ void raft_report_unreachable(struct raft *raft,
                              peer_id peer); /* a message to it was lost: probe instead of streaming */
 
 /* ---- SNAPSHOTS
- * -------------------------------------------------------------------------------------------------------- Sender: a
+ *
+ * Sender: a
  * RAFT_SNAPSHOT in ready.messages says "`to` needs a snapshot". Its snapshot is only the least that will do (index =
  * our applied index). The layer above takes its own snapshot at some index >= that, sends its rows by another way, and
  * does not send the message itself. It ends with raft_report_snapshot: ok = the follower has installed it (or at least
@@ -284,8 +281,7 @@ void raft_report_unreachable(struct raft *raft,
 void raft_report_snapshot(struct raft *raft, peer_id peer, bool ok);
 raft_index raft_pending_snapshot(const struct raft *raft); /* index of a snapshot that waits to be installed, or 0 */
 
-/* ---- output ---------------------------------------------------------------------------------------------------------
- */
+/* ---- output */
 
 enum raft_role { RAFT_FOLLOWER = 0, RAFT_PRE_CANDIDATE = 1, RAFT_CANDIDATE = 2, RAFT_LEADER = 3 };
 
@@ -356,8 +352,7 @@ struct raft_ready {
 bool raft_ready(struct raft *raft, struct raft_ready *ret_ready);
 bool raft_has_ready(const struct raft *raft);
 
-/* ---- completions ----------------------------------------------------------------------------------------------------
- */
+/* ---- completions */
 
 /* That write is durable. Exactly once per ready with `append`, in order. */
 void raft_appended(struct raft *raft, const struct raft_token *token);
@@ -373,8 +368,7 @@ enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, stru
 void raft_fetched(struct raft *raft, const struct raft_fetch *fetch, enum err code, raft_term term_before,
                   const struct raft_entry *entries, uint32_t entry_count);
 
-/* ---- log memory -----------------------------------------------------------------------------------------------------
- */
+/* ---- log memory */
 
 /* Entries that are applied and stable leave memory, except the newest `keep_count` of the log. 0 when a group goes
  * idle. */
@@ -384,8 +378,7 @@ void raft_truncate(struct raft *raft, raft_index index, raft_term term);
 /* Bytes that this group holds from the pool, itself included. */
 size_t raft_memory_size(const struct raft *raft);
 
-/* ---- questions ------------------------------------------------------------------------------------------------------
- */
+/* ---- questions */
 
 peer_id raft_id(const struct raft *raft);
 raft_term raft_term_now(const struct raft *raft);
