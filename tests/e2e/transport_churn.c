@@ -57,7 +57,7 @@ enum {
 enum message_kind { MESSAGE_TICK = 1, MESSAGE_LINKS };
 
 struct churn_options {
-    uint64_t seconds, every_ms;
+    uint64_t seconds, every_ms, limit_ms;
     uint32_t idle_count;
     bool tls;
     char directory[64]; /* of the certificate */
@@ -508,9 +508,9 @@ static int report(const struct churn_options *options, const struct figures *fig
 {
     const char *broken = NULL;
     uint64_t growth = figures->rss_after > figures->rss_before ? figures->rss_after - figures->rss_before : 0;
-    if (figures->answered.max_ms > ANSWER_LIMIT_MS || figures->answered.done == 0)
+    if (figures->answered.max_ms > options->limit_ms || figures->answered.done == 0)
         broken = "the peer answered too late";
-    else if (figures->served.max_ms > ANSWER_LIMIT_MS || figures->served.done == 0)
+    else if (figures->served.max_ms > options->limit_ms || figures->served.done == 0)
         broken = "the survivor answered too late";
     else if (stats->connections_stuck > 0)
         broken = "a connection is stuck in nng";
@@ -595,13 +595,13 @@ static void make_certificate(struct churn_options *options)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: transport_churn --seconds N --scheme tcp|tls [--idle N] [--every MS]\n");
+    fprintf(stderr, "usage: transport_churn --seconds N --scheme tcp|tls [--idle N] [--every MS] [--limit-ms MS]\n");
     return 2;
 }
 
 int main(int argc, char **argv)
 {
-    struct churn_options options = {.seconds = 5, .every_ms = EVERY_MS, .idle_count = 1000};
+    struct churn_options options = {.seconds = 5, .every_ms = EVERY_MS, .limit_ms = ANSWER_LIMIT_MS, .idle_count = 1000};
     const char *role = "survivor";
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
@@ -609,6 +609,8 @@ int main(int argc, char **argv)
             options.seconds = strtoull(value, NULL, 10);
         else if (strcmp(name, "--every") == 0)
             options.every_ms = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--limit-ms") == 0)
+            options.limit_ms = strtoull(value, NULL, 10);
         else if (strcmp(name, "--idle") == 0)
             options.idle_count = (uint32_t)strtoul(value, NULL, 10);
         else if (strcmp(name, "--scheme") == 0 && (strcmp(value, "tcp") == 0 || strcmp(value, "tls") == 0))
