@@ -1,4 +1,5 @@
 #include "client/client_internal.h"
+#include "base/bug.h"
 #include "rpc/frame_kind.h"
 
 #include <stdarg.h>
@@ -296,7 +297,7 @@ static void fill_token(struct part *part, struct wire_kv_request *request)
         part->sequence = ++client->sequence_last;
         list_push_back(&client->writes, &part->write_link);
     }
-    request->client_id = client->client_id;
+    request->client_id = BUG(retry_without_token) && part->retry.maybe ? 0 : client->client_id;
     request->sequence = part->sequence;
     request->sequence_done = LIST_ENTRY(client->writes.next, struct part, write_link)->sequence;
     request->retry = part->retry.maybe; /* a send that was refused is none */
@@ -449,6 +450,8 @@ static void scan_answered(struct part *part, const struct wire_kv_reply *reply)
     struct buf *cursor = scan->reverse ? &scan->upper : &scan->lower;
     struct bytes next = reply->more ? reply->next_key : buf_bytes(&scan->bound);
     CHECK(buf_assign(cursor, next) == ERR_OK);
+    if (BUG(scan_skips_at_region_edge) && !reply->more && !scan->reverse)
+        CHECK(buf_append_u8(cursor, 0) == ERR_OK);
     bool at_end = bytes_compare(buf_bytes(&scan->lower), buf_bytes(&scan->upper)) >= 0;
     if (at_end || op->result.row_count >= scan->limit || scan->rows_size >= scan->limit_size) {
         op->result.more = !at_end;

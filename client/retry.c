@@ -1,5 +1,7 @@
 #include "client/retry.h"
 
+#include "base/bug.h"
+
 #include <string.h>
 
 enum { NOT_READY_PATIENCE = 4 }; /* pauses before somebody else is asked */
@@ -141,7 +143,7 @@ uint64_t retry_unsent(struct retry *retry, enum err code, struct rng *rng)
 
 static bool may_have_happened(const struct retry *retry)
 {
-    return retry->write && (retry->maybe || retry->waiting);
+    return retry->write && (retry->maybe || retry->waiting) && !BUG(unknown_as_not_done);
 }
 
 static enum polder_advice advice_of(enum polder_outcome outcome, enum err code)

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/arena.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "pd/id_alloc.h"
 #include "pd/tso.h"
@@ -314,7 +315,8 @@ static enum err apply_alloc_ids(const struct rows *rows, const struct wire_pd_co
         return ERR_INVALID;
     result->first_id = fsm->next_id;
     fsm->next_id += command->count;
-    rows_put_number(rows, row_key_single('i'), fsm->next_id);
+    if (!BUG(id_twice))
+        rows_put_number(rows, row_key_single('i'), fsm->next_id);
     return ERR_OK;
 }
 
@@ -326,7 +328,8 @@ static enum err apply_timestamp_window(const struct rows *rows, const struct wir
     if (command->timestamp_limit <= fsm->timestamp_limit_ms)
         return ERR_OK;
     fsm->timestamp_limit_ms = command->timestamp_limit;
-    rows_put_number(rows, row_key_single('t'), fsm->timestamp_limit_ms);
+    if (!BUG(tso_goes_back))
+        rows_put_number(rows, row_key_single('t'), fsm->timestamp_limit_ms);
     return ERR_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "pd/tso.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 void tso_init(struct tso *tso, uint64_t window_ms, uint64_t limit_ms)
@@ -19,7 +20,7 @@ static void tso_next(const struct tso *tso, uint64_t wall_ms, uint32_t count, ui
 {
     *ret_physical_ms = tso->physical_ms;
     *ret_counter = tso->counter;
-    if (wall_ms > tso->physical_ms && wall_ms < TSO_PHYSICAL_MS_MAX) {
+    if ((wall_ms > tso->physical_ms || BUG(tso_follows_clock)) && wall_ms < TSO_PHYSICAL_MS_MAX) {
         *ret_physical_ms = wall_ms;
         *ret_counter = 0;
     } else if (tso->counter + count > TSO_COUNT_MAX) {

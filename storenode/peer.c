@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "env/clock.h"
@@ -154,7 +155,7 @@ static enum err check_pairs(const struct peer *peer, const struct wire_kv_reques
 
 static enum err check_request(const struct peer *peer, const struct wire_kv_request *request)
 {
-    if (request->epoch_version != peer->region->epoch_version)
+    if (request->epoch_version != peer->region->epoch_version && !BUG(no_epoch_check))
         return ERR_EPOCH_NOT_MATCH;
     switch (request->op) {
     case WIRE_KV_OP_PUT:
@@ -214,7 +215,7 @@ static uint32_t count_of(const struct read_task *task)
  * a lease alone is not enough: the engine must hold all that is committed. */
 static bool is_all_applied(const struct peer *peer)
 {
-    return region_fsm_applied(peer->fsm) >= raft_commit_index(peer->group->raft);
+    return region_fsm_applied(peer->fsm) >= raft_commit_index(peer->group->raft) || BUG(lease_read_before_applied);
 }
 
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
@@ -226,7 +227,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         refuse(peer, to, ERR_NOT_LEADER, 0);
         return;
     }
-    bool stale = request->read_mode == WIRE_READ_MODE_STALE, lease = false;
+    bool stale = request->read_mode == WIRE_READ_MODE_STALE || (BUG(follower_reads_alone) && !leader), lease = false;
     /* The clock is read here, not remembered: the process may have been stopped since the round began. */
     if (request->read_mode == WIRE_READ_MODE_LEADER && store->config->lease_read)
         lease = group_lease_holds(peer->group, clock_now_us(store->env->clock), store->config->lease_ms * 1000);
@@ -304,6 +305,8 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
             refuse(peer, peer->pending[i].to, code, code == ERR_BUSY ? BUSY_WAIT_MS : 0);
         return;
     }
+    for (uint32_t i = from; BUG(answer_before_commit) && i < to; i++)
+        refuse(peer, peer->pending[i].to, ERR_OK, 0);
     struct proposal *proposal = malloc(sizeof *proposal + count * sizeof proposal->replies[0]);
     CHECK(proposal);
     *proposal = (struct proposal){.index = index, .term = term, .count = count, .size = (uint32_t)encoded->size};
@@ -503,7 +506,7 @@ static struct proposal *claim_proposals(struct peer *peer, const struct raft_ent
     while (peer->proposals && peer->proposals->index <= entries[count - 1].index) {
         struct proposal *proposal = pop_proposal(peer);
         CHECK(proposal->index >= entries[0].index);
-        if (entries[proposal->index - entries[0].index].term == proposal->term) {
+        if (entries[proposal->index - entries[0].index].term == proposal->term || BUG(answers_others_entry)) {
             *last = proposal;
             last = &proposal->next;
         } else
@@ -545,7 +548,7 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
     } else
         /* They may still be committed by others; who asked must find out under its token. */
         while (peer->proposals)
-            answer_proposal(peer, pop_proposal(peer), ERR_MAYBE);
+            answer_proposal(peer, pop_proposal(peer), BUG(step_down_says_not_done) ? ERR_NOT_LEADER : ERR_MAYBE);
     if (leader != 0)
         peer->campaign = false;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -140,7 +141,7 @@ static void fill_raft_config(struct store *store, bool restarted)
     raft->cache_size_max = CACHE_SIZE_MAX;
     raft->read_count_max = READ_COUNT_MAX;
     /* A vote given before the crash's memory loss may stand behind somebody's lease. */
-    raft->vote_refuse_ticks = restarted && config->lease_read
+    raft->vote_refuse_ticks = restarted && config->lease_read && !BUG(vote_after_restart_in_lease)
                                   ? (uint32_t)(config->lease_ms / config->tick_ms) + 1 + VOTE_REFUSE_SLACK_TICKS
                                   : 0;
 }

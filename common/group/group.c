@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "env/clock.h"
@@ -92,7 +93,8 @@ static void confirm_rounds(struct group *group, uint64_t confirmed_round)
 {
     enum { CAPACITY = sizeof group->rounds / sizeof group->rounds[0] };
     while (group->round_count > 0 && group->rounds[group->round_first].round <= confirmed_round) {
-        group->lease_from_us = group->rounds[group->round_first].sent_us;
+        group->lease_from_us =
+            BUG(lease_from_receive_time) ? clock_now_us(group->env->clock) : group->rounds[group->round_first].sent_us;
         group->round_first = (group->round_first + 1) % CAPACITY;
         group->round_count--;
     }
@@ -107,7 +109,8 @@ static void forget_rounds(struct group *group)
 bool group_is_ready_to_read(const struct group *group)
 {
     return raft_is_leader_ready(group->raft) &&
-           raft_term_at(group->raft, raft_applied_index(group->raft)) == raft_term_now(group->raft);
+           (raft_term_at(group->raft, raft_applied_index(group->raft)) == raft_term_now(group->raft) ||
+            BUG(read_before_term_commit));
 }
 
 bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t lease_us)
@@ -117,7 +120,7 @@ bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t leas
     if (raft_is_lone(group->raft))
         return true;
     return raft_lease_allowed(group->raft) && group->lease_term == raft_term_now(group->raft) &&
-           group->lease_from_us != 0 && now_us < group->lease_from_us + lease_us;
+           group->lease_from_us != 0 && now_us < group->lease_from_us + (BUG(stale_lease) ? 20 : 1) * lease_us;
 }
 
 /* ---- ready -> effects */
@@ -185,12 +188,12 @@ static void append(struct group *group, const struct raft_ready *ready)
     struct log_task *task = group->host->log_task(group->host->context, group);
     if (rows) {
         put_rows(group, ready, task);
-        task->sync = true;
+        task->sync |= !(BUG(skip_fsync_vote) && ready->entry_count == 0);
     }
     struct log_append *item = log_task_add_append(task, group->id, ready->token);
     for (uint32_t i = 0; i < ready->after_count; i++) {
         if (ready->after[i].to != raft_id(group->raft)) {
-            group->host->send(group->host->context, group, &ready->after[i], true);
+            group->host->send(group->host->context, group, &ready->after[i], !BUG(ack_before_append));
             continue;
         }
         keep_own(item, &ready->after[i]);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "group/group_keys.h"
 
@@ -35,7 +36,7 @@ void group_log_put_hard(struct engine *engine, struct engine_batch *batch, uint6
 {
     uint8_t value[HARD_SIZE] = {FORMAT};
     store_u64_be(value + 1, hard->term);
-    store_u64_be(value + 9, hard->vote);
+    store_u64_be(value + 9, BUG(forget_vote) ? 0 : hard->vote);
     store_u64_be(value + 17, hard->commit);
     put_checked(engine, batch, group_key(id, GROUP_HARD_STATE), GROUP_HARD_STATE, value, sizeof value);
 }
@@ -244,6 +245,7 @@ enum err group_log_load(struct engine *engine, uint64_t id, raft_index applied, 
         code = load_truncated(engine, id, &value, &ret_state->truncated, err);
     if (code == ERR_OK)
         code = group_log_read(engine, id, applied + 1, UINT32_MAX, UINT64_MAX, run, err);
+    run->count -= BUG(log_row_lost_on_restart) && run->count > 0;
     buf_fini(&value);
     return code;
 }

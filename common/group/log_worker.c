@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 
@@ -94,7 +95,7 @@ static enum err write_tasks(struct log_worker *worker, struct error *error)
     bool sync = false;
     for (struct message *message = worker->first; message; message = message->next) {
         struct log_task *task = (struct log_task *)message;
-        sync |= task->sync;
+        sync |= task->sync && !BUG(skip_fsync);
         if (!only)
             engine_batch_append(engine, worker->merged, task->batch);
     }

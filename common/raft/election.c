@@ -1,3 +1,4 @@
+#include "base/bug.h"
 #include "base/check.h"
 #include "raft/core.h"
 
@@ -30,7 +31,7 @@ static void reset(struct raft *raft, raft_term term)
     raft_index last = raftlog_last(&raft->log);
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         struct progress *peer = &raft->peers[i];
-        progress_reset(peer, raft->pool, peer->id == raft->id ? last : 0, last + 1);
+        progress_reset(peer, raft->pool, peer->id == raft->id || BUG(new_leader_trusts_all) ? last : 0, last + 1);
     }
     readindex_drop_all(raft, ERR_NOT_LEADER);
 }
@@ -151,7 +152,7 @@ enum err raft_campaign(struct raft *raft)
 
 bool election_ignores(const struct raft *raft, const struct raft_message *message)
 {
-    if (message->force)
+    if (message->force || BUG(vote_inside_lease))
         return false;
     if (raft->refuse_ticks > 0)
         return true;
@@ -175,11 +176,11 @@ static void use_commit_hint(struct raft *raft, const struct raft_message *messag
 void election_on_request(struct raft *raft, const struct raft_message *message)
 {
     bool pre = message->kind == RAFT_PRE_VOTE;
-    bool can_vote =
-        raft->vote == message->from || (raft->vote == 0 && raft->leader == 0) || (pre && message->term > raft->term);
+    bool can_vote = raft->vote == message->from || ((raft->vote == 0 || BUG(double_vote)) && raft->leader == 0) ||
+                    (pre && message->term > raft->term);
     struct raft_position last = {.index = message->index, .term = message->log_term};
     struct raft_message answer = {.kind = pre ? RAFT_PRE_VOTE_RESP : RAFT_VOTE_RESP, .to = message->from};
-    if (can_vote && raftlog_is_up_to_date(&raft->log, last)) {
+    if (can_vote && (raftlog_is_up_to_date(&raft->log, last) || BUG(vote_outdated_log))) {
         answer.term = message->term; /* of a pre-vote: the term that the candidate would have */
         outbox_send(raft, answer);
         if (!pre) {

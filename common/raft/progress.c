@@ -1,5 +1,6 @@
 #include "raft/progress.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 static raft_index least(raft_index a, raft_index b)
@@ -127,9 +128,9 @@ bool progress_ack(struct progress *progress, raft_index index)
 bool progress_nack(struct progress *progress, raft_index rejected, raft_index hint)
 {
     if (progress->state == RAFT_REPLICATE) {
-        if (rejected <= progress->match)
+        if (rejected <= progress->match && !BUG(stale_nack_moves_back))
             return false;
-        progress->next = progress->match + 1;
+        progress->next = BUG(stale_nack_moves_back) ? rejected : progress->match + 1;
     } else {
         /* Probes go one at a time, so only a refusal of the latest one counts; older ones come from a reordering
          * network. */

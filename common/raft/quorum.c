@@ -1,5 +1,7 @@
 #include "raft/quorum.h"
 
+#include "base/bug.h"
+
 uint64_t quorum_committed(uint64_t *values, uint32_t count)
 {
     if (count == 0)
@@ -11,12 +13,12 @@ uint64_t quorum_committed(uint64_t *values, uint32_t count)
             values[hole] = values[hole - 1];
         values[hole] = value;
     }
-    return values[count - (count / 2 + 1)];
+    return values[count - (count / 2 + 1) + (BUG(majority_off_by_one) && count > 1)];
 }
 
 enum quorum_vote quorum_vote(uint32_t yes_count, uint32_t no_count, uint32_t count)
 {
-    uint32_t majority = count / 2 + 1;
+    uint32_t majority = count / 2 + !BUG(vote_by_half);
     if (count == 0 || yes_count >= majority)
         return QUORUM_WON;
     return count - no_count >= majority ? QUORUM_PENDING : QUORUM_LOST;

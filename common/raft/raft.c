@@ -1,5 +1,6 @@
 #include "raft/raft.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "raft/core.h"
 #include "raft/membership.h"
@@ -89,7 +90,7 @@ enum err raft_new(const struct raft_config *config, const struct raft_initial *i
     raft->read_number = rng_next(&raft->rng); /* a late answer to a read of an earlier life must not fit */
     load_log(raft, initial);
     replicate_switch_conf(raft, &initial->conf, UINT32_MAX);
-    raft->vote = initial->hard.vote;
+    raft->vote = BUG(forget_vote_on_restart) ? 0 : initial->hard.vote;
     raft->term = initial->hard.term;
     election_become_follower(raft, raft->term, 0);
     if (raft_is_lone(raft))

@@ -1,5 +1,6 @@
 #include "raft/raftlog.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 struct retired {
@@ -250,9 +251,11 @@ enum raftlog_append_result raftlog_maybe_append(struct raftlog *log, struct raft
         for (uint32_t i = (uint32_t)(conflict - entries[0].index); i < count; i++)
             raftlog_push(log, entries[i].term, entries[i].kind, entries[i].data);
     }
+    if (BUG(stale_append_truncates) && conflict == 0 && previous.index + count >= log->commit && count > 0)
+        raftlog_cut(log, cut = previous.index + count + 1);
     /* Only what this message has verified may count as committed: behind it, our log may be somebody else's. */
     raft_index verified = previous.index + count;
-    raftlog_commit_to(log, least(leader_commit, verified));
+    raftlog_commit_to(log, least(leader_commit, BUG(commit_own_last) ? raftlog_last(log) : verified));
     *ret_last = verified;
     *ret_cut = cut;
     return RAFTLOG_APPENDED;
@@ -304,7 +307,7 @@ void raftlog_stable_to(struct raftlog *log, struct raft_position position)
 
 raft_index raftlog_appliable(const struct raftlog *log, bool apply_unstable)
 {
-    return apply_unstable ? log->commit : least(log->commit, log->unstable - 1);
+    return apply_unstable || BUG(apply_unstable) ? log->commit : least(log->commit, log->unstable - 1);
 }
 
 bool raftlog_next_committed(const struct raftlog *log, const struct raft_config *config, raft_index *ret_to)

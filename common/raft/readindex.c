@@ -1,3 +1,4 @@
+#include "base/bug.h"
 #include "base/check.h"
 #include "raft/core.h"
 
@@ -97,7 +98,7 @@ void readindex_on_round(struct raft *raft, struct progress *peer, uint64_t round
 static void start(struct raft *raft, struct read_slot *read)
 {
     read->index = raft->log.commit;
-    read->round = raft->round + 1; /* the next to be sent */
+    read->round = BUG(readindex_no_quorum) ? 0 : raft->round + !BUG(readindex_older_round); /* the next to be sent */
     raft->round_wanted = true;
 }
 

@@ -1,3 +1,4 @@
+#include "base/bug.h"
 #include "base/check.h"
 #include "raft/core.h"
 
@@ -29,7 +30,7 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
     case RAFTLOG_APPENDED:
         if (cut != 0 && (raft->overwritten_from == 0 || cut < raft->overwritten_from))
             raft->overwritten_from = cut;
-        answer.index = verified;
+        answer.index = BUG(ack_own_last) ? raftlog_last(log) : verified;
         break;
     case RAFTLOG_MISMATCH: {
         raft_index last = raftlog_last(log);
@@ -207,7 +208,8 @@ void replicate_heartbeat(struct raft *raft)
         if (peer->id == raft->id)
             continue;
         /* Never more than the peer is known to have: it must not commit what it cannot check. */
-        raft_index commit = peer->match < raft->log.commit ? peer->match : raft->log.commit;
+        raft_index commit =
+            peer->match < raft->log.commit && !BUG(heartbeat_commits_blindly) ? peer->match : raft->log.commit;
         outbox_send(raft, (struct raft_message){.kind = RAFT_HEARTBEAT, .to = peer->id, .commit = commit});
         peer->sent_commit = commit;
     }
@@ -225,7 +227,7 @@ bool replicate_commit(struct raft *raft)
 {
     /* Only entries of our own term are committed by counting; the older ones before them then are, too (figure 3.7). */
     struct raft_position position = {.index = raft_quorum_value(raft, match_of), .term = raft->term};
-    if (position.index <= raft->log.commit || !raftlog_matches(&raft->log, position))
+    if (position.index <= raft->log.commit || !(raftlog_matches(&raft->log, position) || BUG(commit_old_term)))
         return false;
     raftlog_commit_to(&raft->log, position.index);
     readindex_on_commit(raft);

@@ -1,3 +1,4 @@
+#include "base/bug.h"
 #include "base/check.h"
 #include "raft/core.h"
 
@@ -28,7 +29,7 @@ peer_id raft_leader(const struct raft *raft)
 
 bool raft_is_leader_ready(const struct raft *raft)
 {
-    return raft->role == RAFT_LEADER && raft->log.commit >= raft->first_of_term;
+    return raft->role == RAFT_LEADER && (raft->log.commit >= raft->first_of_term || BUG(read_before_term_commit));
 }
 
 static bool is_joint(const struct raft *raft)
@@ -44,7 +45,8 @@ bool raft_lease_allowed(const struct raft *raft)
 {
     const struct progress *own = raft_peer(raft, raft->id);
     return raft->config->lease_reads && raft->config->check_quorum && raft_is_leader_ready(raft) && own &&
-           own->roles == RAFT_VOTER && raft->transfer_to == 0 && !raft->told_timeout_now &&
+           own->roles == RAFT_VOTER &&
+           ((raft->transfer_to == 0 && !raft->told_timeout_now) || BUG(lease_through_transfer)) &&
            raft->pending_conf_index <= raft->log.applied && !is_joint(raft);
 }
 

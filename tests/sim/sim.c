@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "run.h"
 
@@ -66,6 +67,8 @@ static const char help[] =
     "  --faults A,B,...    only these kinds may be drawn\n"
     "  --without A,B,...   these kinds are never drawn\n"
     "  --always A,B,...    these kinds are on in every seed\n"
+    "  --bug NAME          with this deliberate mistake in the product (only in a build with -Dbugs=true); list: names "
+    "them\n"
     "  --twice             runs each seed twice; digests must be equal\n"
     "  --trace FILE        writes every message, log line and fault of one seed (- for standard output)\n"
     "  --history FILE      writes what the clients saw of one seed, as JSON lines (see tests/sim/history.h)\n"
@@ -401,6 +404,7 @@ enum {
     FLAG_STORES,
     FLAG_CLIENTS,
     FLAG_REGIONS,
+    FLAG_BUG,
     FLAG_SECONDS,
     FLAG_NO_FAULTS,
     FLAG_FAULTS,
@@ -421,6 +425,7 @@ static const struct option flags[] = {
     {"stores", required_argument, NULL, FLAG_STORES},
     {"clients", required_argument, NULL, FLAG_CLIENTS},
     {"regions", required_argument, NULL, FLAG_REGIONS},
+    {"bug", required_argument, NULL, FLAG_BUG},
     {"seconds", required_argument, NULL, FLAG_SECONDS},
     {"no-faults", no_argument, NULL, FLAG_NO_FAULTS},
     {"faults", required_argument, NULL, FLAG_FAULTS},
@@ -434,6 +439,33 @@ static const struct option flags[] = {
     {"help", no_argument, NULL, FLAG_HELP},
     {NULL, 0, NULL, 0},
 };
+
+#ifdef POLDER_BUGS
+static void list_bugs(void)
+{
+    for (int bug = BUG_NONE + 1; bug < BUG_COUNT; bug++) {
+        for (const char *c = bug_text((enum bug)bug); *c; c++)
+            putchar(*c == '_' ? '-' : *c);
+        putchar('\n');
+    }
+}
+
+static bool take_bug(const char *name)
+{
+    if (strcmp(name, "list") == 0) {
+        list_bugs();
+        exit(0);
+    }
+    return bug_choose(name);
+}
+#else
+static bool take_bug(const char *name)
+{
+    (void)name;
+    fputs("polder sim: this program has no deliberate bugs; one made with `meson setup -Dbugs=true` does\n", stderr);
+    exit(2);
+}
+#endif
 
 static bool take_flag(struct settings_sim *settings, int flag, const char *value)
 {
@@ -455,6 +487,8 @@ static bool take_flag(struct settings_sim *settings, int flag, const char *value
         return parse_u32(value, 1, WORLD_CLIENT_MAX, &run->clients);
     case FLAG_REGIONS:
         return parse_u32(value, 1, 64, &run->regions);
+    case FLAG_BUG:
+        return take_bug(value);
     case FLAG_SECONDS:
         return parse_u32(value, 1, 100000, &run->seconds);
     case FLAG_NO_FAULTS:

@@ -1,0 +1,80 @@
+/* bug: deliberate mistakes, to prove that the simulator finds them.
+ *
+ * `if (BUG(skip_fsync))` is never true in a build for use: the compiler removes what it guards, and no name is left in
+ * the program. In a build with `-Dbugs=true` it is true while `polder sim --bug skip-fsync` has chosen that one. A site
+ * is one line, where the mistake would have been made. tests/mutants/system.txt says what each of them does wrong and
+ * within how many seeds it must be found; tests/mutants/run holds the simulator to that. */
+#ifndef BASE_BUG_H
+#define BASE_BUG_H
+
+#include <stdbool.h>
+
+#ifdef POLDER_BUGS
+
+/* On the command line with '-' for '_'. */
+#define BUG_LIST(X)                                                                                                    \
+    /* what must be on the disk */                                                                                     \
+    X(skip_fsync)                                                                                                      \
+    X(skip_fsync_vote)                                                                                                 \
+    X(forget_vote)                                                                                                     \
+    X(forget_vote_on_restart)                                                                                          \
+    X(log_row_lost_on_restart)                                                                                         \
+    X(ack_before_append)                                                                                               \
+    X(apply_unstable)                                                                                                  \
+    X(apply_twice)                                                                                                     \
+    X(answer_before_commit)                                                                                            \
+    /* votes */                                                                                                        \
+    X(double_vote)                                                                                                     \
+    X(vote_by_half)                                                                                                    \
+    X(vote_outdated_log)                                                                                               \
+    X(vote_inside_lease)                                                                                               \
+    X(vote_after_restart_in_lease)                                                                                     \
+    /* replication */                                                                                                  \
+    X(commit_old_term)                                                                                                 \
+    X(majority_off_by_one)                                                                                             \
+    X(ack_own_last)                                                                                                    \
+    X(commit_own_last)                                                                                                 \
+    X(heartbeat_commits_blindly)                                                                                       \
+    X(new_leader_trusts_all)                                                                                           \
+    X(stale_append_truncates)                                                                                          \
+    X(stale_nack_moves_back)                                                                                           \
+    /* reads */                                                                                                        \
+    X(stale_lease)                                                                                                     \
+    X(lease_from_receive_time)                                                                                         \
+    X(lease_through_transfer)                                                                                          \
+    X(lease_read_before_applied)                                                                                       \
+    X(read_before_term_commit)                                                                                         \
+    X(readindex_no_quorum)                                                                                             \
+    X(readindex_older_round)                                                                                           \
+    X(follower_reads_alone)                                                                                            \
+    /* answers */                                                                                                      \
+    X(lost_idempotency)                                                                                                \
+    X(tokens_lost_on_restart)                                                                                          \
+    X(retry_without_token)                                                                                             \
+    X(unknown_as_not_done)                                                                                             \
+    X(step_down_says_not_done)                                                                                         \
+    X(answers_others_entry)                                                                                            \
+    X(cas_ignores_value)                                                                                               \
+    X(scan_skips_at_region_edge)                                                                                       \
+    X(no_epoch_check)                                                                                                  \
+    /* pd */                                                                                                           \
+    X(tso_goes_back)                                                                                                   \
+    X(tso_follows_clock)                                                                                               \
+    X(id_twice)
+
+#define BUG_NUMBER(name) BUG_##name,
+enum bug { BUG_NONE, BUG_LIST(BUG_NUMBER) BUG_COUNT };
+#undef BUG_NUMBER
+
+extern enum bug bug_chosen; /* the one mutable global, of a program that is not for use */
+
+#define BUG(name) (bug_chosen == BUG_##name)
+
+bool bug_choose(const char *text); /* false: no such bug */
+const char *bug_text(enum bug bug);
+
+#else
+#define BUG(name) false
+#endif
+
+#endif
