@@ -255,6 +255,7 @@ struct version {
 /* A batch that a crash may still take back. */
 struct pending {
     struct version before;
+    uint64_t written_us; /* by an actor that may be ahead of the world */
     uint64_t durable_us; /* UINT64_MAX: not synced by itself */
 };
 
@@ -262,8 +263,9 @@ struct engine_iter {
     struct engine_mem *engine;
     struct engine_iter *next, *previous;
     uint64_t generation;
-    struct node *root;         /* counted */
-    struct node *current;      /* in root; NULL: not valid */
+    struct node *root;    /* counted */
+    struct node *current; /* in root; NULL: not valid */
+    bool failed;
     struct bytes lower, upper; /* owned */
 };
 
@@ -272,6 +274,8 @@ struct engine_mem {
     struct version version;
     struct pending pending[PENDING_COUNT_MAX]; /* a ring, oldest at first */
     size_t pending_first, pending_count;
+    size_t tail_count;      /* of the pending: those behind the newest sync */
+    size_t doubtful_count;  /* of the tail: nothing says what a failed sync did to them */
     size_t unsynced_size;   /* of batches written since the last sync began */
     uint64_t busy_until_us; /* the disk's */
     uint64_t generation;    /* of the node: grows with each crash */
@@ -319,25 +323,39 @@ static void pending_forget(struct engine_mem *self, size_t count)
         version_unref(&pending_at(self, i)->before);
     self->pending_first = (self->pending_first + count) % PENDING_COUNT_MAX;
     self->pending_count -= count;
+    if (self->tail_count > self->pending_count)
+        self->tail_count = self->pending_count;
+    if (self->doubtful_count > self->pending_count)
+        self->doubtful_count = self->pending_count;
 }
 
-/* A sync covers all batches before it too: one log, in order. */
+/* A sync covers all batches before it too: one log, in order. Syncs end in the order in which they began. */
 static void pending_settle(struct engine_mem *self, uint64_t now_us)
 {
     size_t durable_count = 0;
-    for (size_t i = 0; i < self->pending_count; i++)
-        if (pending_at(self, i)->durable_us <= now_us)
+    for (size_t i = 0; i < self->pending_count - self->tail_count; i++) {
+        uint64_t durable_us = pending_at(self, i)->durable_us;
+        if (durable_us <= now_us)
             durable_count = i + 1;
+        else if (durable_us != UINT64_MAX)
+            break;
+    }
     pending_forget(self, durable_count);
 }
 
-static struct pending *pending_push(struct engine_mem *self)
+static struct pending *pending_push(struct engine_mem *self, uint64_t now_us)
 {
     if (self->pending_count == PENDING_COUNT_MAX)
         pending_forget(self, 1);
     struct pending *pending = pending_at(self, self->pending_count++);
-    *pending = (struct pending){.before = version_ref(&self->version), .durable_us = UINT64_MAX};
+    self->tail_count++;
+    *pending = (struct pending){.before = version_ref(&self->version), .written_us = now_us, .durable_us = UINT64_MAX};
     return pending;
+}
+
+static uint64_t world_us(struct engine_mem *self)
+{
+    return self->disk.world_us ? self->disk.world_us(self->disk.context) : self->disk.now_us(self->disk.context);
 }
 
 static void apply(struct engine_mem *self, const struct engine_batch *batch)
@@ -376,22 +394,9 @@ static enum err write_refused(struct engine_mem *self, const struct engine_batch
     return code == ERR_OK ? ERR_OK : error_set(err, code, "injected fault: %s", err_name(code));
 }
 
-static enum err engine_mem_write(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err)
+/* The disk does one sync after the other. Waiting comes last: nothing here may depend on what is after it. */
+static enum err sync_pending(struct engine_mem *self, struct pending *pending, uint64_t now_us, struct error *err)
 {
-    struct engine_mem *self = self_of(engine);
-    CHECK(batch->engine == engine);
-    enum err code = write_refused(self, batch, sync, err);
-    if (code != ERR_OK)
-        return code;
-    uint64_t now_us = self->has_disk ? self->disk.now_us(self->disk.context) : 0;
-    if (self->has_disk)
-        pending_settle(self, now_us);
-    struct pending *pending = pending_push(self);
-    apply(self, batch);
-    self->write_count++;
-    self->unsynced_size += batch->data.size;
-    if (!sync)
-        return ERR_OK;
     self->sync_count++;
     size_t size = self->unsynced_size;
     self->unsynced_size = 0;
@@ -401,34 +406,91 @@ static enum err engine_mem_write(struct engine *engine, struct engine_batch *bat
     }
     uint64_t begin_us = self->busy_until_us > now_us ? self->busy_until_us : now_us;
     self->busy_until_us = begin_us + self->disk.sync_cost_us(self->disk.context, size);
-    pending->durable_us = self->busy_until_us;
-    self->disk.wait_us(self->disk.context,
-                       self->busy_until_us - now_us); /* last: nothing here may depend on after it */
+    bool failed = self->disk.sync_fails && self->disk.sync_fails(self->disk.context);
+    if (failed) {
+        self->is_broken = true;
+        self->doubtful_count = self->tail_count;
+    } else {
+        pending->durable_us = self->busy_until_us;
+        self->tail_count = 0;
+    }
+    self->disk.wait_us(self->disk.context, self->busy_until_us - now_us);
+    return failed ? error_set(err, ERR_IO, "injected fault: a sync failed") : ERR_OK;
+}
+
+static enum err engine_mem_write(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err)
+{
+    struct engine_mem *self = self_of(engine);
+    CHECK(batch->engine == engine);
+    enum err code = write_refused(self, batch, sync, err);
+    if (code != ERR_OK)
+        return code;
+    uint64_t now_us = self->has_disk ? self->disk.now_us(self->disk.context) : 0;
+    if (self->has_disk)
+        pending_settle(self, world_us(self));
+    struct pending *pending = pending_push(self, now_us);
+    apply(self, batch);
+    self->write_count++;
+    self->unsynced_size += batch->data.size;
+    if (sync)
+        return sync_pending(self, pending, now_us, err);
+    if (self->has_disk && self->disk.writes_wait && self->busy_until_us > now_us)
+        self->disk.wait_us(self->disk.context, self->busy_until_us - now_us);
     return ERR_OK;
 }
 
-void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng)
+/* How many of the pending batches are left after a crash that could lose all of them. */
+static size_t draw_kept(struct engine_mem *self, uint64_t now_us, struct rng *rng, enum engine_mem_loss loss)
+{
+    size_t written_count = 0; /* an actor ahead of the world has not written yet */
+    while (written_count < self->pending_count &&
+           (!self->has_disk || pending_at(self, written_count)->written_us <= now_us))
+        written_count++;
+    size_t kept_count = 0;
+    switch (loss) {
+    case ENGINE_MEM_TORN:
+        return (size_t)rng_below(rng, written_count + 1);
+    case ENGINE_MEM_KEEP:
+        return written_count;
+    case ENGINE_MEM_HOLES:
+        while (kept_count < written_count && rng_chance(rng, 3, 4))
+            kept_count++;
+        return kept_count;
+    case ENGINE_MEM_LOSE:
+        break;
+    }
+    return 0;
+}
+
+size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *rng, enum engine_mem_loss loss)
 {
     struct engine_mem *self = self_of(engine);
     if (self->has_disk)
         pending_settle(self, now_us);
-    size_t kept_count = (size_t)rng_below(rng, self->pending_count + 1);
-    if (kept_count < self->pending_count) {
+    size_t kept_count = draw_kept(self, now_us, rng, loss), lost_count = self->pending_count - kept_count;
+    /* The kernel forgot that the pages of a failed sync were to be written, and they are what they were, or not. */
+    if (self->doubtful_count > lost_count && rng_chance(rng, 1, 2))
+        lost_count = self->doubtful_count;
+    if (lost_count > 0) {
         version_unref(&self->version);
-        self->version = version_ref(&pending_at(self, kept_count)->before);
+        self->version = version_ref(&pending_at(self, self->pending_count - lost_count)->before);
     }
     pending_forget(self, self->pending_count);
     self->unsynced_size = 0;
     self->busy_until_us = 0;
     self->is_broken = false;
     self->generation++;
+    return lost_count;
 }
 
-static enum err engine_mem_get(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value,
-                               struct error *err)
+void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng)
 {
-    CHECK((unsigned)cf < ENGINE_CF_COUNT);
-    const struct node *node = find(self_of(engine)->version.roots[cf], key);
+    engine_mem_crash_as(engine, now_us, rng, ENGINE_MEM_TORN);
+}
+
+static enum err get_from(struct node *root, struct bytes key, struct buf *value, struct error *err)
+{
+    const struct node *node = find(root, key);
     if (!node)
         return ERR_NOT_FOUND;
     enum err code = buf_assign(value, row_value(node->row));
@@ -436,6 +498,31 @@ static enum err engine_mem_get(struct engine *engine, enum engine_cf cf, struct 
         return error_set(err, code, "a value of %zu bytes does not fit into %zu", node->row->value_size,
                          value->size_max);
     return ERR_OK;
+}
+
+enum err engine_mem_get_durable(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value)
+{
+    CHECK((unsigned)cf < ENGINE_CF_COUNT);
+    struct engine_mem *self = self_of(engine);
+    if (self->has_disk)
+        pending_settle(self, world_us(self));
+    struct version *version = self->pending_count > 0 ? &pending_at(self, 0)->before : &self->version;
+    return get_from(version->roots[cf], key, value, NULL);
+}
+
+static bool read_fails(const struct engine_mem *self)
+{
+    return self->disk.read_fails && self->disk.read_fails(self->disk.context);
+}
+
+static enum err engine_mem_get(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value,
+                               struct error *err)
+{
+    CHECK((unsigned)cf < ENGINE_CF_COUNT);
+    struct engine_mem *self = self_of(engine);
+    if (read_fails(self))
+        return error_set(err, ERR_IO, "injected fault: a read failed");
+    return get_from(self->version.roots[cf], key, value, err);
 }
 
 /* --- handles --- */
@@ -518,9 +605,10 @@ static void engine_mem_iter_free(struct engine_iter *iter)
 
 static void iter_set(struct engine_iter *iter, struct node *node)
 {
+    iter->failed = read_fails(iter->engine);
     bool is_inside = node && bytes_compare(row_key(node->row), iter->lower) >= 0 &&
                      (iter->upper.size == 0 || bytes_compare(row_key(node->row), iter->upper) < 0);
-    iter->current = is_inside ? node : NULL;
+    iter->current = is_inside && !iter->failed ? node : NULL;
 }
 
 static void engine_mem_iter_seek(struct engine_iter *iter, struct bytes key)
@@ -568,9 +656,7 @@ static struct bytes engine_mem_iter_value(const struct engine_iter *iter)
 
 static enum err engine_mem_iter_error(const struct engine_iter *iter, struct error *err)
 {
-    (void)iter;
-    (void)err;
-    return ERR_OK;
+    return iter->failed ? error_set(err, ERR_IO, "injected fault: a read failed") : ERR_OK;
 }
 
 static void engine_mem_space(struct engine *engine, struct engine_space *ret_space)
@@ -633,7 +719,7 @@ void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *di
 {
     struct engine_mem *self = self_of(engine);
     self->has_disk = disk != NULL;
-    self->disk = disk ? *disk : (struct engine_mem_disk){NULL, NULL, NULL, NULL};
+    self->disk = disk ? *disk : (struct engine_mem_disk){.context = NULL};
 }
 
 void engine_mem_set_fault(struct engine *engine, engine_mem_fault *fault, void *context)

@@ -13,6 +13,11 @@
  * time of its own, and only at that time it and all batches before it are durable. A crash in between may lose them. At
  * most 4096 batches wait for being durable: then the oldest becomes so (a kernel writes back sometimes as well).
  *
+ * What a crash leaves is what RocksDB's recovery makes of its log: whole batches (a batch has a checksum: one that was
+ * cut is none), in order, up to the first that is missing, whatever the disk has behind it. And it is durable from then
+ * on, because recovery writes it into tables and syncs those. So a torn end, lost pages and pages written out of order
+ * differ in how much is left, not in what: enum engine_mem_loss.
+ *
  * Owner: the simulated store or the unit test. Threads: one at a time. */
 #ifndef ENV_ENGINE_MEM_H
 #define ENV_ENGINE_MEM_H
@@ -23,12 +28,20 @@
 enum err engine_mem_new(struct engine **ret_engine);
 void engine_mem_free(struct engine *engine); /* and all handles that are left; NULL is fine */
 
-/* What the disk is like. All three or none; `now_us` and `wait_us` are about the actor that is calling right now. */
+/* What the disk is like. The first three or none; `now_us` and `wait_us` are about the actor that is calling right now. */
 struct engine_mem_disk {
     void *context; /* borrowed */
     uint64_t (*now_us)(void *context);
     uint64_t (*sync_cost_us)(void *context, size_t size); /* of syncing so many bytes */
     void (*wait_us)(void *context, uint64_t us);          /* a synced write waits: move the actor's time */
+    /* The rest may be NULL or false. */
+    uint64_t (*world_us)(
+        void *context); /* an actor that waited is ahead of it; a crash can come at any time after it */
+    /* Asked once the batch of a synced write is visible: the sync fails, after its time. Then nothing since the sync
+     * before it is sure any more, whatever is synced later, and the engine refuses all writes until the next crash. */
+    bool (*sync_fails)(void *context);
+    bool (*read_fails)(void *context); /* asked before each get and move of an iterator: ERR_IO, this once */
+    bool writes_wait;                  /* unsynced writes wait for a sync that is under way: they have one queue */
 };
 void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *disk); /* copied; NULL: no disk model */
 
@@ -37,9 +50,22 @@ void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *di
 typedef enum err engine_mem_fault(void *context, bool sync, size_t size);
 void engine_mem_set_fault(struct engine *engine, engine_mem_fault *fault, void *context);
 
-/* The node dies at `now_us` (of the disk's clock; ignored without a disk model). What was synced by then stays, and of
- * the batches after it a prefix of random length. */
+/* What becomes of the batches behind the last sync that ended. */
+enum engine_mem_loss {
+    ENGINE_MEM_TORN, /* a prefix of random length is left, and the end may have been cut in the middle of a batch */
+    ENGINE_MEM_KEEP, /* all are left: the kernel had written back in time, or only the process died */
+    ENGINE_MEM_LOSE, /* none is */
+    ENGINE_MEM_HOLES /* the kernel wrote back some, in no order: what is left ends at the first that is missing */
+};
+
+/* The node dies at `now_us` (of the disk's clock; ignored without a disk model). What was synced by then stays. Returns
+ * how many batches were lost. */
+size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *rng, enum engine_mem_loss loss);
+/* ENGINE_MEM_TORN */
 void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng);
+
+/* As engine_get, of what no crash could take back any more at this time of the world. For checkers. */
+enum err engine_mem_get_durable(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value);
 
 struct engine_mem_stats {
     uint64_t row_count[ENGINE_CF_COUNT];

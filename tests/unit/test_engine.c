@@ -768,8 +768,9 @@ static void rocks_statistics_count(void **state)
 /* --- what engine_mem may lose --- */
 
 struct disk {
-    uint64_t now_us, cost_us;
+    uint64_t now_us, cost_us, world_us;
     enum err fault;
+    bool sync_fails, read_fails;
 };
 
 static uint64_t disk_now(void *context)
@@ -793,6 +794,46 @@ static enum err disk_fault(void *context, bool sync, size_t size)
     (void)sync;
     (void)size;
     return ((struct disk *)context)->fault;
+}
+
+static uint64_t disk_world(void *context)
+{
+    return ((struct disk *)context)->world_us;
+}
+
+static bool disk_sync_fails(void *context)
+{
+    return ((struct disk *)context)->sync_fails;
+}
+
+static bool disk_read_fails(void *context)
+{
+    return ((struct disk *)context)->read_fails;
+}
+
+static struct engine *engine_on(struct disk *disk, bool writes_wait)
+{
+    struct engine *engine = NULL;
+    assert_int_equal(engine_mem_new(&engine), ERR_OK);
+    engine_mem_set_disk(engine, &(struct engine_mem_disk){.context = disk,
+                                                          .now_us = disk_now,
+                                                          .sync_cost_us = disk_cost,
+                                                          .wait_us = disk_wait,
+                                                          .world_us = disk_world,
+                                                          .sync_fails = disk_sync_fails,
+                                                          .read_fails = disk_read_fails,
+                                                          .writes_wait = writes_wait});
+    return engine;
+}
+
+static bool is_durable(struct engine *engine, const char *key)
+{
+    struct buf value;
+    buf_init(&value, 64);
+    enum err code = engine_mem_get_durable(engine, ENGINE_RAFT, bytes_of_string(key), &value);
+    buf_fini(&value);
+    assert_true(code == ERR_OK || code == ERR_NOT_FOUND);
+    return code == ERR_OK;
 }
 
 /* Batch number n writes row n and, in another family, row n too: all of it or nothing, and no hole. */
@@ -867,7 +908,8 @@ static void a_sync_that_had_not_ended_at_the_crash_may_be_lost(void **state)
         struct rng rng;
         rng_init(&rng, seed, "crash");
         struct disk disk = {.now_us = 1000, .cost_us = 100};
-        struct engine_mem_disk hooks = {&disk, disk_now, disk_cost, disk_wait};
+        struct engine_mem_disk hooks = {
+            .context = &disk, .now_us = disk_now, .sync_cost_us = disk_cost, .wait_us = disk_wait};
         struct engine *engine = NULL;
         assert_int_equal(engine_mem_new(&engine), ERR_OK);
         engine_mem_set_disk(engine, &hooks);
@@ -895,7 +937,8 @@ static void a_sync_that_had_ended_at_the_crash_is_kept(void **state)
         struct rng rng;
         rng_init(&rng, seed, "crash");
         struct disk disk = {.now_us = 1000, .cost_us = 100};
-        struct engine_mem_disk hooks = {&disk, disk_now, disk_cost, disk_wait};
+        struct engine_mem_disk hooks = {
+            .context = &disk, .now_us = disk_now, .sync_cost_us = disk_cost, .wait_us = disk_wait};
         struct engine *engine = NULL;
         assert_int_equal(engine_mem_new(&engine), ERR_OK);
         engine_mem_set_disk(engine, &hooks);
@@ -963,6 +1006,157 @@ static void a_failed_write_is_final_until_the_crash_and_a_full_disk_is_not(void 
     engine_mem_free(engine);
 }
 
+static void a_batch_is_durable_when_the_world_has_seen_its_sync_end(void **state)
+{
+    (void)state;
+    struct disk disk = {.now_us = 1000, .cost_us = 100, .world_us = 1000};
+    struct engine *engine = engine_on(&disk, false);
+    write_numbered(engine, 0, false);
+    write_numbered(engine, 1, true); /* the actor is at 1100 now, the world is not */
+    write_numbered(engine, 2, false);
+    assert_false(is_durable(engine, "00000000") || is_durable(engine, "00000001"));
+    disk.world_us = 1099;
+    assert_false(is_durable(engine, "00000001"));
+    disk.world_us = 1100;
+    assert_true(is_durable(engine, "00000000") && is_durable(engine, "00000001"));
+    assert_false(is_durable(engine, "00000002"));
+    assert_int_equal(count_prefix(engine, 3), 3);
+    engine_mem_free(engine);
+}
+
+static void what_an_actor_ahead_of_the_crash_would_have_written_is_not_there(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct disk disk = {.now_us = 1000, .cost_us = 100, .world_us = 1000};
+        struct engine *engine = engine_on(&disk, false);
+        write_numbered(engine, 0, true);
+        write_numbered(engine, 1, true);
+        engine_mem_crash_as(engine, 1050, &rng, (enum engine_mem_loss)(seed % 4));
+        assert_true(count_prefix(engine, 2) <= 1);
+        engine_mem_free(engine);
+    }
+}
+
+/* Ten batches, the first two of them synced: how many does a crash leave, at least and at most? */
+static void crash_ten(enum engine_mem_loss loss, uint64_t *ret_least, uint64_t *ret_most)
+{
+    *ret_least = UINT64_MAX;
+    *ret_most = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct disk disk = {.now_us = 1000, .cost_us = 100};
+        struct engine *engine = engine_on(&disk, false);
+        for (uint64_t n = 0; n < 10; n++)
+            write_numbered(engine, n, n == 1);
+        size_t lost_count = engine_mem_crash_as(engine, 2000, &rng, loss);
+        uint64_t left_count = count_prefix(engine, 10);
+        assert_int_equal(lost_count, 10 - left_count);
+        *ret_least = left_count < *ret_least ? left_count : *ret_least;
+        *ret_most = left_count > *ret_most ? left_count : *ret_most;
+        engine_mem_free(engine);
+    }
+}
+
+static void a_crash_leaves_all_none_or_a_prefix_of_what_was_not_synced(void **state)
+{
+    (void)state;
+    uint64_t least, most;
+    crash_ten(ENGINE_MEM_KEEP, &least, &most);
+    assert_true(least == 10 && most == 10);
+    crash_ten(ENGINE_MEM_LOSE, &least, &most);
+    assert_true(least == 2 && most == 2);
+    crash_ten(ENGINE_MEM_TORN, &least, &most);
+    assert_true(least == 2 && most == 10);
+    crash_ten(ENGINE_MEM_HOLES, &least, &most);
+    assert_true(least == 2 && most == 10);
+}
+
+static void a_failed_sync_is_final_and_what_it_covered_may_be_lost(void **state)
+{
+    (void)state;
+    int lost_count = 0, kept_count = 0;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed, "crash");
+        struct disk disk = {.now_us = 1000, .cost_us = 100};
+        struct engine *engine = engine_on(&disk, false);
+        struct error err;
+        write_numbered(engine, 0, true);
+        write_numbered(engine, 1, false);
+        disk.sync_fails = true;
+        struct engine_batch *batch = engine_batch_new(engine);
+        engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string("00000002"), bytes_of_string("x"));
+        engine_batch_put(engine, batch, ENGINE_RAFT, bytes_of_string("00000002"), bytes_of_string("x"));
+        assert_int_equal(engine_write(engine, batch, true, &err), ERR_IO);
+        assert_int_equal(disk.now_us, 1200); /* it took its time to fail */
+        disk.sync_fails = false;
+        disk.world_us = 5000;
+        assert_int_equal(engine_write(engine, batch, true, &err), ERR_IO);
+        engine_batch_free(engine, batch);
+        assert_int_equal(count_prefix(engine, 3), 3); /* readers have seen it */
+        assert_true(is_durable(engine, "00000000"));
+        assert_false(is_durable(engine, "00000001") || is_durable(engine, "00000002"));
+        engine_mem_crash_as(engine, 5000, &rng, ENGINE_MEM_KEEP);
+        uint64_t left_count = count_prefix(engine, 3);
+        assert_true(left_count == 1 || left_count == 3);
+        lost_count += left_count == 1;
+        kept_count += left_count == 3;
+        put_one(engine, "a", "1", true); /* a new life, a new page cache */
+        engine_mem_free(engine);
+    }
+    assert_true(lost_count > 0 && kept_count > 0);
+}
+
+static void a_failed_read_says_so_and_the_next_one_works(void **state)
+{
+    (void)state;
+    struct disk disk = {.now_us = 1000, .cost_us = 100};
+    struct engine *engine = engine_on(&disk, false);
+    struct error err;
+    struct buf value;
+    buf_init(&value, 64);
+    write_numbered(engine, 0, true);
+    write_numbered(engine, 1, true);
+    disk.read_fails = true;
+    assert_int_equal(engine_get(engine, ENGINE_RAFT, bytes_of_string("00000000"), &value, &err), ERR_IO);
+    disk.world_us = 2000;
+    assert_true(is_durable(engine, "00000000")); /* a checker reads past the fault */
+    disk.read_fails = false;
+    assert_int_equal(engine_get(engine, ENGINE_RAFT, bytes_of_string("00000000"), &value, &err), ERR_OK);
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_RAFT, bytes_empty(), bytes_empty());
+    engine_iter_seek(engine, iter, bytes_empty());
+    assert_true(engine_iter_valid(engine, iter));
+    disk.read_fails = true;
+    engine_iter_next(engine, iter);
+    assert_false(engine_iter_valid(engine, iter));
+    assert_int_equal(engine_iter_error(engine, iter, &err), ERR_IO);
+    disk.read_fails = false;
+    engine_iter_seek(engine, iter, bytes_of_string("00000001"));
+    assert_true(engine_iter_valid(engine, iter));
+    assert_int_equal(engine_iter_error(engine, iter, &err), ERR_OK);
+    engine_iter_free(engine, iter);
+    buf_fini(&value);
+    engine_mem_free(engine);
+}
+
+static void writes_wait_for_the_sync_before_them_if_there_is_one_queue(void **state)
+{
+    (void)state;
+    struct disk disk = {.now_us = 1000, .cost_us = 100};
+    struct engine *engine = engine_on(&disk, true);
+    write_numbered(engine, 0, true);
+    disk.now_us = 1050; /* another actor */
+    write_numbered(engine, 1, false);
+    assert_int_equal(disk.now_us, 1100);
+    write_numbered(engine, 2, false);
+    assert_int_equal(disk.now_us, 1100);
+    engine_mem_free(engine);
+}
+
 static void batches_beyond_the_limit_become_durable(void **state)
 {
     (void)state;
@@ -1015,6 +1209,12 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(a_sync_that_had_ended_at_the_crash_is_kept),
         cmocka_unit_test(handles_of_a_crashed_node_write_nothing_and_may_be_freed),
         cmocka_unit_test(a_failed_write_is_final_until_the_crash_and_a_full_disk_is_not),
+        cmocka_unit_test(a_batch_is_durable_when_the_world_has_seen_its_sync_end),
+        cmocka_unit_test(what_an_actor_ahead_of_the_crash_would_have_written_is_not_there),
+        cmocka_unit_test(a_crash_leaves_all_none_or_a_prefix_of_what_was_not_synced),
+        cmocka_unit_test(a_failed_sync_is_final_and_what_it_covered_may_be_lost),
+        cmocka_unit_test(a_failed_read_says_so_and_the_next_one_works),
+        cmocka_unit_test(writes_wait_for_the_sync_before_them_if_there_is_one_queue),
         cmocka_unit_test(batches_beyond_the_limit_become_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
