@@ -293,6 +293,26 @@ void raft_leader_lost(struct raft *raft)
     readindex_drop_all(raft, ERR_NOT_LEADER);
 }
 
+static uint32_t lesser(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+void raft_wake(struct raft *raft, uint32_t slept, uint32_t silent)
+{
+    raft->tick_count += slept;
+    raft->refuse_ticks -= lesser(raft->refuse_ticks, slept);
+    if (raft->role != RAFT_LEADER) {
+        uint32_t unheard = raft->election_elapsed + lesser(slept, UINT32_MAX / 2);
+        raft->election_elapsed = lesser(unheard, silent);
+        return;
+    }
+    raft->heartbeat_elapsed = raft->config->heartbeat_ticks - 1;
+    raft->election_elapsed = 0;
+    for (uint32_t i = 0; i < raft->peer_count; i++) /* what they said before is no sign of life now */
+        raft->peers[i].recent_active = raft->peers[i].id == raft->id;
+}
+
 /* ---- time ---- */
 
 /* We may not campaign, but perhaps those who may do not know it yet: a new voter learns from the commit index that it

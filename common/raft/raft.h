@@ -41,8 +41,8 @@
  * raft_lease_allowed. With config.lease_reads, who answers a leader will neither vote nor campaign for election_ticks
  * ticks from then on, whatever happens in between (only a leadership transfer overrides it, and who transfers has no
  * lease any more in that term); so the lease length is the time of election_ticks ticks, less what clocks may differ.
- * After a restart nobody knows what it promised: set vote_refuse_ticks = election_ticks as well. A group that sleeps
- * must be given the ticks it slept.
+ * After a restart nobody knows what it promised: set vote_refuse_ticks = election_ticks as well. A group that slept
+ * must be told for how long: raft_wake.
  *
  * ERRORS. A bad message is ERR_INVALID (malformed, impossible) or ERR_CORRUPT (contradicts what is committed here:
  * somebody lost data; stop this replica); nothing changes then. Misuse by the layer above is a CHECK.
@@ -262,6 +262,11 @@ enum err raft_forget_leader(struct raft *raft);
 /* The layer's own failure detector: the leader is dead. Ends the lease in which we refuse votes, and campaigns soon
  * (within one election timeout, at random). For groups that sleep: see raft_may_sleep. */
 void raft_leader_lost(struct raft *raft);
+/* The group slept for `slept` ticks: it was allowed to (raft_may_sleep) and was not ticked. Promises have grown older by
+ * as much. While it slept, the layer's own word from the leader's process stood for heartbeats; `silent` ticks ago was
+ * the last one: a follower's patience goes on from there. A leader speaks up at the next tick, and has one election
+ * timeout to hear from a quorum. Before anything else is put in. */
+void raft_wake(struct raft *raft, uint32_t slept, uint32_t silent);
 
 void raft_report_unreachable(struct raft *raft,
                              peer_id peer); /* a message to it was lost: probe instead of streaming */
@@ -404,9 +409,9 @@ raft_index raft_replicated_index(const struct raft *raft);
 /* 0 if unknown: past the last, truncated, or neither in memory nor at an edge. */
 raft_term raft_term_at(const struct raft *raft, raft_index index);
 void raft_get_conf(const struct raft *raft, struct raft_conf *ret_conf);
-/* Nothing is under way and (leader) every peer has everything or (follower) leader known and all committed: ticks may
- * stop on all peers together, until raft_step, raft_propose or raft_leader_lost brings work. Stopping alone is not safe
- * for liveness. */
+/* Nothing is under way, not joint, and (leader) every peer has everything or (follower) leader known and all committed:
+ * ticks may stop on all peers together, until raft_step, raft_propose or raft_leader_lost brings work; then raft_wake
+ * comes first. Stopping alone is not safe for liveness. */
 bool raft_may_sleep(const struct raft *raft);
 
 enum raft_progress_state { RAFT_PROBE = 0, RAFT_REPLICATE = 1, RAFT_SNAPSHOTTING = 2 };

@@ -130,7 +130,8 @@ bool raft_may_sleep(const struct raft *raft)
     const struct raftlog *log = &raft->log;
     raft_index last = raftlog_last(log);
     if (raft->leader == 0 || raft_has_ready(raft) || raft->reads.count > 0 || raft->transfer_to != 0 ||
-        log->applied != last || log->unstable != last + 1 || log->acked_sequence != log->handed_sequence)
+        log->applied != last || log->unstable != last + 1 || log->acked_sequence != log->handed_sequence ||
+        is_joint(raft))
         return false;
     for (uint32_t i = 0; raft->role == RAFT_LEADER && i < raft->peer_count; i++) {
         const struct progress *peer = &raft->peers[i];

@@ -6,7 +6,7 @@
  * that it may hand out what is not durable yet.
  *
  * Beyond the commands that etcd-io/raft's files use there are ours: read, evict, process-fetch, restart, tick,
- * leader-lost, report-snapshot, rounds, sleepy, deadline, and options of add-nodes (uncommitted, inflight-bytes,
+ * leader-lost, wake, report-snapshot, rounds, sleepy, deadline, and options of add-nodes (uncommitted, inflight-bytes,
  * max-size, refuse, coalesce, lazy-commit, vote-hint, read-max). */
 #include <stdlib.h>
 #include <string.h>
@@ -1098,6 +1098,15 @@ static void run_leader_lost(struct world *world, const struct directive *directi
         raft_leader_lost(node->raft);
 }
 
+static void run_wake(struct world *world, const struct directive *directive, struct text *out)
+{
+    struct node *node = first_node(world, directive);
+    (void)out;
+    if (node)
+        raft_wake(node->raft, (uint32_t)directive_number(directive, "slept", 1),
+                  (uint32_t)directive_number(directive, "silent", 0));
+}
+
 static void run_report_snapshot(struct world *world, const struct directive *directive, struct text *out)
 {
     peer_id ids[NODE_COUNT_MAX];
@@ -1162,6 +1171,7 @@ static const struct {
     {"restart", run_restart},
     {"tick", run_tick},
     {"leader-lost", run_leader_lost},
+    {"wake", run_wake},
     {"report-snapshot", run_report_snapshot},
     {"rounds", run_rounds},
     {"sleepy", run_sleepy},
