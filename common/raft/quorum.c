@@ -1,5 +1,7 @@
 #include "raft/quorum.h"
 
+#include <stdbool.h>
+
 #include "base/bug.h"
 
 uint64_t quorum_committed(uint64_t *values, uint32_t count)
@@ -14,6 +16,37 @@ uint64_t quorum_committed(uint64_t *values, uint32_t count)
         values[hole] = value;
     }
     return values[count - (count / 2 + 1) + (BUG(majority_off_by_one) && count > 1)];
+}
+
+/* The largest value of members in any group but `except`; 0 if there is no such member. */
+static uint64_t highest_of_groups(const uint64_t *values, const uint64_t *groups, uint32_t count, uint64_t except,
+                                  uint64_t *ret_group)
+{
+    uint64_t highest = 0;
+    *ret_group = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (groups[i] != 0 && groups[i] != except && (*ret_group == 0 || values[i] > highest)) {
+            highest = values[i];
+            *ret_group = groups[i];
+        }
+    }
+    return highest;
+}
+
+uint64_t quorum_committed_in_groups(uint64_t *values, const uint64_t *groups, uint32_t count)
+{
+    uint64_t first, second, least = UINT64_MAX;
+    (void)highest_of_groups(values, groups, count, 0, &first);
+    uint64_t in_second = highest_of_groups(values, groups, count, first, &second);
+    bool all_in_first = first != 0;
+    for (uint32_t i = 0; i < count; i++) {
+        all_in_first = all_in_first && groups[i] == first;
+        least = values[i] < least ? values[i] : least;
+    }
+    uint64_t committed = quorum_committed(values, count); /* sorts: groups and values part here */
+    if (second != 0)
+        return in_second < committed ? in_second : committed;
+    return all_in_first ? committed : least;
 }
 
 enum quorum_vote quorum_vote(uint32_t yes_count, uint32_t no_count, uint32_t count)

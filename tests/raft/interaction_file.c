@@ -381,6 +381,8 @@ static void persist(struct node *node, const struct raft_hard_state *hard, const
 /* The core wants completions in order; a scenario may deliver them (or leave them out) in any. */
 static void append_done(struct node *node, const struct raft_token *token)
 {
+    if (node->early_count == sizeof(node->early) / sizeof(node->early[0]))
+        abort(); /* a scenario of another scale */
     node->early[node->early_count++] = *token;
     for (uint32_t i = 0; i < node->early_count; i++) {
         if (node->early[i].sequence != node->raft->log.acked_sequence + 1)
@@ -557,7 +559,7 @@ static uint32_t deliver_all(struct world *world, peer_id to, const char *type, b
         text_add(out, drop ? "dropped: " : "");
         show_wire(&batch.items[i], "", true, out);
         text_add(out, "\n");
-        if (!drop)
+        if (!drop && to <= world->node_count)
             deliver(world->nodes[to - 1], &batch.items[i], out);
     }
     free_wires(&batch);
@@ -653,7 +655,7 @@ static void start_node(struct world *world, struct node *node, peer_id id)
 
 static void run_add_nodes(struct world *world, const struct directive *directive, struct text *out)
 {
-    uint64_t count = strtoull(directive->arguments[0].key, NULL, 10);
+    uint64_t count = directive->argument_count ? strtoull(directive->arguments[0].key, NULL, 10) : 0;
     struct raft_snapshot snapshot = {.index = directive_number(directive, "index", 0)};
     add_members(directive, "voters", RAFT_VOTER, &snapshot.conf);
     add_members(directive, "learners", RAFT_LEARNER, &snapshot.conf);
@@ -1178,14 +1180,24 @@ static const struct {
     {"deadline", run_deadline},
 };
 
+static run_command *find(const struct directive *directive)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].name, directive->command) == 0)
+            return commands[i].run;
+    }
+    return NULL;
+}
+
+bool interaction_knows(const struct directive *directive)
+{
+    return find(directive) != NULL;
+}
+
 static void run(void *env, const struct directive *directive, struct text *out)
 {
     struct world *world = env;
-    run_command *command = NULL;
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(commands[i].name, directive->command) == 0)
-            command = commands[i].run;
-    }
+    run_command *command = find(directive);
     world->error = NULL;
     if (command)
         command(world, directive, out);

@@ -31,6 +31,12 @@ bool quorum_knows(const struct directive *directive)
     return strcmp(directive->command, "committed") == 0;
 }
 
+/* raft-rs: what is committed must also be in two groups (say, places). */
+bool quorum_knows_groups(const struct directive *directive)
+{
+    return strcmp(directive->command, "group_committed") == 0;
+}
+
 static uint32_t place_of(const struct question *question, uint64_t id)
 {
     uint32_t place = 0;
@@ -176,6 +182,27 @@ static void run_committed(struct question *question, const struct directive *dir
         text_add(out, "%llu\n", (unsigned long long)result);
 }
 
+static uint64_t group_committed_half(const struct question *question, const struct half *half, const uint64_t *groups)
+{
+    uint64_t values[ID_COUNT_MAX], its_groups[ID_COUNT_MAX];
+    for (uint32_t i = 0; i < half->count; i++) {
+        uint32_t place = place_of(question, half->ids[i]);
+        values[i] = shown(question->values[place]);
+        its_groups[i] = groups[place];
+    }
+    return quorum_committed_in_groups(values, its_groups, half->count);
+}
+
+static void run_group_committed(struct question *question, const struct directive *directive, struct text *out)
+{
+    uint64_t groups[ID_COUNT_MAX] = {0};
+    directive_numbers(directive, "idx", question->values, ID_COUNT_MAX, UNKNOWN);
+    directive_numbers(directive, "gid", groups, ID_COUNT_MAX, 0);
+    uint64_t in = group_committed_half(question, &question->in, groups);
+    uint64_t out_half = group_committed_half(question, &question->out, groups);
+    text_add(out, "%llu\n", (unsigned long long)(in < out_half ? in : out_half));
+}
+
 static void run(void *env, const struct directive *directive, struct text *out)
 {
     struct question question = {0};
@@ -188,10 +215,18 @@ static void run(void *env, const struct directive *directive, struct text *out)
     note_ids(&question, &question.out);
     for (uint32_t i = 0; i < ID_COUNT_MAX; i++)
         question.values[i] = UNKNOWN;
+    const struct argument *given = directive_find(directive, strcmp(directive->command, "vote") == 0 ? "votes" : "idx");
+    if ((given ? given->value_count : 0) != question.count) {
+        text_add(out, "error: mismatched input: %u values for %u voters\n", given ? given->value_count : 0,
+                 question.count);
+        return;
+    }
     if (strcmp(directive->command, "committed") == 0)
         run_committed(&question, directive, out);
     else if (strcmp(directive->command, "vote") == 0)
         run_vote(&question, directive, out);
+    else if (quorum_knows_groups(directive))
+        run_group_committed(&question, directive, out);
     else
         text_add(out, "unknown command %s", directive->command);
 }

@@ -1,29 +1,75 @@
 /* raft_scenarios PATH...: runs scenario files (or all .txt files below a folder) against the core and prints
- * `PATH: passed/total` for each; exit 0 if all passed, 1 if not, 77 if there was nothing to run (meson: skipped).
+ * `PATH: passed/total` for each, then a total per format; exit 0 if all passed, 1 if not, 77 if there was nothing to run
+ * (meson: skipped).
  *
- * The kind of a file is seen from its first directive: quorum arithmetic, configuration changes, vectors of single
- * rules, or interactions of whole nodes. With --rewrite, the expected output is replaced by the actual one (for our own
- * files). */
+ * The format of a file is seen from its directives: the one that knows the first that anybody knows. If nobody knows any,
+ * the name of the folder decides. Each file runs in a process of its own, so that one which ends the core (or the driver)
+ * is told by file and line like any other failure, and the rest still runs.
+ *
+ * With --rewrite, the expected output is replaced by the actual one (for our own files). */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "scenario.h"
 
-static const struct driver *driver_for(const struct scenario *scenario)
+enum { FORMAT_COUNT = 5, FILE_SECONDS_MAX = 60 };
+
+static const struct format {
+    const char *name; /* also of the folder */
+    const struct driver *driver;
+    bool (*knows)(const struct directive *);
+} formats[FORMAT_COUNT] = {
+    {"quorum", &quorum_driver, quorum_knows},
+    {"raft-rs-extra", &quorum_driver, quorum_knows_groups},
+    {"confchange", &confchange_driver, confchange_knows},
+    {"vectors", &vectors_driver, vectors_knows},
+    {"interaction", &interaction_driver, interaction_knows},
+};
+
+/* Files of others from which our core differs by decision; the reason is printed beside their count, and they do not
+ * count as failures. None does. */
+static const struct {
+    const char *file, *reason;
+} allowed[] = {{NULL, NULL}};
+
+static const char *allowed_reason(const char *path)
 {
-    if (scenario->directive_count == 0)
-        return &interaction_driver;
-    const struct directive *first = &scenario->directives[0];
-    if (quorum_knows(first))
-        return &quorum_driver;
-    if (confchange_knows(first))
-        return &confchange_driver;
-    if (vectors_knows(first))
-        return &vectors_driver;
-    return &interaction_driver;
+    const char *slash = strrchr(path, '/');
+    for (uint32_t i = 0; allowed[i].file; i++) {
+        if (strcmp(allowed[i].file, slash ? slash + 1 : path) == 0)
+            return allowed[i].reason;
+    }
+    return NULL;
+}
+
+static const struct format *format_that_knows(const struct directive *directive)
+{
+    for (uint32_t i = 0; i < FORMAT_COUNT; i++) {
+        if (formats[i].knows(directive))
+            return &formats[i];
+    }
+    return NULL;
+}
+
+static const struct format *format_of(const struct scenario *scenario)
+{
+    for (uint32_t i = 0; i < scenario->directive_count; i++) {
+        const struct format *format = format_that_knows(&scenario->directives[i]);
+        if (format)
+            return format;
+    }
+    for (uint32_t i = 0; i < FORMAT_COUNT; i++) {
+        if (strstr(scenario->path, formats[i].name))
+            return &formats[i];
+    }
+    return &formats[FORMAT_COUNT - 1];
 }
 
 static void print_block(const char *mark, const char *text)
@@ -80,51 +126,127 @@ static void rewrite_comments(FILE *file, FILE *old, int *line, int to)
     }
 }
 
-static bool run_file(const char *path, bool rewrite)
+/* Written by the process that runs the file, read by the one that started it. */
+struct outcome {
+    uint32_t format, passed, total;
+    int line; /* of the directive that runs */
+    char command[64];
+    bool is_scenario;
+};
+static struct outcome *outcome;
+
+static void run_directive(const struct scenario *scenario, const struct directive *directive, void *env,
+                          struct text *out)
 {
-    struct scenario *scenario = scenario_read(path);
-    if (!scenario)
-        return false;
-    const struct driver *driver = driver_for(scenario);
+    outcome->line = directive->line;
+    snprintf(outcome->command, sizeof(outcome->command), "%s", directive->command);
+    if (!directive->is_complete)
+        printf("%s:%d: no ---- after %s\n", scenario->path, directive->line, directive->command);
+    else if (!format_that_knows(directive))
+        printf("%s:%d: unknown directive: %s\n", scenario->path, directive->line, directive->command);
+    formats[outcome->format].driver->run(env, directive, out);
+    if (out->size == 0 || out->data[out->size - 1] != '\n')
+        text_add(out, "\n");
+}
+
+static void run_directives(const struct scenario *scenario, FILE *old, FILE *new)
+{
+    const struct driver *driver = formats[outcome->format].driver;
     void *env = driver->new ();
-    uint32_t passed = 0;
     int line = 0;
-    FILE *old = rewrite ? fopen(path, "r") : NULL;
-    char new_path[4096];
-    snprintf(new_path, sizeof(new_path), "%s.new", path);
-    FILE *file = rewrite ? fopen(new_path, "w") : NULL;
     for (uint32_t i = 0; i < scenario->directive_count; i++) {
         const struct directive *directive = &scenario->directives[i];
         struct text out = {0};
-        driver->run(env, directive, &out);
-        if (out.size == 0 || out.data[out.size - 1] != '\n')
-            text_add(&out, "\n");
-        if (strcmp(out.data, directive->expected) == 0)
-            passed++;
-        else if (!rewrite)
+        run_directive(scenario, directive, env, &out);
+        if (directive->is_complete && strcmp(out.data, directive->expected) == 0)
+            outcome->passed++;
+        else if (!new)
             print_difference(scenario, directive, out.data);
-        if (file) {
-            rewrite_comments(file, old, &line, directive->line);
-            rewrite_directive(file, directive, out.data);
+        if (new) {
+            rewrite_comments(new, old, &line, directive->line);
+            rewrite_directive(new, directive, out.data);
         }
         text_reset(&out);
     }
     driver->free(env);
-    if (file) {
+}
+
+static void run_file(const char *path, bool rewrite)
+{
+    struct scenario *scenario = scenario_read(path);
+    if (!scenario)
+        return;
+    outcome->total = scenario->directive_count;
+    for (uint32_t i = 0; i < scenario->directive_count; i++)
+        outcome->is_scenario |= scenario->directives[i].is_complete;
+    outcome->format = (uint32_t)(format_of(scenario) - formats);
+    char new_path[4096];
+    snprintf(new_path, sizeof(new_path), "%s.new", path);
+    FILE *old = rewrite ? fopen(path, "r") : NULL;
+    FILE *new = rewrite ? fopen(new_path, "w") : NULL;
+    if (outcome->is_scenario)
+        run_directives(scenario, old, new);
+    if (new) {
         fclose(old);
-        fclose(file);
+        fclose(new);
         rename(new_path, path);
     }
-    bool all = passed == scenario->directive_count;
-    printf("%s: %u/%u\n", path, passed, scenario->directive_count);
     scenario_free(scenario);
-    return all;
 }
 
 struct tally {
     uint32_t file_count, failed_count;
+    struct {
+        uint32_t files, passed, total;
+    } formats[FORMAT_COUNT];
     bool rewrite;
 };
+
+static bool ends_in_txt(const char *path)
+{
+    size_t size = strlen(path);
+    return size > 4 && strcmp(path + size - 4, ".txt") == 0;
+}
+
+static void count_file(const char *path, int status, struct tally *tally)
+{
+    const char *reason = allowed_reason(path);
+    bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (ended && !outcome->is_scenario && !ends_in_txt(path)) {
+        printf("%s: skipped, no scenario\n", path);
+        return;
+    }
+    if (WIFSIGNALED(status))
+        printf("%s:%d: %s ended the process: %s\n", path, outcome->line, outcome->command,
+               WTERMSIG(status) == SIGALRM ? "it took too long" : strsignal(WTERMSIG(status)));
+    bool all = ended && outcome->is_scenario && outcome->passed == outcome->total;
+    printf("%s: %u/%u%s%s\n", path, outcome->passed, outcome->total, !all && reason ? ", allowed: " : "",
+           !all && reason ? reason : "");
+    tally->file_count++;
+    tally->failed_count += !all && !reason;
+    tally->formats[outcome->format].files++;
+    tally->formats[outcome->format].passed += outcome->passed;
+    tally->formats[outcome->format].total += outcome->total;
+}
+
+static void run_apart(const char *path, struct tally *tally)
+{
+    int status = 0;
+    *outcome = (struct outcome){0};
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        setvbuf(stdout, NULL, _IOLBF, 0); /* what was said before it crashed is wanted */
+        alarm(FILE_SECONDS_MAX);
+        run_file(path, tally->rewrite);
+        exit(0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        perror("raft_scenarios");
+        exit(2);
+    }
+    count_file(path, status, tally);
+}
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -139,8 +261,7 @@ static void run_path(const char *path, struct tally *tally)
         int count = scandir(path, &entries, NULL, by_name);
         for (int i = 0; i < count; i++) {
             char below[4096];
-            size_t size = strlen(entries[i]->d_name);
-            bool text = size > 4 && strcmp(entries[i]->d_name + size - 4, ".txt") == 0;
+            bool text = ends_in_txt(entries[i]->d_name);
             snprintf(below, sizeof(below), "%s/%s", path, entries[i]->d_name);
             if (entries[i]->d_name[0] != '.' && (text || (stat(below, &status) == 0 && S_ISDIR(status.st_mode))))
                 run_path(below, tally);
@@ -150,8 +271,7 @@ static void run_path(const char *path, struct tally *tally)
             free(entries);
         return;
     }
-    tally->file_count++;
-    tally->failed_count += !run_file(path, tally->rewrite);
+    run_apart(path, tally);
 }
 
 int main(int argc, char **argv)
@@ -161,6 +281,11 @@ int main(int argc, char **argv)
     bool optional = false;
     if (argc < 2) {
         fprintf(stderr, "usage: raft_scenarios [--optional] [--rewrite] PATH...\n");
+        return 2;
+    }
+    outcome = mmap(NULL, sizeof(*outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (outcome == MAP_FAILED) {
+        perror("raft_scenarios");
         return 2;
     }
     for (int i = 1; i < argc; i++) {
@@ -175,6 +300,11 @@ int main(int argc, char **argv)
     }
     if (tally.file_count == 0)
         return optional ? 77 : 1;
+    for (uint32_t i = 0; i < FORMAT_COUNT; i++) {
+        if (tally.formats[i].files > 0)
+            printf("total %s: %u/%u in %u files\n", formats[i].name, tally.formats[i].passed, tally.formats[i].total,
+                   tally.formats[i].files);
+    }
     printf("%u of %u files passed\n", tally.file_count - tally.failed_count, tally.file_count);
     return tally.failed_count > 0;
 }

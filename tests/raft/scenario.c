@@ -131,6 +131,25 @@ static char *next_line(struct reader *reader)
     return line;
 }
 
+/* Up to a blank line; or, if the first line is another ----, up to two of them. */
+static void read_expected(struct reader *reader, struct text *expected)
+{
+    char *line = next_line(reader);
+    if (line && strcmp(line, "----") == 0) {
+        bool at_end = false;
+        while ((line = next_line(reader)) && !(at_end && strcmp(line, "----") == 0)) {
+            if (at_end)
+                text_add(expected, "----\n");
+            at_end = strcmp(line, "----") == 0;
+            if (!at_end)
+                text_add(expected, "%s\n", line);
+        }
+        return;
+    }
+    for (; line && line[strspn(line, " \t\r")]; line = next_line(reader))
+        text_add(expected, "%s\n", line);
+}
+
 static bool read_directive(struct reader *reader, struct directive *directive)
 {
     char *line;
@@ -151,8 +170,9 @@ static bool read_directive(struct reader *reader, struct directive *directive)
     read_command(directive, text_string(&command));
     while ((line = next_line(reader)) && strcmp(line, "----") != 0)
         text_add(&input, "%s\n", line);
-    while ((line = next_line(reader)) && line[strspn(line, " \t\r")])
-        text_add(&expected, "%s\n", line);
+    directive->is_complete = line != NULL;
+    if (line)
+        read_expected(reader, &expected);
     const char *whole = text_string(&input);
     directive->input = copy_trimmed(whole, whole + strlen(whole));
     directive->expected = expected.data ? expected.data : copy_range("", "");

@@ -6,6 +6,8 @@
  *   ----
  *   expected output, up to a blank line
  *
+ * Between a second ---- right below the first and another two, the expected output may have blank lines.
+ *
  * One environment per file; directives run in order. */
 #ifndef TESTS_RAFT_SCENARIO_H
 #define TESTS_RAFT_SCENARIO_H
@@ -32,8 +34,9 @@ struct directive {
     char *command;
     struct argument *arguments;
     uint32_t argument_count;
-    char *input;    /* trimmed */
-    char *expected; /* ends in a newline unless empty */
+    char *input;      /* trimmed */
+    char *expected;   /* ends in a newline unless empty */
+    bool is_complete; /* there was a ---- */
 };
 struct scenario {
     char *path;
@@ -62,7 +65,9 @@ struct driver {
 };
 extern const struct driver quorum_driver, confchange_driver, vectors_driver, interaction_driver;
 bool quorum_knows(const struct directive *directive);
+bool quorum_knows_groups(const struct directive *directive);
 bool confchange_knows(const struct directive *directive);
 bool vectors_knows(const struct directive *directive);
+bool interaction_knows(const struct directive *directive);
 
 #endif

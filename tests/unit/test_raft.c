@@ -910,7 +910,7 @@ static void no_message_breaks_a_node(void **state)
     assert_true(taken > 30000 && leaders > 1000); /* else they were too nasty to get anywhere */
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_gives_freed_blocks_out_again),
@@ -936,5 +936,7 @@ int main(void)
         cmocka_unit_test(quorums_agree_with_counting),
         cmocka_unit_test(no_message_breaks_a_node),
     };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
