@@ -753,11 +753,15 @@ void region_worker_start(struct region_worker *worker)
 void region_worker_visit(const struct region_worker *worker,
                          void (*visit)(void *context, const struct store_peer_view *view), void *context)
 {
+    const struct store *store = worker->store;
     for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
         struct store_peer_view view = {.region = peer->region_id,
                                        .peer = peer->id,
                                        .raft = peer->group->raft,
-                                       .applied_index = raft_applied_index(peer->group->raft)};
+                                       .applied_index = raft_applied_index(peer->group->raft),
+                                       .lease = store->config->lease_read &&
+                                                group_lease_holds(peer->group, clock_now_us(worker->env->clock),
+                                                                  store->config->lease_ms * 1000)};
         visit(context, &view);
     }
 }

@@ -35,7 +35,8 @@ struct region_log {
     struct applied *entries; /* by index */
     raft_index capacity;
     raft_index last;    /* newest index applied anywhere */
-    raft_term led_term; /* newest term with a leader */
+    raft_term led_term;   /* newest term with a leader */
+    raft_term ready_term; /* newest term whose leader has committed an entry of it */
     UT_hash_handle hh;
 };
 
@@ -300,6 +301,30 @@ static void count_corners(struct check_raft *check, struct seen *seen, const str
     seen->last_term = raft_term_at(view->raft, last);
 }
 
+/* Old entries must not be counted (figure 8): they could still be overwritten by a leader that never saw ours. */
+static void check_commit_term(struct check_raft *check, const struct seen *seen, const struct store_peer_view *view)
+{
+    raft_index commit = raft_commit_index(view->raft);
+    raft_term now = raft_term_now(view->raft), term = raft_term_at(view->raft, commit);
+    if (raft_is_leader(view->raft) && seen->led && seen->term == now && commit > seen->commit && term != 0 &&
+        term != now)
+        world_fail(check->world, "raft", view->region,
+                   "R7: s%u leads region %llu in term %llu and commits index %llu, an entry of term %llu, by counting",
+                   check->store->number, ULL(view->region), ULL(now), ULL(commit), ULL(term));
+}
+
+static void check_lease(struct check_raft *check, const struct store_peer_view *view)
+{
+    struct region_log *log = log_of(check, view->region);
+    raft_term term = raft_term_now(view->raft);
+    if (raft_is_leader_ready(view->raft) && term > log->ready_term)
+        log->ready_term = term;
+    if (view->lease && term < log->ready_term)
+        world_fail(check->world, "raft", view->region,
+                   "R8: s%u has a lease on region %llu as the leader of term %llu; the leader of term %llu writes",
+                   check->store->number, ULL(view->region), ULL(term), ULL(log->ready_term));
+}
+
 static void visit_peer(void *context, const struct store_peer_view *view)
 {
     struct check_raft *check = context;
@@ -325,6 +350,8 @@ static void visit_peer(void *context, const struct store_peer_view *view)
             log_of(check, view->region)->led_term) /* else it was elected too late to matter, and will find out */
             check_completeness(check, view);
     }
+    check_commit_term(check, seen, view);
+    check_lease(check, view);
     if (seen->checked < view->applied_index)
         check_applied(check, seen, view);
     seen->term = term;

@@ -3,11 +3,14 @@
  *   R1 election safety      one leader per term and region
  *   R2 one vote             a peer gives one vote per term, also when it has died in between (seen on the wire). A
  *                           request for votes is none: a candidate that dies before its own vote is durable counts
- * nothing R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
+ *                           nothing
+ *   R3 state machine safety what was applied at an index anywhere is what everybody applies there, and what every
  *                           disk holds there: term and bytes of the log row
  *   R4 leader completeness  a new leader of the newest term has every entry that was applied anywhere
  *   R5 order                truncated <= applied <= commit <= last (but a leader's commit, see below)
  *   R6 no way back          within a life of a store: term and commit never regress; a vote does not change in its term
+ *   R7 own term              a leader commits by counting only what is of its own term (figure 8)
+ *   R8 leases                whoever has a lease leads the newest term in which anything was committed
  *
  * R3 reads the log row of each index once per store and life, when the store says that it has applied it; so it also
  * says that nothing is applied before it is on the own disk.

@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 #include "check_linear.h"
+#include "check_pd.h"
+#include "check_promise.h"
 #include "check_raft.h"
 #include "check_region.h"
 #include "faults.h"
@@ -23,6 +25,8 @@ struct run {
     struct workload *workload;
     struct faults *faults;
     struct check_raft *raft;
+    struct check_promise *promise;
+    struct check_pd *pd;
     uint64_t ranges_checked_us;
 };
 
@@ -37,6 +41,8 @@ static bool step(struct run *run)
     if (!world_step(run->world))
         return false;
     struct sim_node *last = sim_last_node(world_sim(run->world));
+    if (!last)
+        check_promise_births(run->promise);
     if (last && sim_node_is_up(last)) {
         struct world_node *node = world_node_of(run->world, last);
         if (node->role == WORLD_STORE)
@@ -124,6 +130,7 @@ static bool live_again(struct run *run, struct run_result *result)
     }
     result->recovery_us = now_us(run) - healed_us;
     workload_stop(run->workload);
+    check_pd_stop(run->pd);
     if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
         return false;
     if (!is_settled(run)) {
@@ -210,6 +217,14 @@ static void fill_result(struct run *run, struct run_result *result)
     result->fault_mask = world_swarm(run->world)->fault_mask;
 }
 
+static void see_message(void *context, struct sim_node *from, struct sim_node *to,
+                        const struct wire_raft_message *message)
+{
+    struct run *run = context;
+    check_promise_message(run->promise, from, to, message);
+    faults_see_message(run->faults, from, to, message);
+}
+
 void run_seed(const struct run_options *options, struct run_result *ret_result)
 {
     struct swarm swarm;
@@ -227,7 +242,9 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.faults = faults_new(run.world, run.workload);
     run.raft = check_raft_new(run.world);
     net_set_observer(world_net(run.world), check_raft_frame, run.raft);
-    check_raft_set_listener(run.raft, faults_see_message, run.faults);
+    run.promise = check_promise_new(run.world);
+    run.pd = check_pd_new(run.world);
+    check_raft_set_listener(run.raft, see_message, &run);
     run_phases(&run, ret_result);
     if (world_has_failed(run.world) && options->trace)
         check_raft_describe(run.raft);
@@ -239,6 +256,8 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     sim_set_trace(sim, NULL, NULL); /* the end of the world is no news */
     world_free(run.world);
     check_raft_free(run.raft);
+    check_promise_free(run.promise);
+    check_pd_free(run.pd);
     faults_free(run.faults);
     workload_free(run.workload);
 }
