@@ -35,8 +35,8 @@ struct engine_mem_disk {
     uint64_t (*sync_cost_us)(void *context, size_t size); /* of syncing so many bytes */
     void (*wait_us)(void *context, uint64_t us);          /* a synced write waits: move the actor's time */
     /* The rest may be NULL or false. */
-    uint64_t (*world_us)(
-        void *context); /* an actor that waited is ahead of it; a crash can come at any time after it */
+    /* An actor that waited is ahead of it; a crash can come at any time after it. */
+    uint64_t (*world_us)(void *context);
     /* Asked once the batch of a synced write is visible: the sync fails, after its time. Then nothing since the sync
      * before it is sure any more, whatever is synced later, and the engine refuses all writes until the next crash. */
     bool (*sync_fails)(void *context);

@@ -73,6 +73,7 @@ struct sim {
     uint64_t heap_ns;
     uint64_t serial;
     uint64_t event_count;
+    uint64_t stall_count, stall_ns;
     uint64_t digest;
     struct list nodes;
     uint32_t node_count;
@@ -229,6 +230,12 @@ void sim_digest_add(struct sim *sim, uint64_t value)
     sim->digest = mixed ^ (mixed >> 29);
 }
 
+uint64_t sim_stall_count(const struct sim *sim, uint64_t *ret_last_ns)
+{
+    *ret_last_ns = sim->stall_ns;
+    return sim->stall_count;
+}
+
 uint64_t sim_digest(const struct sim *sim)
 {
     return sim->digest;
@@ -288,8 +295,11 @@ static uint64_t draw_wake_ns(struct sim *sim)
 {
     const struct sim_timing *timing = &sim->timing;
     uint64_t most_us = timing->wake_max_us;
-    if (timing->stall_per_100000 && rng_chance(&sim->rng, timing->stall_per_100000, 100000))
+    if (timing->stall_per_100000 && rng_chance(&sim->rng, timing->stall_per_100000, 100000)) {
         most_us = timing->stall_max_us;
+        sim->stall_count++;
+        sim->stall_ns = sim->heap_ns;
+    }
     return rng_between(&sim->rng, 500, most_us * 1000 + 1000);
 }
 

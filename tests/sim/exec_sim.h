@@ -60,6 +60,8 @@ uint64_t sim_next_ns(const struct sim *sim); /* time of the next event, UINT64_M
 /* Whose event the last step ran; NULL: the world's own, or one that died. */
 struct sim_node *sim_last_node(const struct sim *sim);
 uint64_t sim_event_count(const struct sim *sim);
+/* Wake-ups that took up to stall_max_us, and when the last of them began. */
+uint64_t sim_stall_count(const struct sim *sim, uint64_t *ret_last_ns);
 uint64_t sim_digest(const struct sim *sim);
 /* Adds to the digest what happened besides the events themselves (payload hashes, fault decisions). */
 void sim_digest_add(struct sim *sim, uint64_t value);

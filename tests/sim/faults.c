@@ -12,12 +12,12 @@ struct faults {
     struct world *world;
     struct workload *workload;
     struct rng rng;
-    uint32_t mask;
+    uint64_t mask;
     bool healed;
     bool began;
+    uint64_t heal_ns;
     uint64_t aimed_ns; /* when the last aimed fault was */
     uint64_t down_until_ns[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
-    uint64_t counts[FAULT_KIND_COUNT];
 };
 
 /* The end of a fault that lasts. */
@@ -106,7 +106,9 @@ static void last(struct faults *faults, const struct ending *ending, uint64_t du
     CHECK(copy);
     *copy = *ending;
     copy->faults = faults;
-    sim_at(sim_of(faults), sim_heap_ns(sim_of(faults)) + duration_ns, NULL, end_fault, free, copy);
+    uint64_t end_ns = sim_heap_ns(sim_of(faults)) + duration_ns;
+    world_note_fault(faults->world, ending->kind, end_ns);
+    sim_at(sim_of(faults), end_ns, NULL, end_fault, free, copy);
 }
 
 /* Who is on one side only does not reach who is on the other side only. */
@@ -140,11 +142,19 @@ static void end_fault(void *context)
         case FAULT_SPLIT:
             split(faults, ending->sides, false);
             break;
+        case FAULT_CLOG:
+            net_clog(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), false);
+            if (ending->both_ways)
+                net_clog(net, sim_node_or_any(ending->to), sim_node_or_any(ending->from), false);
+            break;
         case FAULT_SLOW:
             net_slow(net, sim_node_or_any(ending->from), sim_node_or_any(ending->to), 0);
             break;
         case FAULT_DISK:
             ending->node->slow_disk = 0;
+            break;
+        case FAULT_HANG:
+            ending->node->hung_until_us = 0;
             break;
         case FAULT_FULL:
             ending->node->disk_full = false;
@@ -163,19 +173,22 @@ static void end_fault(void *context)
 
 static void bring_up_due(void *context);
 
-static void kill_node_for(struct faults *faults, struct world_node *node, bool machine, uint64_t duration_ns)
+static void kill_node_for(struct faults *faults, enum fault_kind kind, struct world_node *node, bool machine,
+                          uint64_t duration_ns)
 {
     uint64_t up_ns = sim_heap_ns(sim_of(faults)) + duration_ns;
     if (node->role == WORLD_CLIENT)
         workload_client_dies(faults->workload, node);
+    if (sim_node_is_up(node->node))
+        world_note_fault(faults->world, kind, up_ns);
     world_kill(faults->world, node, machine);
     faults->down_until_ns[sim_node_index(node->node)] = up_ns;
     sim_at(sim_of(faults), up_ns, NULL, bring_up_due, NULL, faults);
 }
 
-static void kill_node(struct faults *faults, struct world_node *node, bool machine)
+static void kill_node(struct faults *faults, enum fault_kind kind, struct world_node *node, bool machine)
 {
-    kill_node_for(faults, node, machine, draw_duration_ns(faults));
+    kill_node_for(faults, kind, node, machine, draw_duration_ns(faults));
 }
 
 static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to,
@@ -200,18 +213,55 @@ static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct
     } else if (kind == FAULT_FULL) {
         node->disk_full = true;
         node->may_stop = true; /* a log that cannot be written is the end of a store, today */
-    } else { /* EIO: it may come at a start, too, and the store is then not there until its supervisor tries again */
-        node->failing_writes = 1;
+        node->full_at_sync = rng_chance(&faults->rng, 1, 2);
+    } else { /* they may come at a start, too, and the store is then not there until its supervisor tries again */
         node->may_stop = true;
+        if (kind == FAULT_EIO)
+            node->failing_writes = 1;
+        else if (kind == FAULT_FSYNC)
+            node->failing_syncs = 1;
+        else
+            node->failing_reads = (uint32_t)rng_between(&faults->rng, 1, 10);
         return;
     }
     last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
+}
+
+/* Half of the time it never ends: until all is healed, or the node dies. */
+static void begin_hang(struct faults *faults, struct world_node *store)
+{
+    struct world_node *node = rng_chance(&faults->rng, 1, 8) ? world_pd(faults->world) : store;
+    uint64_t now_ns = sim_heap_ns(sim_of(faults)), rest_ns = faults->heal_ns > now_ns ? faults->heal_ns - now_ns : 0;
+    uint64_t duration_ns = rng_chance(&faults->rng, 1, 2) ? rest_ns : draw_duration_ns(faults);
+    duration_ns = duration_ns < rest_ns ? duration_ns : rest_ns;
+    if (node->hung_until_us > 0)
+        return;
+    node->hung_until_us = (now_ns + duration_ns) / 1000;
+    sim_trace(sim_of(faults), "fault: the disk of %s hangs", sim_node_name(node->node));
+    last(faults, &(struct ending){.kind = FAULT_HANG, .node = node}, duration_ns);
+}
+
+/* One path, one way or both, or all that goes to a node. */
+static void begin_clog(struct faults *faults)
+{
+    struct world_node *from = rng_chance(&faults->rng, 2, 3) ? any_store(faults) : NULL, *to = any_node(faults);
+    bool both_ways = rng_chance(&faults->rng, 1, 3);
+    if (from == to)
+        return;
+    sim_trace(sim_of(faults), "fault: clogged: %s %s %s", from ? sim_node_name(from->node) : "any",
+              both_ways ? "<->" : "->", sim_node_name(to->node));
+    net_clog(world_net(faults->world), sim_node_or_any(from), to->node, true);
+    if (both_ways)
+        net_clog(world_net(faults->world), to->node, sim_node_or_any(from), true);
+    last(faults, &(struct ending){.kind = FAULT_CLOG, .from = from, .to = to, .both_ways = both_ways},
+         draw_duration_ns(faults));
 }
 
 static void begin_clock_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
 {
     if (kind == FAULT_WALL) {
         sim_node_set_clock(node->node, 0, (int64_t)rng_between(&faults->rng, 0, 20000) - 10000);
+        world_note_fault(faults->world, kind, 0);
     } else {
         sim_node_set_clock(node->node, (int32_t)rng_between(&faults->rng, 0, 20000) - 10000, 0);
         last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
@@ -250,14 +300,14 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     sim_trace(sim_of(faults), "fault: %s", fault_name(kind));
     switch (kind) {
     case FAULT_PROCESS:
-        kill_node(faults, store, false);
+        kill_node(faults, kind, store, false);
         break;
     case FAULT_MACHINE:
-        kill_node(faults, store, true);
+        kill_node(faults, kind, store, true);
         break;
     case FAULT_ALL:
         for (uint32_t number = 1; number <= world_options(world)->store_count; number++)
-            kill_node(faults, world_store(world, number), true);
+            kill_node(faults, kind, world_store(world, number), true);
         break;
     case FAULT_PAUSE:
         if (sim_node_is_up(node->node) && !sim_node_is_paused(node->node)) {
@@ -282,7 +332,8 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
         begin_split(faults);
         break;
     case FAULT_CUT:
-        net_cut(world_net(world), node->node, rng_chance(&faults->rng, 1, 2) ? NULL : store->node);
+        if (net_cut(world_net(world), node->node, rng_chance(&faults->rng, 1, 2) ? NULL : store->node) > 0)
+            world_note_fault(world, kind, 0);
         break;
     case FAULT_SLOW:
         begin_slow(faults);
@@ -290,24 +341,31 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     case FAULT_DISK:
     case FAULT_FULL:
     case FAULT_EIO:
+    case FAULT_FSYNC:
+    case FAULT_BAD_READ:
         begin_disk_fault(faults, kind, store);
+        break;
+    case FAULT_HANG:
+        begin_hang(faults, store);
+        break;
+    case FAULT_CLOG:
+        begin_clog(faults);
         break;
     case FAULT_CLOCK:
     case FAULT_WALL:
         begin_clock_fault(faults, kind, node);
         break;
     case FAULT_PD:
-        kill_node(faults, world_pd(world), rng_chance(&faults->rng, 1, 2));
+        kill_node(faults, kind, world_pd(world), rng_chance(&faults->rng, 1, 2));
         break;
     case FAULT_CLIENT:
-        kill_node(faults,
+        kill_node(faults, kind,
                   world_client(world, (uint32_t)rng_between(&faults->rng, 1, world_options(world)->client_count)),
                   false);
         break;
-    default: /* weather: it is there all the time */
+    default: /* not_begun_mask */
         break;
     }
-    faults->counts[kind]++;
 }
 
 /* ---- aimed ones */
@@ -323,8 +381,7 @@ static void run_aim(void *context)
     struct faults *faults = aim->faults;
     if (!faults->healed && sim_node_is_up(aim->node->node)) {
         sim_trace(sim_of(faults), "fault: aimed at %s", sim_node_name(aim->node->node));
-        kill_node_for(faults, aim->node, true, rng_between(&faults->rng, 1, 300) * 1000000);
-        faults->counts[FAULT_AIMED]++;
+        kill_node_for(faults, FAULT_AIMED, aim->node, true, rng_between(&faults->rng, 1, 300) * 1000000);
     }
     free(aim);
 }
@@ -344,7 +401,7 @@ void faults_see_message(void *context, struct sim_node *from, struct sim_node *t
     uint64_t now_ns = sim_heap_ns(sim_of(faults));
     bool vote = message->kind == RAFT_VOTE || (message->kind == RAFT_VOTE_RESP && !message->reject);
     bool append = message->kind == RAFT_APP || message->kind == RAFT_APP_RESP;
-    if (faults->healed || !faults->began || !(faults->mask & 1u << FAULT_AIMED) ||
+    if (faults->healed || !faults->began || !(faults->mask & FAULT_BIT(FAULT_AIMED)) ||
         now_ns < faults->aimed_ns + 300000000 ||
         !rng_chance(&faults->rng,
                     vote     ? 20
@@ -369,15 +426,21 @@ static void schedule_fault(struct faults *faults)
            NULL, faults);
 }
 
+/* What is there all the time, or comes with something else. */
+static const uint64_t not_begun_mask = FAULT_BIT(FAULT_SPIKES) | FAULT_BIT(FAULT_DROP) | FAULT_BIT(FAULT_REPEAT) |
+                                       FAULT_BIT(FAULT_REORDER) | FAULT_BIT(FAULT_STALL) | FAULT_BIT(FAULT_AIMED) |
+                                       FAULT_BIT(FAULT_LOSE) | FAULT_BIT(FAULT_TORN) | FAULT_BIT(FAULT_HOLE);
+
 static void next_fault(void *context)
 {
     struct faults *faults = context;
-    if (faults->healed || !faults->mask)
+    uint64_t mask = faults->mask & ~not_begun_mask;
+    if (faults->healed || !mask)
         return;
     enum fault_kind kind;
     do
         kind = (enum fault_kind)rng_below(&faults->rng, FAULT_KIND_COUNT);
-    while (!(faults->mask & 1u << kind));
+    while (!(mask & FAULT_BIT(kind)));
     begin_fault(faults, kind);
     schedule_fault(faults);
 }
@@ -390,7 +453,7 @@ static void bring_up(struct faults *faults, struct world_node *node)
     enum err code = node->role == WORLD_CLIENT ? workload_start_client(faults->workload, node, &err)
                                                : world_start(faults->world, node, &err);
     if (code == ERR_OK) {
-        node->may_stop = node->failing_writes > 0;
+        node->may_stop = node->failing_writes + node->failing_syncs + node->failing_reads > 0 || node->disk_full;
         return;
     }
     bool excused = (code == ERR_IO && node->may_stop) || (code == ERR_DISK_FULL && node->disk_full);
@@ -438,9 +501,10 @@ void faults_free(struct faults *faults)
     free(faults);
 }
 
-void faults_begin(struct faults *faults)
+void faults_begin(struct faults *faults, uint64_t heal_ns)
 {
     faults->began = true;
+    faults->heal_ns = heal_ns;
     schedule_fault(faults);
 }
 
@@ -450,6 +514,7 @@ void faults_heal(struct faults *faults)
     struct net *net = world_net(world);
     sim_trace(sim_of(faults), "all faults end");
     faults->healed = true;
+    world_note_heal(world);
     net_unblock_all(net);
     net_slow(net, NULL, NULL, 0);
     struct net_options *options = net_options(net);
@@ -459,16 +524,12 @@ void faults_heal(struct faults *faults)
     world_swarm(world)->sync_slow_per_10000 = 0;
     for (uint32_t i = 0; i < world_node_count(world); i++) {
         struct world_node *node = world_node(world, i);
-        node->slow_disk = node->failing_writes = 0;
+        node->slow_disk = node->failing_writes = node->failing_syncs = node->failing_reads = 0;
+        node->hung_until_us = 0;
         node->disk_full = false;
         sim_node_set_clock(node->node, 0, 0);
         sim_node_resume(node->node);
         if (faults->down_until_ns[i] > sim_heap_ns(sim_of(faults)))
             faults->down_until_ns[i] = sim_heap_ns(sim_of(faults));
     }
-}
-
-const uint64_t *faults_counts(const struct faults *faults)
-{
-    return faults->counts;
 }

@@ -13,14 +13,13 @@ struct wire_raft_message;
 
 struct faults *faults_new(struct world *world, struct workload *workload);
 void faults_free(struct faults *faults); /* the sim must not run any more */
-/* Begins now. */
-void faults_begin(struct faults *faults);
+/* Begins now; faults_heal will come at `heal_ns`, so what never ends by itself ends then. */
+void faults_begin(struct faults *faults, uint64_t heal_ns);
 /* No new ones, and all that lasts ends: nodes run again, paths are open, disks are quick and sound, clocks tick alike.
  */
 void faults_heal(struct faults *faults);
 /* A check_raft_listener: for aimed faults. */
 void faults_see_message(void *context, struct sim_node *from, struct sim_node *to,
                         const struct wire_raft_message *message);
-const uint64_t *faults_counts(const struct faults *faults); /* by enum fault_kind: how often each happened */
 
 #endif

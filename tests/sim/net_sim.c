@@ -15,6 +15,7 @@ enum {
     SYN_INTERVAL_US = 1000 * 1000, /* a lost SYN is sent again */
     OFFER_MIN_US = 2000,           /* a frame that met ERR_BUSY is offered again after 2..5 ms */
     OFFER_MAX_US = 5000,
+    CLOG_LOOK_US = 20 * 1000,       /* how often what cannot be queued looks whether a clogged path is open */
     RETRANSMIT_MAX_US = 200 * 1000, /* a path that came back is noticed by TCP's retransmission */
 };
 
@@ -84,7 +85,7 @@ struct net {
     struct end *by_id;
     struct list listeners;
     struct node_transport *transports[NODES_MAX];
-    uint16_t blocked[NODES_MAX][NODES_MAX];
+    uint16_t blocked[NODES_MAX][NODES_MAX], clogged[NODES_MAX][NODES_MAX];
     uint32_t slow_us[NODES_MAX][NODES_MAX];
     conn_id last_id;
     bool watching;
@@ -99,12 +100,20 @@ static bool path_is_blocked(const struct net *net, const struct sim_node *from, 
     return net->blocked[sim_node_index(from)][sim_node_index(to)] > 0;
 }
 
+static bool path_is_clogged(const struct net *net, const struct sim_node *from, const struct sim_node *to)
+{
+    return net->clogged[sim_node_index(from)][sim_node_index(to)] > 0;
+}
+
 static uint64_t draw_delay_ns(struct net *net, const struct sim_node *from, const struct sim_node *to)
 {
     const struct net_options *options = &net->options;
     uint64_t delay_us = rng_between(&net->rng, options->delay_min_us, options->delay_max_us);
-    if (options->spike_per_100000 && rng_chance(&net->rng, options->spike_per_100000, 100000))
+    if (options->spike_per_100000 && rng_chance(&net->rng, options->spike_per_100000, 100000)) {
         delay_us += rng_below(&net->rng, (uint64_t)options->spike_max_us + 1);
+        net->counts.spikes++;
+        net->counts.spike_ns = sim_heap_ns(net->sim);
+    }
     delay_us += net->slow_us[sim_node_index(from)][sim_node_index(to)];
     return delay_us * 1000 + rng_below(&net->rng, 1000);
 }
@@ -410,8 +419,8 @@ static void pump(void *context)
     struct end *from = context;
     struct end *to = other_end(from);
     struct net *net = from->conn->net;
-    if (path_is_blocked(net, from->node, to->node)) {
-        from->pumped = false; /* net_block wakes it */
+    if (path_is_blocked(net, from->node, to->node) || path_is_clogged(net, from->node, to->node)) {
+        from->pumped = false; /* net_block or net_clog wakes it */
     } else if (!sim_node_is_up(to->node) || sim_node_generation(to->node) != to->generation) {
         from->pumped = false;
         while (!list_is_empty(&from->flights))
@@ -466,6 +475,8 @@ static void arrive_syn(void *context)
     struct listener *listener = find_listener(net, conn->address);
     if (!end_lives(dialer) || dialer->shut) {
         conn->dialing = false;
+    } else if (target && (path_is_clogged(net, dialer->node, target) || path_is_clogged(net, target, dialer->node))) {
+        at_end(dialer, NULL, now_ns + (uint64_t)CLOG_LOOK_US * 1000, arrive_syn);
     } else if (silent && now_ns + (uint64_t)SYN_INTERVAL_US * 1000 <
                              conn->dialed_ns + (uint64_t)net->options.dial_timeout_us * 1000) {
         at_end(dialer, NULL, now_ns + (uint64_t)SYN_INTERVAL_US * 1000, arrive_syn);
@@ -551,25 +562,30 @@ struct sending {
     struct frame *frame; /* owned */
 };
 
-/* A frame that goes its own way: repeated or overtaken. */
-static void run_stray(void *context)
-{
-    struct sending *stray = context;
-    struct end *to = other_end(stray->from);
-    if (end_lives(to) && to->state == END_OPEN && !to->shut &&
-        !path_is_blocked(to->conn->net, stray->from->node, to->node))
-        deliver_frame(to, stray->frame);
-    frame_unref(stray->frame);
-    conn_unref(stray->from->conn);
-    free(stray);
-}
-
 static void drop_sending(void *context)
 {
     struct sending *sending = context;
     frame_unref(sending->frame);
     conn_unref(sending->from->conn);
     free(sending);
+}
+
+/* A frame that goes its own way: repeated or overtaken. */
+static void run_stray(void *context)
+{
+    struct sending *stray = context;
+    struct end *to = other_end(stray->from);
+    struct net *net = to->conn->net;
+    if (path_is_clogged(net, stray->from->node, to->node)) {
+        uint64_t at_ns = sim_heap_ns(net->sim) + (uint64_t)CLOG_LOOK_US * 1000;
+        sim_at(net->sim, at_ns, to->node, run_stray, drop_sending, stray);
+        return;
+    }
+    if (end_lives(to) && to->state == END_OPEN && !to->shut && !path_is_blocked(net, stray->from->node, to->node))
+        deliver_frame(to, stray->frame);
+    frame_unref(stray->frame);
+    conn_unref(stray->from->conn);
+    free(stray);
 }
 
 static struct sending *sending_new(struct end *from, struct frame *take_frame)
@@ -606,15 +622,18 @@ static void send_now(struct end *from, struct frame *take_frame)
     if (take_frame->kind == FRAME_RAFT && other_end(from)->state == END_OPEN) {
         if (options->raft_drop_per_10000 && rng_chance(&net->rng, options->raft_drop_per_10000, 10000)) {
             net->counts.raft_dropped++;
+            net->counts.raft_dropped_ns = sim_heap_ns(net->sim);
             frame_unref(take_frame);
             return;
         }
         if (options->raft_repeat_per_10000 && rng_chance(&net->rng, options->raft_repeat_per_10000, 10000)) {
             net->counts.raft_repeated++;
+            net->counts.raft_repeated_ns = sim_heap_ns(net->sim);
             launch_stray(from, frame_ref(take_frame));
         }
         if (options->raft_reorder_per_10000 && rng_chance(&net->rng, options->raft_reorder_per_10000, 10000)) {
             net->counts.raft_reordered++;
+            net->counts.raft_reordered_ns = sim_heap_ns(net->sim);
             launch_stray(from, take_frame);
             return;
         }
@@ -679,6 +698,9 @@ static const struct transport_ops net_ops = {
 static bool end_hears(struct net *net, struct end *end)
 {
     struct end *other = other_end(end);
+    if (end_lives(other) && path_is_clogged(net, other->node, end->node) &&
+        !path_is_blocked(net, other->node, end->node))
+        return true;
     return end_lives(other) && !other->ended && !path_is_blocked(net, other->node, end->node) &&
            !sim_node_is_paused(other->node);
 }
@@ -723,14 +745,14 @@ static void watch(void *context)
 
 /* ---- weather */
 
-static void wake_path(struct net *net, const struct sim_node *from, const struct sim_node *to)
+static void wake_path(struct net *net, const struct sim_node *from, const struct sim_node *to, uint64_t late_us)
 {
     LIST_FOR_EACH (link, &net->conns) {
         struct conn *conn = LIST_ENTRY(link, struct conn, link);
         for (int i = 0; i < 2; i++) {
             struct end *end = &conn->ends[i];
             if (end->node == from && other_end(end)->node == to && other_end(end)->state != END_NONE)
-                schedule_pump(end, sim_heap_ns(net->sim) + rng_between(&net->rng, 0, RETRANSMIT_MAX_US) * 1000);
+                schedule_pump(end, sim_heap_ns(net->sim) + rng_between(&net->rng, 0, late_us) * 1000);
         }
     }
 }
@@ -750,8 +772,23 @@ void net_block(struct net *net, const struct sim_node *from, const struct sim_no
             if (blocked) {
                 net->blocked[i][j]++;
             } else if (net->blocked[i][j] > 0 && --net->blocked[i][j] == 0) {
-                wake_path(net, net->transports[i]->node, net->transports[j]->node);
+                wake_path(net, net->transports[i]->node, net->transports[j]->node, RETRANSMIT_MAX_US);
             }
+        }
+    }
+}
+
+void net_clog(struct net *net, const struct sim_node *from, const struct sim_node *to, bool clogged)
+{
+    for (uint32_t i = 0; i < NODES_MAX; i++) {
+        for (uint32_t j = 0; j < NODES_MAX; j++) {
+            if (i == j || !net->transports[i] || !net->transports[j] || !matches(from, net->transports[i]->node) ||
+                !matches(to, net->transports[j]->node))
+                continue;
+            if (clogged)
+                net->clogged[i][j]++;
+            else if (net->clogged[i][j] > 0 && --net->clogged[i][j] == 0)
+                wake_path(net, net->transports[i]->node, net->transports[j]->node, 0);
         }
     }
 }
@@ -760,10 +797,10 @@ void net_unblock_all(struct net *net)
 {
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         for (uint32_t j = 0; j < NODES_MAX; j++) {
-            if (net->blocked[i][j] == 0)
+            if (net->blocked[i][j] == 0 && net->clogged[i][j] == 0)
                 continue;
-            net->blocked[i][j] = 0;
-            wake_path(net, net->transports[i]->node, net->transports[j]->node);
+            net->blocked[i][j] = net->clogged[i][j] = 0;
+            wake_path(net, net->transports[i]->node, net->transports[j]->node, RETRANSMIT_MAX_US);
         }
     }
 }

@@ -6,6 +6,8 @@
  *     held, and delivered in order if the block ends soon enough; else the silent side's watchdog ends the connection,
  *     and both sides learn that at different times. A dial into a block hangs and then fails.
  *   - net_cut: connections between two nodes are reset; frames on the way are lost, a random part of them at each end.
+ *   - net_clog: a path takes everything and delivers nothing, and no watchdog minds; when it opens, all comes at once.
+ * As with a full buffer that a wedged middlebox keeps acknowledging;
  *   - delay spikes per direction of a pair of nodes;
  *   - single frames of kind FRAME_RAFT lost, repeated or overtaken (the protocol promises to bear it). Requests and
  *     replies are never treated so: TCP orders them, and repeats come from clients that retry.
@@ -38,6 +40,9 @@ struct net_options {
 struct net_counts {
     uint64_t frames, bytes, dials, dials_failed, conns_lost, frames_lost, raft_dropped, raft_repeated, raft_reordered,
         busy_offers, busy_sends;
+    uint64_t spikes;
+    /* when the last one was */
+    uint64_t raft_dropped_ns, raft_repeated_ns, raft_reordered_ns, spike_ns;
 };
 
 /* `sim` is borrowed, and freed before the net: its last events refer to connections. Options may be changed while
@@ -62,7 +67,9 @@ void net_set_observer(struct net *net, net_observer *observer, void *context);
 /* Frames from `from` to `to` get lost (true) or through (false). Either may be NULL: any node. Counted: two blocks need
  * two unblocks. */
 void net_block(struct net *net, const struct sim_node *from, const struct sim_node *to, bool blocked);
-void net_unblock_all(struct net *net);
+/* The same for clogs. */
+void net_clog(struct net *net, const struct sim_node *from, const struct sim_node *to, bool clogged);
+void net_unblock_all(struct net *net); /* clogs, too */
 /* Resets all connections between two nodes (NULL: any); returns how many. */
 uint32_t net_cut(struct net *net, const struct sim_node *a, const struct sim_node *b);
 /* What goes from `from` to `to` (NULL: any) takes so much longer, until set to 0. */

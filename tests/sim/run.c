@@ -181,18 +181,23 @@ static void write_history(struct run *run)
     fclose(file);
 }
 
+static void begin_faults(struct run *run)
+{
+    faults_begin(run->faults, (now_us(run) + (uint64_t)run->options->seconds * 1000000) * 1000);
+}
+
 static void run_phases(struct run *run, struct run_result *result)
 {
     bool wild = run->options->faults && run->options->seed % 8 == 7;
     uint64_t safety_us = (uint64_t)run->options->seconds * 1000000;
     set_weather(run, wild);
     if (wild)
-        faults_begin(run->faults);
+        begin_faults(run);
     else if (!bootstrap(run))
         return;
     if (run->options->faults && !wild) {
         set_weather(run, true);
-        faults_begin(run->faults);
+        begin_faults(run);
     }
     if (run_until(run, now_us(run) + safety_us, NULL))
         live_again(run, result);
@@ -210,10 +215,7 @@ static void fill_result(struct run *run, struct run_result *result)
     result->raft = *check_raft_counts(run->raft);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
-    memcpy(result->faults, faults_counts(run->faults), sizeof result->faults);
-    result->faults[FAULT_DROP] = result->net.raft_dropped;
-    result->faults[FAULT_REPEAT] = result->net.raft_repeated;
-    result->faults[FAULT_REORDER] = result->net.raft_reordered;
+    result->coverage = *world_coverage(run->world);
     result->fault_mask = world_swarm(run->world)->fault_mask;
 }
 
@@ -225,15 +227,25 @@ static void see_message(void *context, struct sim_node *from, struct sim_node *t
     faults_see_message(run->faults, from, to, message);
 }
 
+static void take_size(uint32_t wanted, uint32_t *size)
+{
+    if (wanted > 0)
+        *size = wanted;
+}
+
 void run_seed(const struct run_options *options, struct run_result *ret_result)
 {
     struct swarm swarm;
     *ret_result = (struct run_result){0};
     swarm_draw(options->seed, options->faults, options->fault_allowed, options->fault_forced, &swarm);
+    swarm_draw_sizes(options->seed, &ret_result->stores, &ret_result->clients, &ret_result->regions);
+    take_size(options->stores, &ret_result->stores);
+    take_size(options->clients, &ret_result->clients);
+    take_size(options->regions, &ret_result->regions);
     struct world_options world_options = {.seed = options->seed,
-                                          .store_count = options->stores,
-                                          .client_count = options->clients,
-                                          .region_count = options->regions};
+                                          .store_count = ret_result->stores,
+                                          .client_count = ret_result->clients,
+                                          .region_count = ret_result->regions};
     struct run run = {.options = options, .world = world_new(&world_options, &swarm)};
     struct sim *sim = world_sim(run.world);
     if (options->trace)

@@ -20,10 +20,10 @@
 
 struct run_options {
     uint64_t seed;
-    uint32_t stores, clients, regions;
-    uint32_t seconds; /* of the safety phase */
+    uint32_t stores, clients, regions; /* 0: the seed decides */
+    uint32_t seconds;                  /* of the safety phase */
     bool faults;
-    uint32_t fault_allowed, fault_forced;           /* masks of enum fault_kind */
+    uint64_t fault_allowed, fault_forced;           /* masks of enum fault_kind */
     void (*trace)(void *context, const char *line); /* NULL: none */
     void *trace_context;
     const char *history_path; /* NULL: none */
@@ -31,7 +31,8 @@ struct run_options {
 
 struct run_result {
     bool failed;
-    char failure[1024];
+    char failure[1024];                /* "checker: what", see run_checker_of */
+    uint32_t stores, clients, regions; /* as run */
     uint64_t failed_region;
     uint64_t digest;
     uint64_t virtual_us, events;
@@ -41,8 +42,8 @@ struct run_result {
     uint64_t recovery_us; /* from heal to the last probe */
     struct workload_counts ops;
     struct net_counts net;
-    uint64_t faults[FAULT_KIND_COUNT];
-    uint32_t fault_mask;
+    struct coverage coverage;
+    uint64_t fault_mask;
 };
 
 void run_seed(const struct run_options *options, struct run_result *ret_result);

@@ -43,7 +43,7 @@ struct child {
 struct totals {
     uint64_t seeds, failed, virtual_us, events, done, unknown, undecided;
     uint64_t elections, deposed_us, overwritten;
-    uint64_t faults[FAULT_KIND_COUNT];
+    struct coverage coverage;
     uint64_t by_op[8];
     uint64_t recovery_max_us, recovery_seed;
     uint64_t digest;
@@ -87,12 +87,12 @@ static void print_help(FILE *out)
 
 /* ---- what is printed */
 
-static void print_faults(const uint64_t *faults, uint32_t mask)
+static void print_faults(const uint64_t *faults, uint64_t mask)
 {
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {
         if (faults[kind] > 0)
             printf(" %s=%llu", fault_name((enum fault_kind)kind), ULL(faults[kind]));
-        else if (mask & 1u << kind)
+        else if (mask & FAULT_BIT(kind))
             printf(" %s", fault_name((enum fault_kind)kind));
     }
 }
@@ -111,7 +111,7 @@ static void print_result(const struct settings_sim *settings, const struct run_r
            ULL(seed), ULL(result->digest), (double)result->virtual_us / 1e6, ULL(result->events),
            ULL(result->raft.applied), ULL(result->raft.elections), ULL(result->ops.done), ULL(result->ops.not_done),
            ULL(result->ops.unknown), (double)result->recovery_us / 1e6);
-    print_faults(result->faults, result->fault_mask);
+    print_faults(result->coverage.happened, result->fault_mask);
     printf("%s%s\n", result->linear_undecided ? " UNDECIDED" : "", result->failed ? " FAILED" : "");
     if (settings->verbose) {
         const struct net_counts *net = &result->net;
@@ -138,8 +138,7 @@ static void add_totals(struct totals *totals, const struct run_result *result, u
     totals->overwritten += result->raft.overwritten;
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1); /* whatever the order of the jobs */
-    for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
-        totals->faults[kind] += result->faults[kind];
+    coverage_add(&totals->coverage, &result->coverage);
     for (int op = 0; op < 8; op++)
         totals->by_op[op] += result->ops.by_op[op];
     if (result->recovery_us > totals->recovery_max_us) {
@@ -169,7 +168,7 @@ static void print_totals(const struct settings_sim *settings, const struct total
     printf("done: get %llu put %llu delete %llu cas %llu scan %llu batch-get %llu batch-write %llu\nfaults:",
            ULL(totals->by_op[0]), ULL(totals->by_op[1]), ULL(totals->by_op[2]), ULL(totals->by_op[3]),
            ULL(totals->by_op[4]), ULL(totals->by_op[5]), ULL(totals->by_op[6]));
-    print_faults(totals->faults, 0);
+    print_faults(totals->coverage.happened, 0);
     printf("\n");
 }
 
@@ -470,7 +469,7 @@ static bool take_bug(const char *name)
 static bool take_flag(struct settings_sim *settings, int flag, const char *value)
 {
     struct run_options *run = &settings->run;
-    uint32_t mask;
+    uint64_t mask;
     switch (flag) {
     case FLAG_SEED:
         if (!parse_number(value, 0, UINT64_MAX - 1, &settings->first))
@@ -540,7 +539,7 @@ int sim_main(int argc, char **argv)
 {
     static struct settings_sim settings;
     settings = (struct settings_sim){
-        .run = {.stores = 3, .clients = 4, .regions = 6, .seconds = 30, .faults = true, .fault_allowed = UINT32_MAX},
+        .run = {.stores = 3, .clients = 4, .regions = 6, .seconds = 30, .faults = true, .fault_allowed = UINT64_MAX},
         .first = 1,
         .last = 1,
         .jobs = 1};

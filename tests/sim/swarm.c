@@ -5,26 +5,37 @@
 #include "base/rng.h"
 
 static const char *const names[FAULT_KIND_COUNT] = {
-    "process", "machine", "all",   "pause", "isolate", "one-way", "pair",   "cut", "slow", "spikes", "drop", "repeat",
-    "reorder", "disk",    "clock", "wall",  "stall",   "pd",      "client", "eio", "full", "split",  "aimed"};
+    "process", "machine", "all",     "pause", "isolate", "one-way",  "pair",  "cut",  "slow",   "spikes",
+    "drop",    "repeat",  "reorder", "disk",  "clock",   "wall",     "stall", "pd",   "client", "eio",
+    "full",    "split",   "aimed",   "hang",  "fsync",   "bad-read", "lose",  "torn", "hole",   "clog"};
+
+/* What a good day in a bad data centre brings. */
+static const uint64_t light_mask = FAULT_BIT(FAULT_PROCESS) | FAULT_BIT(FAULT_CUT) | FAULT_BIT(FAULT_SLOW) |
+                                   FAULT_BIT(FAULT_SPIKES) | FAULT_BIT(FAULT_DROP) | FAULT_BIT(FAULT_PAIR) |
+                                   FAULT_BIT(FAULT_DISK) | FAULT_BIT(FAULT_CLOCK) | FAULT_BIT(FAULT_TORN);
 
 const char *fault_name(enum fault_kind kind)
 {
     return names[kind];
 }
 
-bool fault_mask_parse(const char *text, uint32_t *ret_mask)
+static bool is_named(const char *name, const char *text, size_t size)
 {
-    uint32_t mask = 0;
+    return strlen(name) == size && memcmp(name, text, size) == 0;
+}
+
+bool fault_mask_parse(const char *text, uint64_t *ret_mask)
+{
+    uint64_t mask = 0;
     while (*text) {
         size_t size = strcspn(text, ",");
-        int found = -1;
+        uint64_t found = is_named("light", text, size) ? light_mask : 0;
         for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
-            if (strlen(names[kind]) == size && memcmp(names[kind], text, size) == 0)
-                found = kind;
-        if (found < 0)
+            if (is_named(names[kind], text, size))
+                found = FAULT_BIT(kind);
+        if (!found && !is_named("none", text, size))
             return false;
-        mask |= 1u << found;
+        mask |= found;
         text += size;
         text += *text == ',';
     }
@@ -116,6 +127,7 @@ static void draw_speeds(struct rng *rng, struct swarm *swarm)
     swarm->net.idle_limit_us = (uint32_t)PICK(rng, 5000000, 2000000, 30000000);
     swarm->net.pending_size_max = PICK(rng, 64u << 20, 256u << 10);
     swarm->sync_max_us = (uint32_t)PICK(rng, 400, 2000, 10000);
+    swarm->writes_wait = rng_chance(rng, 1, 3);
     swarm->keys_per_region = (uint32_t)rng_between(rng, 1, 4);
     swarm->threads_per_client = (uint32_t)rng_between(rng, 1, 4);
     swarm->think_max_us = (uint32_t)PICK(rng, 30000, 100000, 10000, 5000);
@@ -126,30 +138,30 @@ static void draw_speeds(struct rng *rng, struct swarm *swarm)
 
 static void draw_weather(struct rng *rng, struct swarm *swarm)
 {
-    uint32_t mask = swarm->fault_mask;
-    if (mask & 1u << FAULT_SPIKES) {
+    uint64_t mask = swarm->fault_mask;
+    if (mask & FAULT_BIT(FAULT_SPIKES)) {
         swarm->net.spike_per_100000 = (uint32_t)PICK(rng, 100, 1000, 10);
         swarm->net.spike_max_us = (uint32_t)PICK(rng, 50000, 1000000, 5000);
     }
-    if (mask & 1u << FAULT_DROP)
+    if (mask & FAULT_BIT(FAULT_DROP))
         swarm->net.raft_drop_per_10000 = (uint32_t)PICK(rng, 50, 500, 2000);
-    if (mask & 1u << FAULT_REPEAT)
+    if (mask & FAULT_BIT(FAULT_REPEAT))
         swarm->net.raft_repeat_per_10000 = (uint32_t)PICK(rng, 100, 1000);
-    if (mask & 1u << FAULT_REORDER) {
+    if (mask & FAULT_BIT(FAULT_REORDER)) {
         swarm->net.raft_reorder_per_10000 = (uint32_t)PICK(rng, 100, 1000);
     }
     swarm->net.raft_reorder_max_us = (uint32_t)PICK(rng, 5000, 100000, 3000000);
-    if (mask & 1u << FAULT_STALL) {
+    if (mask & FAULT_BIT(FAULT_STALL)) {
         swarm->timing.stall_per_100000 = (uint32_t)PICK(rng, 10, 100);
         swarm->timing.stall_max_us = (uint32_t)PICK(rng, 50000, 500000, 2000000);
     }
-    if (mask & 1u << FAULT_DISK) {
+    if (mask & FAULT_BIT(FAULT_DISK)) {
         swarm->sync_slow_per_10000 = (uint32_t)PICK(rng, 20, 200);
         swarm->sync_slow_us = (uint32_t)PICK(rng, 200000, 50000, 2000000);
     }
 }
 
-void swarm_draw(uint64_t seed, bool faults, uint32_t allowed, uint32_t forced, struct swarm *ret_swarm)
+void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, struct swarm *ret_swarm)
 {
     struct rng rng;
     rng_init(&rng, seed, "swarm");
@@ -158,10 +170,19 @@ void swarm_draw(uint64_t seed, bool faults, uint32_t allowed, uint32_t forced, s
         return;
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
         if (rng_chance(&rng, 1, 2))
-            ret_swarm->fault_mask |= 1u << kind;
+            ret_swarm->fault_mask |= FAULT_BIT(kind);
     ret_swarm->fault_mask = (ret_swarm->fault_mask & allowed) | forced;
     ret_swarm->fault_interval_ms = (uint32_t)PICK(&rng, 1000, 300, 3000, 100);
     draw_sizes(&rng, ret_swarm);
     draw_speeds(&rng, ret_swarm);
     draw_weather(&rng, ret_swarm);
+}
+
+void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions)
+{
+    struct rng rng;
+    rng_init(&rng, seed, "sizes");
+    *ret_stores = (uint32_t)PICK(&rng, 3, 5, 1, 5);
+    *ret_clients = (uint32_t)rng_between(&rng, 1, 8);
+    *ret_regions = (uint32_t)PICK(&rng, 6, 1, 2, 4, 8, 12);
 }

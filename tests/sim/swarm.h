@@ -3,19 +3,26 @@
  * Groce et al. 2012: random tests that leave out some features at random find more than those that always use all of
  * them. So each kind of fault is off in about half of the seeds, and limits are sometimes absurdly small.
  *
- * The fault atlas. Each is something that happens to real clusters; nothing here may ever excuse a lost write:
- *   process    a process is killed and started again       machine   the same, and unsynced writes and connections die
- *   all        all stores' machines at once (power)        pause     SIGSTOP, then its clock has jumped
- *   isolate    a node hears and reaches nobody             one-way   it is heard, but hears nobody, or the reverse
- *   pair       two nodes cannot reach each other           cut       connections are reset
- *   slow       a path is slow for a while                  spikes    now and then a frame is late
- *   drop, repeat, reorder   of single raft frames          disk      syncs take up to seconds for a while
- *   clock      a node's clock runs 1 % fast or slow        wall      its wall clock is stepped
- *   stall      threads sleep for long                      pd        pd is killed and started again
- *   client     a client dies and another takes its place   eio       a write fails; the store must stop
- *   full       the disk is full for a while        split     stores fall apart in two groups; clients and pd reach one
- * or both aimed      a machine dies, quickly to come back, just as it gives or asks for a vote, or says first that it
- * leads
+ * The fault atlas. Each is something that happens to real clusters; nothing here may ever excuse a lost write or a stale
+ * read, and when all of it has ended, all clients must be served again within a minute. What else must hold while it
+ * lasts is said in docs/simulator.md.
+ *
+ *   processes  process  one is killed and started again          machine  the same; connections fall silent
+ *              all      all stores' machines at once (power)     pd       pd is killed and started again
+ *              client   one dies, another takes its place        pause    SIGSTOP, then its clock has jumped
+ *              aimed    a machine dies just as it gives or asks for a vote, or says first that it leads
+ *   network    isolate  a node hears and reaches nobody          one-way  it is heard but does not hear, or the reverse
+ *              pair     two nodes cannot reach each other        split    two groups of stores; others reach one or both
+ *              cut      connections are reset                    slow     a path is slow for a while
+ *              clog     a path holds all, then lets it go        spikes   now and then a frame is late
+ *              drop, repeat, reorder   of single raft frames
+ *   disk       disk     syncs take up to seconds for a while     hang     a sync never ends until healed (or killed)
+ *              eio      a write fails; the store must stop       fsync    a sync fails, and what it covered may be lost
+ *              full     no space for a while                     bad-read a few reads fail
+ *              lose, torn, hole   what a death does to what was not synced (engine_mem.h: LOSE, TORN, HOLES);
+ *                       with none of them it keeps everything
+ *   time       clock    a node's clock runs 1 % fast or slow     wall     its wall clock is stepped
+ *              stall    threads sleep for long
  *
  * Half of what happens to a store happens to one that leads. */
 #ifndef SIM_SWARM_H
@@ -51,19 +58,29 @@ enum fault_kind {
     FAULT_FULL,
     FAULT_SPLIT,
     FAULT_AIMED,
+    FAULT_HANG,
+    FAULT_FSYNC,
+    FAULT_BAD_READ,
+    FAULT_LOSE,
+    FAULT_TORN,
+    FAULT_HOLE,
+    FAULT_CLOG,
     FAULT_KIND_COUNT
 };
 
+#define FAULT_BIT(kind) ((uint64_t)1 << (kind))
+
 const char *fault_name(enum fault_kind kind);
-/* "pause,disk" to bits of 1 << kind; false: a name is not known. */
-bool fault_mask_parse(const char *text, uint32_t *ret_mask);
+/* "pause,disk" to bits; "light" is a handful of mild ones, "none" none. False: a name is not known. */
+bool fault_mask_parse(const char *text, uint64_t *ret_mask);
 
 struct swarm {
-    uint32_t fault_mask;
+    uint64_t fault_mask;
     uint32_t fault_interval_ms; /* mean time between two faults */
     struct sim_timing timing;
     struct net_options net; /* with spikes, drop, repeat, reorder as drawn; used during the fault phase */
     uint32_t sync_min_us, sync_max_us, sync_slow_per_10000, sync_slow_us;
+    bool writes_wait; /* the disk has one queue: see engine_mem.h */
     /* store config */
     uint32_t region_workers, read_workers;
     uint64_t tick_ms;
@@ -80,6 +97,9 @@ struct swarm {
 
 /* `faults` false: calm weather and ordinary sizes. `allowed`: bits of the kinds that may be drawn; `forced`: those that
  * are on in any case. */
-void swarm_draw(uint64_t seed, bool faults, uint32_t allowed, uint32_t forced, struct swarm *ret_swarm);
+void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, struct swarm *ret_swarm);
+
+/* 1, 3 or 5 stores, 1 to 8 clients, 1 to 12 regions. */
+void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions);
 
 #endif

@@ -325,6 +325,7 @@ static void on_done(void *user, struct polder_result *take_result)
         bool done = take_result->outcome == POLDER_DONE || take_result->code == POLDER_CONDITION_FAILED;
         *(done ? &counts->done : take_result->outcome == POLDER_UNKNOWN ? &counts->unknown : &counts->not_done) += 1;
         counts->by_op[thread->op] += done;
+        world_note_op(workload->world, thread->op, thread->start);
         record_result(thread, take_result);
         schedule_next(thread, rng_below(&workload->rng, world_swarm(workload->world)->think_max_us + 1));
     }
@@ -477,6 +478,7 @@ void workload_client_dies(struct workload *workload, struct world_node *client)
             continue;
         thread->busy = false;
         workload->counts.unknown++;
+        world_note_op(workload->world, thread->op, thread->start);
         take_time(workload);
         bool is_cas = thread->op == CLIENT_CAS;
         for (uint32_t part = 0; part < thread->part_count && is_write(thread->op); part++)

@@ -16,6 +16,7 @@ struct world {
     struct rng disk_rng;
     struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
     uint32_t node_count;
+    struct coverage coverage;
     bool failed;
     region_id failed_region;
     char failure[1024];
@@ -34,6 +35,11 @@ static uint64_t disk_now_us(void *context)
     return sim_now_us(((struct world_node *)context)->world->sim);
 }
 
+static uint64_t disk_world_us(void *context)
+{
+    return sim_heap_ns(((struct world_node *)context)->world->sim) / 1000;
+}
+
 static void disk_wait_us(void *context, uint64_t us)
 {
     sim_wait(((struct world_node *)context)->world->sim, us);
@@ -45,26 +51,61 @@ static uint64_t disk_sync_cost_us(void *context, size_t size)
     struct world *world = node->world;
     const struct swarm *swarm = &world->swarm;
     uint64_t cost_us = rng_between(&world->disk_rng, swarm->sync_min_us, swarm->sync_max_us) + size / 1000;
-    if (swarm->sync_slow_per_10000 && rng_chance(&world->disk_rng, swarm->sync_slow_per_10000, 10000))
+    if (swarm->sync_slow_per_10000 && rng_chance(&world->disk_rng, swarm->sync_slow_per_10000, 10000)) {
         cost_us += rng_below(&world->disk_rng, swarm->sync_slow_us);
+        world_note_fault(world, FAULT_DISK, 0);
+    }
     /* A sync begun in the worst moment must still end before the patience of the liveness phase does. */
     enum { SYNC_MOST_US = 15 * 1000 * 1000 };
     cost_us *= node->slow_disk ? node->slow_disk : 1;
-    return cost_us < SYNC_MOST_US ? cost_us : SYNC_MOST_US;
+    cost_us = cost_us < SYNC_MOST_US ? cost_us : SYNC_MOST_US;
+    uint64_t now_us = disk_now_us(node), begin_us = node->synced_us > now_us ? node->synced_us : now_us;
+    if (node->hung_until_us > begin_us + cost_us) { /* whoever waits for it is killed, or healed with the disk */
+        sim_trace(world->sim, "a sync hangs");
+        cost_us = node->hung_until_us - begin_us;
+    }
+    node->synced_us = begin_us + cost_us;
+    return cost_us;
+}
+
+static bool disk_sync_fails(void *context)
+{
+    struct world_node *node = context;
+    if (node->disk_full && node->full_at_sync)
+        return true;
+    if (node->failing_syncs == 0)
+        return false;
+    node->failing_syncs--;
+    world_note_fault(node->world, FAULT_FSYNC, 0);
+    sim_trace(node->world->sim, "a sync fails");
+    return true;
+}
+
+/* Checkers read too, but not as this node. */
+static bool disk_read_fails(void *context)
+{
+    struct world_node *node = context;
+    if (node->failing_reads == 0 || sim_current(node->world->sim) != node->node)
+        return false;
+    node->failing_reads--;
+    world_note_fault(node->world, FAULT_BAD_READ, 0);
+    sim_trace(node->world->sim, "a read fails");
+    return true;
 }
 
 static enum err disk_fault(void *context, bool sync, size_t size)
 {
     struct world_node *node = context;
-    (void)sync;
     (void)size;
     if (!sim_node_is_up(node->node)) /* a dead program's clean-up reaches no disk */
         return ERR_IO;
     if (node->failing_writes > 0) {
         node->failing_writes--;
+        world_note_fault(node->world, FAULT_EIO, 0);
+        sim_trace(node->world->sim, "a write fails");
         return ERR_IO;
     }
-    return node->disk_full ? ERR_DISK_FULL : ERR_OK;
+    return node->disk_full && !(sync && node->full_at_sync) ? ERR_DISK_FULL : ERR_OK;
 }
 
 static struct world_node *add_node(struct world *world, enum world_role role, uint32_t number)
@@ -82,7 +123,11 @@ static struct world_node *add_node(struct world *world, enum world_role role, ui
         engine_mem_set_disk(node->disk, &(struct engine_mem_disk){.context = node,
                                                                   .now_us = disk_now_us,
                                                                   .sync_cost_us = disk_sync_cost_us,
-                                                                  .wait_us = disk_wait_us});
+                                                                  .wait_us = disk_wait_us,
+                                                                  .world_us = disk_world_us,
+                                                                  .sync_fails = disk_sync_fails,
+                                                                  .read_fails = disk_read_fails,
+                                                                  .writes_wait = world->swarm.writes_wait});
         engine_mem_set_fault(node->disk, disk_fault, node);
     }
     node->env = (struct env){.executor = sim_node_executor(node->node),
@@ -239,6 +284,23 @@ enum err world_start(struct world *world, struct world_node *node, struct error 
     return code;
 }
 
+/* What the disk makes of what was not synced, by the kinds of loss that this world knows. */
+static void crash_disk(struct world *world, struct world_node *node)
+{
+    static const struct {
+        enum fault_kind kind;
+        enum engine_mem_loss loss;
+    } kinds[] = {{FAULT_LOSE, ENGINE_MEM_LOSE}, {FAULT_TORN, ENGINE_MEM_TORN}, {FAULT_HOLE, ENGINE_MEM_HOLES}};
+    uint64_t i = rng_below(&world->disk_rng, 3);
+    bool keep = rng_chance(&world->disk_rng, 1, 8) || !(world->swarm.fault_mask & FAULT_BIT(kinds[i].kind));
+    size_t lost_count = engine_mem_crash_as(node->disk, sim_heap_ns(world->sim) / 1000, &world->disk_rng,
+                                            keep ? ENGINE_MEM_KEEP : kinds[i].loss);
+    node->synced_us = 0;
+    sim_trace(world->sim, "%s lost %zu batches", sim_node_name(node->node), lost_count);
+    if (!keep && lost_count > 0)
+        world_note_fault(world, kinds[i].kind, 0);
+}
+
 void world_kill(struct world *world, struct world_node *node, bool machine)
 {
     if (!sim_node_is_up(node->node))
@@ -249,7 +311,7 @@ void world_kill(struct world *world, struct world_node *node, bool machine)
     free_role(node);
     sim_node_reap(node->node);
     if (node->disk)
-        engine_mem_crash(node->disk, sim_heap_ns(world->sim) / 1000, &world->disk_rng);
+        crash_disk(world, node);
 }
 
 static void reap_stopped(struct world *world, struct world_node *node)
@@ -272,6 +334,49 @@ bool world_step(struct world *world)
     if (last && sim_node_is_up(last))
         reap_stopped(world, world_node_of(world, last));
     return !world->failed;
+}
+
+/* ---- coverage */
+
+void world_note_fault(struct world *world, enum fault_kind kind, uint64_t until_ns)
+{
+    uint64_t now_ns = sim_heap_ns(world->sim);
+    coverage_fault(&world->coverage, kind, 1, until_ns > now_ns ? until_ns : now_ns);
+}
+
+void world_note_heal(struct world *world)
+{
+    coverage_heal(&world->coverage, sim_heap_ns(world->sim));
+}
+
+static void note_weather(struct world *world, enum fault_kind kind, uint64_t count, uint64_t last_ns)
+{
+    uint64_t before = world->coverage.happened[kind];
+    if (count > before)
+        coverage_fault(&world->coverage, kind, count - before, last_ns);
+}
+
+static void look_at_weather(struct world *world)
+{
+    const struct net_counts *net = net_counts(world->net);
+    uint64_t stall_ns, stall_count = sim_stall_count(world->sim, &stall_ns);
+    note_weather(world, FAULT_DROP, net->raft_dropped, net->raft_dropped_ns);
+    note_weather(world, FAULT_REPEAT, net->raft_repeated, net->raft_repeated_ns);
+    note_weather(world, FAULT_REORDER, net->raft_reordered, net->raft_reordered_ns);
+    note_weather(world, FAULT_SPIKES, net->spikes, net->spike_ns);
+    note_weather(world, FAULT_STALL, stall_count, stall_ns);
+}
+
+void world_note_op(struct world *world, unsigned op, uint64_t start_ns)
+{
+    look_at_weather(world);
+    coverage_op(&world->coverage, op, start_ns);
+}
+
+const struct coverage *world_coverage(struct world *world)
+{
+    look_at_weather(world);
+    return &world->coverage;
 }
 
 /* ---- verdict */

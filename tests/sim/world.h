@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/types.h"
 #include "client/client.h"
+#include "coverage.h"
 #include "env/engine_mem.h"
 #include "env/env.h"
 #include "pd/pd.h"
@@ -52,9 +53,12 @@ struct world_node {
     struct store *store;
     struct client *client;
     uint32_t slow_disk;      /* its syncs take so many times longer; 0: as usual */
+    uint64_t hung_until_us;  /* no sync ends before; 0: as usual */
+    uint64_t synced_us;      /* when the disk is done with the syncs it was given */
     uint32_t failing_writes; /* so many of the next writes fail with ERR_IO */
-    bool disk_full;
-    bool may_stop; /* it was given a failing disk: giving up is right */
+    uint32_t failing_syncs, failing_reads;
+    bool disk_full, full_at_sync; /* full: the write is refused, or its sync fails */
+    bool may_stop;                /* it was given a failing disk: giving up is right */
 };
 
 /* Adds nothing that runs: every node is off. Both arguments are copied. */
@@ -66,6 +70,15 @@ struct net *world_net(struct world *world);
 struct rng *world_rng(struct world *world);
 struct swarm *world_swarm(struct world *world); /* the disks look at it, so that heal can change it */
 const struct world_options *world_options(const struct world *world);
+
+/* A fault happened here, and its effect lasts until then (0: it is over). */
+void world_note_fault(struct world *world, enum fault_kind kind, uint64_t until_ns);
+/* All faults end now. */
+void world_note_heal(struct world *world);
+/* An operation of a client that began at `start_ns` ends now. */
+void world_note_op(struct world *world, unsigned op, uint64_t start_ns);
+/* With the weather until now. */
+const struct coverage *world_coverage(struct world *world);
 
 uint32_t world_node_count(const struct world *world);
 struct world_node *world_node(struct world *world, uint32_t index);
