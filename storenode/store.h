@@ -36,6 +36,9 @@ enum err store_failure(const struct store *store);
 /* Any thread. 0 until it is known. */
 store_id store_get_id(const struct store *store);
 
+/* Any thread. The peer of `region` here hands its leadership to `to`; it does nothing if it does not lead, or cannot. */
+void store_transfer_leader(struct store *store, region_id region, peer_id to);
+
 /* For checkers that run in the same thread (simulator): each peer of each region. `visit` must not keep the pointers.
  */
 struct store_peer_view {
@@ -47,5 +50,24 @@ struct store_peer_view {
 };
 void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),
                        void *context);
+
+/* How regions slept (peer_sleep.h), since the start: peers that fell asleep, and what woke them. Same thread only. */
+enum wake_cause {
+    WAKE_REQUEST,
+    WAKE_LEADER,  /* a message of their leader */
+    WAKE_MESSAGE, /* of somebody else */
+    WAKE_SILENT,
+    WAKE_RESTARTED,
+    WAKE_NO_QUORUM,
+    WAKE_BACK,
+    WAKE_CAUSE_COUNT
+};
+const char *wake_cause_name(enum wake_cause cause);
+struct store_sleep_counts {
+    uint64_t slept, woken[WAKE_CAUSE_COUNT];
+    uint64_t handed_over; /* groups whose leadership was given away because the disk hung */
+    uint64_t asleep;      /* now */
+};
+void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts);
 
 #endif

@@ -60,6 +60,7 @@ enum worker_message_kind {
     WORKER_REGIONS,
     WORKER_STORES,
     WORKER_HEARTBEAT_ALL,
+    WORKER_TRANSFER,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */
@@ -86,6 +87,12 @@ struct regions_message {
     struct frame *frame; /* owned; a PdReply */
     struct arena message_arena;
     struct wire_pd_reply reply;
+};
+
+struct transfer_message {
+    struct message message;
+    region_id region;
+    peer_id to;
 };
 
 #endif

@@ -1,0 +1,128 @@
+#include "check_epoch.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "client/client_internal.h"
+#include "env/transport.h"
+#include "proto/wire.h"
+#include "rpc/frame_kind.h"
+
+enum { INTERVAL_MS_MAX = 500, WATCH_NS = 2000000000, STALE_MAX = 64, REGION_ID_MAX = 128 };
+
+/* A request that was sent with an old epoch. */
+struct stale {
+    const struct sim_node *client;
+    uint64_t generation; /* of the client */
+    uint64_t request_id;
+    uint64_t epoch_version;
+};
+
+struct check_epoch {
+    struct world *world;
+    struct rng rng;
+    struct arena arena;
+    uint64_t watch_until_ns;       /* until then frames are worth a look */
+    uint64_t newest[64];           /* epoch_version by region id, as the routes said before they were made old */
+    struct stale stale[STALE_MAX]; /* a ring */
+    uint32_t stale_count;
+};
+
+#define ULL(value) ((unsigned long long)(value))
+
+static void age_a_route(struct check_epoch *check)
+{
+    struct world *world = check->world;
+    struct world_node *node =
+        world_client(world, (uint32_t)rng_between(&check->rng, 1, world_options(world)->client_count));
+    const struct world_options *options = world_options(world);
+    region_id region = rng_between(&check->rng, 1, options->store_count + options->region_count); /* ids of a new pd */
+    if (!node->client || region > REGION_ID_MAX)
+        return;
+    struct route *route = router_find_by_id(node->client->router, region);
+    if (!route || route->epoch_version == 0)
+        return;
+    sim_trace(world_sim(world), "%s knows region=%llu as it was", sim_node_name(node->node), ULL(region));
+    if (route->epoch_version > check->newest[region])
+        check->newest[region] = route->epoch_version;
+    route->epoch_version--;
+    check->watch_until_ns = sim_heap_ns(world_sim(world)) + WATCH_NS;
+}
+
+static void next(void *context)
+{
+    struct check_epoch *check = context;
+    struct sim *sim = world_sim(check->world);
+    age_a_route(check);
+    sim_at(sim, sim_heap_ns(sim) + rng_between(&check->rng, 1, INTERVAL_MS_MAX) * 1000000, NULL, next, NULL, check);
+}
+
+/* ---- what follows */
+
+static void see_requests(struct check_epoch *check, const struct sim_node *client, const struct frame *frame)
+{
+    struct wire_kv_request_batch batch;
+    if (wire_decode_kv_request_batch(frame_bytes(frame), &check->arena, &batch) != ERR_OK)
+        return;
+    for (uint32_t i = 0; i < batch.requests_count; i++) {
+        const struct wire_kv_request *request = &batch.requests[i];
+        if (request->region_id > REGION_ID_MAX || request->epoch_version >= check->newest[request->region_id])
+            continue;
+        check->stale[check->stale_count++ % STALE_MAX] =
+            (struct stale){client, sim_node_generation(client), request->id, request->epoch_version};
+    }
+}
+
+static void see_reply(struct check_epoch *check, const struct sim_node *store, const struct sim_node *client,
+                      const struct wire_kv_reply *reply)
+{
+    enum err code = (enum err)reply->code;
+    for (uint32_t i = 0; i < STALE_MAX; i++) {
+        struct stale *stale = &check->stale[i];
+        if (stale->client != client || stale->request_id != reply->id ||
+            stale->generation != sim_node_generation(client))
+            continue;
+        if (code == ERR_OK || code == ERR_NOT_FOUND || code == ERR_CONDITION_FAILED)
+            world_fail(check->world, "epoch", 0, "E1: %s answers a request of %s for version %llu of a region with %s",
+                       sim_node_name(store), sim_node_name(client), ULL(stale->epoch_version), err_name(code));
+        *stale = (struct stale){0};
+    }
+}
+
+void check_epoch_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
+{
+    struct check_epoch *check = context;
+    struct wire_kv_reply_batch batch;
+    if (sim_heap_ns(world_sim(check->world)) > check->watch_until_ns)
+        return;
+    if (frame->kind == FRAME_KV_REQUEST)
+        see_requests(check, from, frame);
+    else if (frame->kind == FRAME_KV_REPLY &&
+             wire_decode_kv_reply_batch(frame_bytes(frame), &check->arena, &batch) == ERR_OK)
+        for (uint32_t i = 0; i < batch.replies_count; i++)
+            see_reply(check, from, to, &batch.replies[i]);
+    arena_reset(&check->arena);
+}
+
+/* ---- life */
+
+struct check_epoch *check_epoch_new(struct world *world)
+{
+    struct check_epoch *check = calloc(1, sizeof *check);
+    CHECK(check);
+    check->world = world;
+    arena_init(&check->arena);
+    rng_init(&check->rng, world_options(world)->seed, "check_epoch");
+    if (rng_chance(&check->rng, 1, 2))
+        sim_at(world_sim(world), 0, NULL, next, NULL, check);
+    return check;
+}
+
+void check_epoch_free(struct check_epoch *check)
+{
+    if (!check)
+        return;
+    arena_fini(&check->arena);
+    free(check);
+}

@@ -1,0 +1,15 @@
+/* operators: what people and pd do to a cluster while it works. In half of the seeds leaders are moved about.
+ *
+ * Owner: the thread of the world. */
+#ifndef SIM_OPERATORS_H
+#define SIM_OPERATORS_H
+
+#include "world.h"
+
+struct operators;
+
+struct operators *operators_new(struct world *world);
+void operators_free(struct operators *operators);
+void operators_stop(struct operators *operators);
+
+#endif
