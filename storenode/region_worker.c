@@ -622,6 +622,14 @@ static void on_tick(struct region_worker *worker)
     post_tick(worker);
 }
 
+static void on_transfer(struct region_worker *worker, struct transfer_message *take_message)
+{
+    struct peer *peer = find_peer(worker, take_message->region);
+    if (peer && raft_transfer(peer->group->raft, take_message->to) == ERR_OK)
+        region_worker_touch(worker, peer);
+    message_free(&take_message->message);
+}
+
 /* ---- the actor */
 
 static void on_message(void *state, struct message *take_message)
@@ -670,6 +678,9 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_HEARTBEAT_ALL:
         message_free(take_message);
         worker->heartbeat_at_us = 0;
+        break;
+    case WORKER_TRANSFER:
+        on_transfer(worker, (struct transfer_message *)take_message);
         break;
     }
 }

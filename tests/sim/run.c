@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "check_epoch.h"
 #include "check_linear.h"
 #include "check_pd.h"
 #include "check_promise.h"
 #include "check_raft.h"
 #include "check_region.h"
 #include "faults.h"
+#include "operators.h"
 #include "world.h"
 
 enum {
@@ -27,6 +29,8 @@ struct run {
     struct check_raft *raft;
     struct check_promise *promise;
     struct check_pd *pd;
+    struct check_epoch *epoch;
+    struct operators *operators;
     uint64_t ranges_checked_us;
 };
 
@@ -131,6 +135,7 @@ static bool live_again(struct run *run, struct run_result *result)
     result->recovery_us = now_us(run) - healed_us;
     workload_stop(run->workload);
     check_pd_stop(run->pd);
+    operators_stop(run->operators);
     if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
         return false;
     if (!is_settled(run)) {
@@ -233,6 +238,13 @@ static void take_size(uint32_t wanted, uint32_t *size)
         *size = wanted;
 }
 
+static void see_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
+{
+    struct run *run = context;
+    check_raft_frame(run->raft, from, to, frame);
+    check_epoch_frame(run->epoch, from, to, frame);
+}
+
 void run_seed(const struct run_options *options, struct run_result *ret_result)
 {
     struct swarm swarm;
@@ -253,9 +265,11 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.workload = workload_new(run.world);
     run.faults = faults_new(run.world, run.workload);
     run.raft = check_raft_new(run.world);
-    net_set_observer(world_net(run.world), check_raft_frame, run.raft);
+    net_set_observer(world_net(run.world), see_frame, &run);
     run.promise = check_promise_new(run.world);
     run.pd = check_pd_new(run.world);
+    run.epoch = check_epoch_new(run.world);
+    run.operators = operators_new(run.world);
     check_raft_set_listener(run.raft, see_message, &run);
     run_phases(&run, ret_result);
     if (world_has_failed(run.world) && options->trace)
@@ -270,6 +284,8 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_raft_free(run.raft);
     check_promise_free(run.promise);
     check_pd_free(run.pd);
+    check_epoch_free(run.epoch);
+    operators_free(run.operators);
     faults_free(run.faults);
     workload_free(run.workload);
 }
