@@ -417,6 +417,16 @@ void faults_see_message(void *context, struct sim_node *from, struct sim_node *t
         take_aim(faults, to);
 }
 
+bool faults_aim(const struct faults *faults)
+{
+    return !faults->healed && faults->began && (faults->mask & FAULT_BIT(FAULT_AIMED)) != 0;
+}
+
+void faults_kill(struct faults *faults, struct world_node *node, bool machine, uint64_t duration_ns)
+{
+    kill_node_for(faults, FAULT_AIMED, node, machine, duration_ns);
+}
+
 static void next_fault(void *context);
 
 static void schedule_fault(struct faults *faults)

@@ -22,4 +22,8 @@ void faults_heal(struct faults *faults);
 void faults_see_message(void *context, struct sim_node *from, struct sim_node *to,
                         const struct wire_raft_message *message);
 
+/* ---- for traps.c */
+bool faults_aim(const struct faults *faults); /* aimed faults may come */
+void faults_kill(struct faults *faults, struct world_node *node, bool machine, uint64_t duration_ns);
+
 #endif

@@ -12,6 +12,7 @@
 #include "check_region.h"
 #include "faults.h"
 #include "operators.h"
+#include "traps.h"
 #include "world.h"
 
 enum {
@@ -31,6 +32,7 @@ struct run {
     struct check_pd *pd;
     struct check_epoch *epoch;
     struct operators *operators;
+    struct traps *traps;
     uint64_t ranges_checked_us;
 };
 
@@ -230,6 +232,7 @@ static void see_message(void *context, struct sim_node *from, struct sim_node *t
     struct run *run = context;
     check_promise_message(run->promise, from, to, message);
     faults_see_message(run->faults, from, to, message);
+    traps_see_message(run->traps, from, to, message);
 }
 
 static void take_size(uint32_t wanted, uint32_t *size)
@@ -270,6 +273,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.pd = check_pd_new(run.world);
     run.epoch = check_epoch_new(run.world);
     run.operators = operators_new(run.world);
+    run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, &run);
     run_phases(&run, ret_result);
     if (world_has_failed(run.world) && options->trace)
@@ -286,6 +290,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_pd_free(run.pd);
     check_epoch_free(run.epoch);
     operators_free(run.operators);
+    traps_free(run.traps);
     faults_free(run.faults);
     workload_free(run.workload);
 }

@@ -1,0 +1,191 @@
+#include "traps.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "proto/wire.h"
+#include "raft/raft.h"
+
+enum { PAUSE_MS_MAX = 3000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
+
+struct traps {
+    struct world *world;
+    struct faults *faults;
+    struct rng rng;
+    bool set; /* one at a time */
+    struct world_node *leader, *campaigner, *restarter;
+    region_id region;
+    bool deaf[WORLD_STORE_MAX + 1]; /* these stores do not reach the leader ... */
+    bool mute[WORLD_STORE_MAX + 1]; /* ... and it does not reach these */
+    uint64_t give_up_ns;
+    uint32_t ticks_before; /* the campaign; then it springs */
+    /* during a visit */
+    struct world_node *visited;
+    struct world_node *peers[WORLD_STORE_MAX];
+    uint32_t peer_count, seen_count;
+    uint32_t deadline; /* ticks until the campaigner campaigns */
+};
+
+static struct sim *sim_of(struct traps *traps)
+{
+    return world_sim(traps->world);
+}
+
+static uint64_t election_ns(const struct traps *traps)
+{
+    const struct swarm *swarm = world_swarm(traps->world);
+    return (uint64_t)swarm->tick_ms * swarm->election_ticks * 1000000;
+}
+
+static void visit_all(struct traps *traps, void (*visit)(void *context, const struct store_peer_view *view))
+{
+    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++) {
+        traps->visited = world_store(traps->world, number);
+        if (traps->visited->store && sim_node_is_up(traps->visited->node))
+            store_visit_peers(traps->visited->store, visit, traps);
+    }
+}
+
+/* ---- walls around the leader */
+
+static void set_wall(struct traps *traps, const struct world_node *store, bool mute)
+{
+    struct net *net = world_net(traps->world);
+    traps->deaf[store->number] = true;
+    net_block(net, store->node, traps->leader->node, true);
+    if (!mute)
+        return;
+    traps->mute[store->number] = true;
+    net_block(net, traps->leader->node, store->node, true);
+}
+
+static void remove_walls(void *context)
+{
+    struct traps *traps = context;
+    struct net *net = world_net(traps->world);
+    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++) {
+        const struct world_node *store = world_store(traps->world, number);
+        if (traps->deaf[number] && faults_aim(traps->faults)) /* else they are gone already */
+            net_block(net, store->node, traps->leader->node, false);
+        if (traps->mute[number] && faults_aim(traps->faults))
+            net_block(net, traps->leader->node, store->node, false);
+        traps->deaf[number] = traps->mute[number] = false;
+    }
+    traps->set = false;
+}
+
+/* ---- restart */
+
+static void choose_leader(void *context, const struct store_peer_view *view)
+{
+    struct traps *traps = context;
+    if (!view->lease || rng_below(&traps->rng, ++traps->seen_count) != 0)
+        return;
+    traps->leader = traps->visited;
+    traps->region = view->region;
+}
+
+static void find_peers(void *context, const struct store_peer_view *view)
+{
+    struct traps *traps = context;
+    if (view->region == traps->region && traps->visited != traps->leader)
+        traps->peers[traps->peer_count++] = traps->visited;
+}
+
+static void see_deadline(void *context, const struct store_peer_view *view)
+{
+    struct traps *traps = context;
+    if (view->region == traps->region && traps->visited == traps->campaigner)
+        traps->deadline = raft_next_deadline(view->raft);
+}
+
+static void spring(struct traps *traps)
+{
+    sim_trace(sim_of(traps), "trap: %s restarts, %s is alone, %s wants region=%llu ",
+              sim_node_name(traps->restarter->node), sim_node_name(traps->leader->node),
+              sim_node_name(traps->campaigner->node), (unsigned long long)traps->region);
+    set_wall(traps, traps->restarter, true);
+    faults_kill(traps->faults, traps->restarter, rng_chance(&traps->rng, 1, 2),
+                rng_between(&traps->rng, 1, DOWN_US_MAX) * 1000);
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + 2 * election_ns(traps), NULL, remove_walls, NULL, traps);
+}
+
+static void look(void *context)
+{
+    struct traps *traps = context;
+    uint64_t now_ns = sim_heap_ns(sim_of(traps));
+    traps->deadline = UINT32_MAX;
+    visit_all(traps, see_deadline);
+    if (!faults_aim(traps->faults) || now_ns >= traps->give_up_ns || !sim_node_is_up(traps->restarter->node))
+        remove_walls(traps);
+    else if (traps->deadline <= traps->ticks_before)
+        spring(traps);
+    else
+        sim_at(sim_of(traps), now_ns + LOOK_NS, NULL, look, NULL, traps);
+}
+
+static void set_restart(struct traps *traps)
+{
+    traps->leader = NULL;
+    traps->seen_count = traps->peer_count = 0;
+    visit_all(traps, choose_leader);
+    if (!traps->leader)
+        return;
+    visit_all(traps, find_peers);
+    if (traps->peer_count != 2)
+        return;
+    uint32_t first = (uint32_t)rng_below(&traps->rng, 2);
+    traps->campaigner = traps->peers[first];
+    traps->restarter = traps->peers[1 - first];
+    traps->set = true;
+    traps->ticks_before = (uint32_t)rng_between(&traps->rng, 1, 4);
+    traps->give_up_ns = sim_heap_ns(sim_of(traps)) + 3 * election_ns(traps);
+    set_wall(traps, traps->campaigner, true);
+    look(traps);
+}
+
+static void next(void *context)
+{
+    struct traps *traps = context;
+    if (faults_aim(traps->faults) && !traps->set)
+        set_restart(traps);
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_between(&traps->rng, 1, PAUSE_MS_MAX) * 1000000, NULL, next,
+           NULL, traps);
+}
+
+/* ---- handover */
+
+void traps_see_message(void *context, struct sim_node *from, struct sim_node *to,
+                       const struct wire_raft_message *message)
+{
+    struct traps *traps = context;
+    (void)to;
+    if (message->kind != RAFT_TIMEOUT_NOW || traps->set || !faults_aim(traps->faults) || rng_chance(&traps->rng, 1, 2))
+        return;
+    traps->set = true;
+    traps->leader = world_node_of(traps->world, from);
+    sim_trace(sim_of(traps), "trap: %s hands over region=%llu and goes deaf", sim_node_name(from),
+              (unsigned long long)message->region_id);
+    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++)
+        if (number != traps->leader->number)
+            set_wall(traps, world_store(traps->world, number), false);
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + election_ns(traps), NULL, remove_walls, NULL, traps);
+}
+
+/* ---- life */
+
+struct traps *traps_new(struct world *world, struct faults *faults)
+{
+    struct traps *traps = calloc(1, sizeof *traps);
+    CHECK(traps);
+    traps->world = world;
+    traps->faults = faults;
+    rng_init(&traps->rng, world_options(world)->seed, "traps");
+    sim_at(world_sim(world), 0, NULL, next, NULL, traps);
+    return traps;
+}
+
+void traps_free(struct traps *traps)
+{
+    free(traps);
+}

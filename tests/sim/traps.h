@@ -1,0 +1,21 @@
+/* traps: aimed faults of several steps, for what chance alone hits once in thousands of seeds. On with FAULT_AIMED.
+ *
+ *   restart    a leader with a lease loses sight of one follower; just before that one campaigns, the other follower
+ *              is killed, comes back at once, and cannot hear the leader either
+ *   handover   as a leader tells a follower to campaign, it goes deaf to all stores
+ *
+ * Owner: the thread of the world. */
+#ifndef SIM_TRAPS_H
+#define SIM_TRAPS_H
+
+#include "faults.h"
+
+struct traps;
+
+struct traps *traps_new(struct world *world, struct faults *faults);
+void traps_free(struct traps *traps);
+/* A check_raft_listener. */
+void traps_see_message(void *context, struct sim_node *from, struct sim_node *to,
+                       const struct wire_raft_message *message);
+
+#endif
