@@ -506,6 +506,22 @@ static enum err load_row(const struct load *load)
     }
 }
 
+/* Of all that was given out: stores, regions, peers. */
+static uint64_t greatest_id(const struct pd_fsm *fsm)
+{
+    uint64_t greatest = fsm->store_count ? fsm->stores[fsm->store_count - 1].id : 0;
+    for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
+         node = region_tree_next(fsm->regions, node)) {
+        struct wire_peer peers[REGION_PEER_COUNT_MAX];
+        struct wire_region region;
+        region_node_wire(node, peers, &region);
+        greatest = region.id > greatest ? region.id : greatest;
+        for (uint32_t i = 0; i < region.peers_count; i++)
+            greatest = peers[i].id > greatest ? peers[i].id : greatest;
+    }
+    return greatest;
+}
+
 /* Across rows: each is sane by itself by now. */
 static enum err load_finish(struct pd_fsm *fsm, struct error *err)
 {
@@ -513,9 +529,12 @@ static enum err load_finish(struct pd_fsm *fsm, struct error *err)
         if (!fsm->stores[i].address)
             return error_set(err, ERR_CORRUPT, "pd has a token for store %llu, but no row 's' of it",
                              (unsigned long long)fsm->stores[i].id);
-    if (fsm->next_id == 0 || fsm->next_id > NEXT_ID_MAX || fsm->timestamp_limit_ms > TSO_PHYSICAL_MS_MAX)
+    if (fsm->next_id == 0 || fsm->next_id > NEXT_ID_MAX || fsm->next_id <= greatest_id(fsm) ||
+        fsm->timestamp_limit_ms > TSO_PHYSICAL_MS_MAX)
         return error_set(err, ERR_CORRUPT, "pd's next id is %llu and its timestamp limit %llu ms",
                          (unsigned long long)fsm->next_id, (unsigned long long)fsm->timestamp_limit_ms);
+    if (fsm->bootstrapped && region_tree_count(fsm->regions) == 0)
+        return error_set(err, ERR_CORRUPT, "pd says that the cluster is bootstrapped, but has no region");
     return ERR_OK;
 }
 

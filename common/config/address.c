@@ -21,7 +21,7 @@ static enum err parse_port(const char *whole, const char *text, uint16_t *ret_po
 static bool host_character(char c, bool brackets)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' ||
-           c == '_' || (brackets && (c == ':' || c == '%'));
+           c == '_' || (brackets && c == ':');
 }
 
 /* `rest` is what follows `://`. */

@@ -165,3 +165,21 @@ const char *setting_value_name(const struct setting *setting)
         return setting->value_name;
     return setting->choices ? setting->choices : names[setting->type];
 }
+
+/* Overlong forms and surrogates are no characters. */
+size_t setting_value_utf8(const char *text, uint32_t *ret_point)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint8_t first = (uint8_t)text[0];
+    size_t size = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    uint32_t point = size < 2 ? first : first & (0x7fU >> size);
+    for (size_t i = 1; i < size; i++) {
+        if (((uint8_t)text[i] & 0xc0) != 0x80)
+            return 0; /* the end of the text too */
+        point = point << 6 | ((uint8_t)text[i] & 0x3f);
+    }
+    if (size == 0 || point < least[size] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000))
+        return 0;
+    *ret_point = point;
+    return size;
+}

@@ -88,12 +88,24 @@ static enum err append_to_list(const struct setting *setting, struct value *valu
     return ERR_OK;
 }
 
+/* YAML knows nothing else, and what is set can be shown as YAML. */
+static bool is_utf8(const char *text)
+{
+    size_t size;
+    for (uint32_t point; *text; text += size)
+        if ((size = setting_value_utf8(text, &point)) == 0)
+            return false;
+    return true;
+}
+
 static enum err set_value(struct settings *settings, size_t index, enum setting_origin origin, const char *place,
                           const char *text, struct error *err)
 {
     const struct setting *setting = &settings->table[index];
     struct value *value = &settings->values[index];
     uint64_t number;
+    if (!is_utf8(text))
+        return error_set(err, ERR_INVALID, "is not UTF-8");
     enum err code = setting_value_parse(setting, text, &number, err);
     if (code != ERR_OK)
         return code;

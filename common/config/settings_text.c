@@ -2,8 +2,10 @@
 #include "config/settings.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "config/setting_value.h"
 
 static void append(struct buf *out, const char *text)
@@ -18,6 +20,13 @@ static void append_padded(struct buf *out, const char *text, size_t width)
         append(out, " ");
 }
 
+/* What YAML refuses as it is, or takes for the end of a line. */
+static bool is_unprintable(uint32_t point)
+{
+    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x2028 || point == 0x2029 || point == 0xfeff ||
+           point == 0xfffe || point == 0xffff;
+}
+
 /* Quotes what YAML might take for something else than text. */
 static void append_scalar(struct buf *out, const char *text)
 {
@@ -30,13 +39,18 @@ static void append_scalar(struct buf *out, const char *text)
         return;
     }
     append(out, "\"");
-    for (const char *at = text; *at; at++) {
-        char escape[8] = {*at, 0};
+    for (const char *at = text; *at;) {
+        uint32_t point;
+        char escape[16] = {0};
+        size_t size = setting_value_utf8(at, &point); /* values are UTF-8: set_value sees to it */
         if (*at == '"' || *at == '\\')
             snprintf(escape, sizeof escape, "\\%c", *at);
-        else if ((unsigned char)*at < 0x20)
-            snprintf(escape, sizeof escape, "\\x%02x", (unsigned)(unsigned char)*at);
+        else if (is_unprintable(point))
+            snprintf(escape, sizeof escape, "\\u%04x", point);
+        else
+            memcpy(escape, at, size);
         append(out, escape);
+        at += size;
     }
     append(out, "\"");
 }
@@ -52,11 +66,12 @@ static void append_value(struct buf *out, const struct setting *setting, const c
     bool first = true;
     for (const char *at = text; *at;) {
         size_t span = strcspn(at, ",");
-        char item[512];
         if (span) {
+            char *item = strndup(at, span);
+            CHECK(item);
             append(out, first ? "" : ", ");
-            snprintf(item, sizeof item, "%.*s", (int)(span < 500 ? span : 500), at);
             append_scalar(out, item);
+            free(item);
             first = false;
         }
         at += span + (at[span] == ',');

@@ -1,24 +1,14 @@
 /* fuzz_wire: hostile bytes against the decoder of every table.
  *
  * The first byte says which table the rest pretends to be. What decodes must mean the same after another encode and
- * decode.
- *
- *   CC=clang CXX=clang++ meson setup BUILD -Dfuzz=true && ninja -C BUILD tests/fuzz_wire
- *   BUILD/tests/fuzz_wire -max_total_time=120 NEW_CORPUS tests/fuzz/corpus/wire
- *
- * Without libFuzzer (FUZZ_REPLAY) it runs the committed corpus as a test, or writes a new one:
- *   replay_wire DIRECTORY    |    replay_wire --write DIRECTORY */
-#include <dirent.h>
-#include <stdio.h>
+ * decode. */
 #include <stdlib.h>
 
-#include "base/check.h"
 #include "base/rng.h"
+#include "fuzz.h"
 #include "wire_random.h"
 
-enum { OUT_SIZE_MAX = 1024 * 1024 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+enum { OUT_SIZE_MAX = 1024 * 1024, SEED_SIZE_MIN = 64, SEED_SIZE_MAX = 700 };
 
 /* What arrives in frames or lies on disk has a number of its own, so that the corpus outlives new tables; the other
  * numbers reach the rest. */
@@ -77,45 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-#ifdef FUZZ_REPLAY
-enum { SEED_SIZE_MIN = 64, SEED_SIZE_MAX = 700, PATH_SIZE_MAX = 4096, FILE_SIZE_MAX = 1024 * 1024 };
-
-static void replay_file(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    CHECK(file);
-    uint8_t *data = malloc(FILE_SIZE_MAX);
-    CHECK(data);
-    size_t size = fread(data, 1, FILE_SIZE_MAX, file);
-    CHECK(!ferror(file));
-    LLVMFuzzerTestOneInput(data, size);
-    for (size_t cut = 1; cut < size; cut++) /* and every truncation of it */
-        LLVMFuzzerTestOneInput(data, cut);
-    free(data);
-    fclose(file);
-}
-
-static int replay(const char *directory)
-{
-    DIR *dir = opendir(directory);
-    if (!dir) {
-        perror(directory);
-        return 1;
-    }
-    int count = 0;
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        char path[PATH_SIZE_MAX];
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        replay_file(path);
-        count++;
-    }
-    closedir(dir);
-    printf("%d inputs\n", count);
-    return count > 0 ? 0 : 1;
-}
-
 /* A random message that is neither trivial nor long. Small tables never reach the size wished for. */
 static void random_seed(const struct wire_root *root, struct rng *rng, struct buf *out)
 {
@@ -131,36 +82,20 @@ static void random_seed(const struct wire_root *root, struct rng *rng, struct bu
     }
 }
 
-static int write_corpus(const char *directory)
+void fuzz_seeds(fuzz_write_seed *write, void *context)
 {
     struct rng rng;
-    struct buf out;
+    struct buf out, seed;
     rng_init(&rng, 1, "fuzz_wire");
     buf_init(&out, OUT_SIZE_MAX);
+    buf_init(&seed, OUT_SIZE_MAX + 1);
     for (uint8_t number = 1; number < ROOT_NAME_COUNT; number++) {
-        char path[PATH_SIZE_MAX];
-        snprintf(path, sizeof path, "%s/%s", directory, root_names[number]);
         random_seed(root_of(number), &rng, &out);
-        FILE *file = fopen(path, "wb");
-        if (!file) {
-            perror(path);
-            return 1;
-        }
-        fputc(number, file);
-        fwrite(out.data, 1, out.size, file);
-        CHECK(fclose(file) == 0);
+        buf_reset(&seed);
+        buf_append_u8(&seed, number);
+        buf_append_bytes(&seed, buf_bytes(&out));
+        write(context, root_names[number], seed.data, seed.size);
     }
+    buf_fini(&seed);
     buf_fini(&out);
-    return 0;
 }
-
-int main(int argc, char **argv)
-{
-    if (argc == 3 && strcmp(argv[1], "--write") == 0)
-        return write_corpus(argv[2]);
-    if (argc == 2)
-        return replay(argv[1]);
-    fprintf(stderr, "usage: replay_wire [--write] DIRECTORY\n");
-    return 2;
-}
-#endif

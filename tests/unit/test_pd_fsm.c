@@ -390,6 +390,7 @@ static void damaged_rows_are_named(void **state)
         {"c", 1, "\2aaaaaaaa\1", 10, "row 'c'"},
         {"i", 1, "\1\0\0\0\0\0\0\0\0", 9, "next id"},
         {"i", 1, "\1\377\0\0\0\0\0\0\0", 9, "next id"},
+        {"i", 1, "\1\0\0\0\0\0\0\0\2", 9, "next id"}, /* ids above it are in use */
         {"t", 1, "\1\377\0\0\0\0\0\0\0", 9, "limit"},
         {"a", 1, "\1aaa", 4, "row 'a'"},
         {"s\0\0\0\0\0\0\0\1", 9, "\1\0\0\0\0\0\0\0garbage garbage", 23, "row 's' 1"},
@@ -409,6 +410,17 @@ static void damaged_rows_are_named(void **state)
     }
 }
 
+static void a_bootstrapped_cluster_without_a_region_is_refused(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world);
+    overwrite(&world, "i", 1, "\1\0\0\0\0\0\0\0\7", 9);
+    overwrite(&world, "c", 1, "\1aaaaaaaa\1", 10);
+    expect_load_fails(world.engine, "no region");
+    world_fini(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_second_bootstrap_is_refused),
         cmocka_unit_test(what_is_no_command_changes_nothing),
         cmocka_unit_test(damaged_rows_are_named),
+        cmocka_unit_test(a_bootstrapped_cluster_without_a_region_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,6 +342,30 @@ static void what_is_shown_and_generated_can_be_read_again(void **state)
     buf_fini(&generated);
 }
 
+/* YAML can say any character, but not any byte. */
+static void any_text_is_shown_so_that_it_reads_back(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"\x7f",         "a\nb\tc",      "\xc2\x85x", "\xe2\x80\xa8", "\xef\xbb\xbf",
+                                       "\xef\xbf\xbf", "\xf0\x9f\x98\x80", "\xc3\xbc",  "'\"\\",       " # x: "};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct settings *first = settings_new(rows, ROW_COUNT), *second = settings_new(rows, ROW_COUNT);
+        struct error err;
+        struct buf shown;
+        buf_init(&shown, 1 << 20);
+        assert_int_equal(settings_set(first, "name", ORIGIN_FLAG, "--name", good[i], &err), ERR_OK);
+        settings_show(first, true, &shown);
+        assert_int_equal(settings_read_yaml(second, "shown", buf_bytes(&shown), &err), ERR_OK);
+        assert_string_equal(settings_value(second, 0), good[i]);
+        buf_fini(&shown);
+        settings_free(first);
+        settings_free(second);
+    }
+    static const char *const bad[] = {"\xff", "x\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xe2\x80"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_flag_refused("--name", bad[i], "--name: is not UTF-8");
+}
+
 static void the_nearest_word_is_found_and_far_ones_are_not(void **state)
 {
     (void)state;
@@ -397,7 +421,8 @@ static void addresses_are_told_from_nonsense(void **state)
     static const char *const bad[] = {"",           "2379",        "localhost:2379", "http://a:1",  "tcp://",
                                       "tcp://:1",   "tcp://a",     "tcp://a:",       "tcp://a:0",   "tcp://a:65536",
                                       "tcp://a:1x", "tcp://a b:1", "tcp://[::1:1",   "tcp://[::1]", "tcp://::1:1",
-                                      "ipc://x",    "tcp://a:-1",  "tcp://a/b:1",    "tcp://\x01:1"};
+                                      "ipc://x",    "tcp://a:-1",  "tcp://a/b:1",    "tcp://\x01:1",
+                                      "tcp://[fe80::1%eth0]:1"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         err.text[0] = '\0';
         assert_int_equal(address_parse(bad[i], &address, &err), ERR_INVALID);
@@ -489,6 +514,7 @@ int main(void)
         cmocka_unit_test(operands_and_flags_mix_until_two_dashes),
         cmocka_unit_test(environment_errors_name_the_variable),
         cmocka_unit_test(what_is_shown_and_generated_can_be_read_again),
+        cmocka_unit_test(any_text_is_shown_so_that_it_reads_back),
         cmocka_unit_test(the_nearest_word_is_found_and_far_ones_are_not),
         cmocka_unit_test(units_are_printed_exactly),
         cmocka_unit_test(addresses_are_told_from_nonsense),
