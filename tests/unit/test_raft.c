@@ -1,5 +1,5 @@
-/* test_raft: claims about the core that a message stream does not show: memory, what must never be believed, properties
- * of configurations, and messages from somebody who means harm. */
+/* test_raft: claims about the core that a message stream does not show: memory, what must never be believed, what the layer
+ * above may ask and must not do, and messages from somebody who means harm. `test_raft CASE` runs one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -586,155 +586,241 @@ static void initial_states_that_contradict_themselves_are_refused(void **state)
     raft_pool_free(pool);
 }
 
-/* ---- configurations ---- */
+/* ---- what the layer above asks and answers ---- */
 
-static bool confs_equal(const struct raft_conf *a, const struct raft_conf *b)
+static raft_index propose(struct raft *raft, const char *data)
 {
-    if (a->count != b->count || a->auto_leave != b->auto_leave)
-        return false;
-    for (uint32_t i = 0; i < a->count; i++) {
-        if (a->members[i].id != b->members[i].id || a->members[i].roles != b->members[i].roles)
-            return false;
-    }
-    return true;
+    raft_index index;
+    raft_term term;
+    assert_int_equal(raft_propose(raft, bytes_of_string(data), &index, &term), ERR_OK);
+    return index;
 }
 
-static void draw_change(struct rng *rng, struct raft_conf_change *change)
+/* Follower 2 has everything, 3 nothing behind the base; entries up to 13 have left memory. Leaves a question to the disk
+ * for 3 in *ret_fetch. */
+static struct raft *make_leader_that_fetches(struct raft_pool *pool, const struct raft_config *config,
+                                             struct raft_fetch *ret_fetch)
 {
-    *change = (struct raft_conf_change){.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2};
-    change->count = (uint8_t)rng_between(rng, 1, 5);
-    for (uint32_t i = 0; i < change->count; i++) {
-        change->changes[i].kind = (uint8_t)rng_below(rng, 4);
-        change->changes[i].id = rng_between(rng, 1, 9);
-    }
+    struct raft *raft = make(pool, config, 1, 3, 3, 0); /* 11, 12, 13 */
+    struct raft_ready ready;
+    make_leader(raft);
+    raft_report_unreachable(raft, 3);
+    raft_peer(raft, 3)->match = 10; /* as if it had come back with less: probed from 11 on */
+    raft_peer(raft, 3)->next = 12;
+    raft_cache_evict(raft, 0);
+    answer(raft, 3, RAFT_HEARTBEAT_RESP, 0);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.fetch_count, 1);
+    *ret_fetch = ready.fetches[0];
+    assert_int_equal(ret_fetch->from, 12);
+    assert_int_equal(ret_fetch->count_max, 3); /* 12 .. 14, the first of our term */
+    return raft;
 }
 
-/* Entering and leaving a joint configuration gives what the same changes give one at a time. (Not in every order: one
- * at a time may have to refuse, where no voter would be left in between.) */
-static void joint_and_one_at_a_time_end_alike(void **state)
+static uint32_t entries_sent_to(struct raft *raft, peer_id to)
 {
-    (void)state;
-    struct rng rng;
-    uint32_t compared = 0;
-    rng_init(&rng, 5, "conf");
-    for (int round = 0; round < 20000; round++) {
-        struct raft_conf conf = {0}, joint, left, single;
-        struct raft_conf_change change, one = {.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2, .count = 1};
-        for (int i = 0; i < 4; i++)
-            raft_conf_add(&conf, 1 + (peer_id)i, rng_chance(&rng, 2, 3) || i == 0 ? RAFT_VOTER : RAFT_LEARNER);
-        draw_change(&rng, &change);
-        const char *why = membership_enter_joint(&conf, &change, rng_chance(&rng, 1, 2), &joint, NULL);
-        bool refused = why != NULL;
-        if (!refused) {
-            assert_int_equal(raft_conf_check(&joint), ERR_OK);
-            assert_null(membership_leave_joint(&joint, &left));
-            assert_int_equal(raft_conf_check(&left), ERR_OK);
-        }
-        single = conf;
-        for (uint32_t i = 0; i < change.count && !refused; i++) {
-            one.changes[0] = change.changes[i];
-            refused = membership_simple(&single, &one, &single, NULL) != NULL;
-        }
-        if (!refused) {
-            compared++;
-            assert_true(confs_equal(&single, &left));
-        }
+    struct raft_ready ready;
+    uint32_t count = 0;
+    while (raft_ready(raft, &ready)) {
+        for (uint32_t i = 0; i < ready.message_count; i++)
+            count += ready.messages[i].to == to ? ready.messages[i].entry_count : 0;
     }
-    assert_true(compared > 10000);
+    return count;
 }
 
-/* Whatever a group can be in survives a restart and a snapshot. */
-static void every_reachable_configuration_can_be_restored(void **state)
+static void what_the_disk_hands_over_is_checked_before_it_is_sent(void **state)
 {
     (void)state;
     struct raft_pool *pool = raft_pool_new(0);
     struct raft_config config = config_plain();
-    struct rng rng;
-    uint32_t joint = 0;
-    rng_init(&rng, 6, "restore");
-    for (int round = 0; round < 300; round++) {
-        struct raft_initial initial = {.id = 1, .hard = {.term = 1}, .applied = 10};
-        struct raft *raft;
-        struct raft_conf conf = {0};
-        initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
-        raft_conf_add(&conf, 1, RAFT_VOTER);
-        for (int i = 0; i < 8; i++) {
-            struct raft_conf_change change;
-            draw_change(&rng, &change);
-            change.transition = (uint8_t)rng_below(&rng, 3);
-            if (rng_chance(&rng, 1, 3))
-                change = (struct raft_conf_change){.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2};
-            raft_conf_apply(&conf, &change, &conf);
-            initial.conf = conf;
-            assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
-            struct raft_conf restored;
-            raft_get_conf(raft, &restored);
-            assert_true(confs_equal(&conf, &restored));
-            joint += raft_conf_is_joint(&conf);
-            raft_free(raft);
-        }
+    struct raft_entry good[] = {{.term = 1, .index = 12, .data = bytes_of_string("x")},
+                                {.term = 1, .index = 13},
+                                {.term = 2, .index = 14},
+                                {.term = 2, .index = 15}};
+    for (int fault = 0; fault < 6; fault++) {
+        struct raft_fetch fetch;
+        struct raft *raft = make_leader_that_fetches(pool, &config, &fetch);
+        struct raft_entry entries[4];
+        memcpy(entries, good, sizeof(entries));
+        entries[1].index += fault == 1;
+        entries[1].term += fault == 2 ? 5 : 0;
+        entries[0].term = fault == 3 ? 0 : 1;
+        uint32_t count = fault == 0 ? 0 : fault == 4 ? 3 : 4; /* 5: one more than was asked for */
+        raft_fetched(raft, &fetch, ERR_OK, 1, entries, count);
+        assert_int_equal(entries_sent_to(raft, 3), fault >= 4 ? 3 : 0);
+        assert_int_equal(raft_peer(raft, 3)->paused, true);
+        raft_check(raft);
+        raft_free(raft);
     }
-    assert_true(joint > 300);
     raft_pool_free(pool);
 }
 
-static void conf_changes_are_decoded_as_they_were_encoded(void **state)
+static void retention_may_cut_what_every_member_has(void **state)
 {
     (void)state;
-    struct rng rng;
-    rng_init(&rng, 7, "encode");
-    for (int round = 0; round < 2000; round++) {
-        struct raft_conf_change change, decoded;
-        uint8_t data[512];
-        draw_change(&rng, &change);
-        change.transition = (uint8_t)rng_below(&rng, 3);
-        change.context = bytes_of("context", rng_below(&rng, 8));
-        size_t size = membership_encoded_size(&change);
-        membership_encode(&change, data);
-        struct raft_entry entry = {.kind = RAFT_ENTRY_CONF_CHANGE_V2, .data = bytes_of(data, size)};
-        assert_int_equal(raft_conf_change_decode(&entry, &decoded), ERR_OK);
-        assert_int_equal(decoded.count, change.count);
-        assert_int_equal(decoded.transition, change.transition);
-        assert_true(bytes_equal(decoded.context, change.context));
-        for (uint32_t i = 0; i < change.count; i++) {
-            assert_int_equal(decoded.changes[i].kind, change.changes[i].kind);
-            assert_int_equal(decoded.changes[i].id, change.changes[i].id);
-        }
-        entry.data.size =
-            rng_below(&rng, size); /* cut short: either another change, or refused; never read past the end */
-        uint8_t *exact = malloc(entry.data.size + 1);
-        memcpy(exact, data, entry.data.size);
-        entry.data.data = exact;
-        raft_conf_change_decode(&entry, &decoded);
-        free(exact);
-    }
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 3, 1);
+    assert_int_equal(raft_replicated_index(raft), 12); /* who does not lead knows of itself only: what is applied */
+    assert_int_equal(raft_leader(raft), 0);
+    drain(raft);
+    make_leader(raft);
+    assert_int_equal(raft_leader(raft), 1);
+    raft_index index = propose(raft, "x");
+    drain(raft);
+    answer(raft, 2, RAFT_APP_RESP, index);
+    drain(raft);
+    assert_int_equal(raft_replicated_index(raft), index - 1);
+    answer(raft, 3, RAFT_APP_RESP, index);
+    assert_int_equal(raft_replicated_index(raft), index);
+    raft_truncate(raft, index - 1, raft_term_at(raft, index - 1));
+    assert_int_equal(raft_truncated(raft).index, index - 1);
+    raft_truncate(raft, index - 2, 1); /* late: nothing comes back */
+    assert_int_equal(raft_truncated(raft).index, index - 1);
+    assert_int_equal(raft_term_at(raft, index - 2), 0);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
 }
 
-/* Against counting, over all answers of up to five voters. */
-static void quorums_agree_with_counting(void **state)
+static void a_read_that_waits_is_a_deadline(void **state)
 {
     (void)state;
-    for (uint32_t n = 1; n <= 7; n++) {
-        for (uint32_t code = 0; code < 2187; code++) { /* 3^7 */
-            uint64_t values[7];
-            uint32_t yes = 0, no = 0, rest = code;
-            for (uint32_t i = 0; i < n; i++, rest /= 3) {
-                values[i] = rest % 3;
-                yes += rest % 3 == 1;
-                no += rest % 3 == 2;
-            }
-            enum quorum_vote vote = quorum_vote(yes, no, n);
-            assert_int_equal(vote == QUORUM_WON, 2 * yes > n);
-            assert_int_equal(vote == QUORUM_LOST, 2 * (n - no) <= n);
-            uint64_t committed = quorum_committed(values, n);
-            for (uint64_t level = 0; level < 3; level++) {
-                uint32_t reached = 0;
-                for (uint32_t i = 0; i < n; i++)
-                    reached += values[i] >= level;
-                assert_int_equal(committed >= level, 2 * reached > n);
-            }
-        }
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft_initial initial = {.id = 1, .hard = {.term = 1}, .applied = 10};
+    struct raft *raft;
+    struct raft_ready ready;
+    initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+    raft_conf_add(&initial.conf, 1, RAFT_LEARNER);
+    raft_conf_add(&initial.conf, 2, RAFT_VOTER);
+    assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+    assert_int_equal(raft_next_deadline(raft), UINT32_MAX); /* a learner waits for others */
+    assert_int_equal(send_append(raft, 2, 1, initial.base, 10, NULL, 0), ERR_OK);
+    assert_int_equal(raft_read(raft, 7), ERR_OK);
+    uint32_t left = raft_next_deadline(raft);
+    assert_true(left > 0 && left < UINT32_MAX);
+    drain(raft);
+    raft_tick(raft, left - 1);
+    assert_false(raft_has_ready(raft));
+    raft_tick(raft, 1);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.read_count, 1);
+    assert_int_equal(ready.reads[0].code, ERR_NOT_READY);
+    assert_int_equal(ready.reads[0].context, 7);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* A change that cannot be applied would be refused by every peer after it was replicated: better now. */
+static void an_impossible_change_is_not_even_proposed(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 1, 0, 0);
+    raft_index index;
+    raft_term term;
+    make_leader(raft);
+    raft_index last = raft_last_index(raft);
+    struct raft_conf_change good = {.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2, .count = 1};
+    good.changes[0].id = 2;
+    struct raft_conf_change bad[7];
+    for (int i = 0; i < 7; i++)
+        bad[i] = good;
+    bad[0].count = RAFT_CHANGE_COUNT_MAX + 1;
+    bad[1].transition = RAFT_TRANSITION_EXPLICIT + 1;
+    bad[2].changes[0].kind = RAFT_CHANGE_ADD_LEARNER + 1;
+    bad[3].entry_kind = RAFT_ENTRY_NORMAL;
+    bad[4].entry_kind = RAFT_ENTRY_CONF_CHANGE; /* the old form knows no transitions */
+    bad[4].transition = RAFT_TRANSITION_EXPLICIT;
+    bad[5].changes[0].kind = RAFT_CHANGE_REMOVE; /* the last voter */
+    bad[5].changes[0].id = 1;
+    bad[6].count = 0; /* there is nothing to leave */
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(raft_propose_conf(raft, &bad[i], &index, &term), ERR_INVALID);
+    assert_int_equal(raft_last_index(raft), last);
+    assert_int_equal(raft_propose_conf(raft, &good, &index, &term), ERR_OK);
+    drain(raft); /* committed, applied, but not by us: the layer above struck it out */
+    assert_int_equal(raft_propose_conf(raft, &good, &index, &term), ERR_OK);
+    config.disable_conf_change_check = true;
+    assert_int_equal(raft_propose_conf(raft, &bad[5], &index, &term), ERR_OK);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* Whatever the layer above thinks: an append that contradicts what is committed is told from one that just does not fit. */
+static void the_log_tells_a_mismatch_from_a_contradiction(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 3, 0); /* 11, 12, 13 of term 1, all committed */
+    struct raft_entry entry = {.term = 2, .index = 13};
+    raft_index last = 0, cut = 0;
+    assert_int_equal(
+        raftlog_maybe_append(&raft->log, (struct raft_position){.index = 12, .term = 2}, &entry, 1, 13, &last, &cut),
+        RAFTLOG_MISMATCH);
+    assert_int_equal(
+        raftlog_maybe_append(&raft->log, (struct raft_position){.index = 12, .term = 1}, &entry, 1, 13, &last, &cut),
+        RAFTLOG_CONTRADICTION);
+    assert_int_equal(raft_last_index(raft), 13);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void a_heartbeat_that_knows_more_than_we_ever_had_stops_us(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 3, 0);
+    struct raft_message heartbeat = {.kind = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 2, .commit = 14};
+    assert_int_equal(raft_step(raft, &heartbeat), ERR_CORRUPT); /* the leader says so because we said that we had it */
+    assert_int_equal(raft_term_now(raft), 1);
+    heartbeat.commit = 13;
+    assert_int_equal(raft_step(raft, &heartbeat), ERR_OK);
+    assert_int_equal(raft_leader(raft), 2);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+/* A long tail is overwritten while much of it is still with the log worker, then a snapshot replaces everything. */
+static void what_is_retired_is_held_however_much_and_freed_with_the_group(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_entry entries[100];
+    struct raft_ready ready;
+    for (raft_term term = 2; term < 5; term++) {
+        for (uint32_t i = 0; i < 100; i++)
+            entries[i] = (struct raft_entry){.term = term, .index = 11 + i, .data = bytes_of_string("payload")};
+        assert_int_equal(send_append(raft, 2, term, (struct raft_position){.index = 10, .term = 1}, 10, entries, 100),
+                         ERR_OK);
+        assert_true(raft_ready(raft, &ready));
+        assert_int_equal(ready.entry_count, 100);
     }
+    assert_false(raft_ready(raft, &ready));
+    assert_int_equal(raft->log.retired_count, 200);
+    size_t size = raft_memory_size(raft);
+    assert_true(size > 100 * 16);
+    assert_int_equal(send_append(raft, 2, 5, (struct raft_position){.index = 10, .term = 1}, 10, entries, 0), ERR_OK);
+    raft_free(raft); /* nobody writes any more: the process goes down */
+    assert_int_equal(raft_pool_used_size(pool), 0);
+    raft_pool_free(pool);
+}
+
+static void messages_have_names_for_logs(void **state)
+{
+    (void)state;
+    for (uint8_t kind = RAFT_APP; kind <= RAFT_READ_INDEX_RESP; kind++)
+        assert_string_not_equal(raft_message_kind_name(kind), "unknown");
+    assert_string_equal(raft_message_kind_name(0), "unknown");
+    assert_string_equal(raft_message_kind_name(255), "unknown");
 }
 
 /* ---- somebody who means harm ---- */
@@ -930,10 +1016,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_change_older_than_the_snapshot_is_not_applied),
         cmocka_unit_test(uncommitted_size_comes_back_to_zero),
         cmocka_unit_test(initial_states_that_contradict_themselves_are_refused),
-        cmocka_unit_test(joint_and_one_at_a_time_end_alike),
-        cmocka_unit_test(every_reachable_configuration_can_be_restored),
-        cmocka_unit_test(conf_changes_are_decoded_as_they_were_encoded),
-        cmocka_unit_test(quorums_agree_with_counting),
+        cmocka_unit_test(what_the_disk_hands_over_is_checked_before_it_is_sent),
+        cmocka_unit_test(retention_may_cut_what_every_member_has),
+        cmocka_unit_test(a_read_that_waits_is_a_deadline),
+        cmocka_unit_test(an_impossible_change_is_not_even_proposed),
+        cmocka_unit_test(the_log_tells_a_mismatch_from_a_contradiction),
+        cmocka_unit_test(a_heartbeat_that_knows_more_than_we_ever_had_stops_us),
+        cmocka_unit_test(what_is_retired_is_held_however_much_and_freed_with_the_group),
+        cmocka_unit_test(messages_have_names_for_logs),
         cmocka_unit_test(no_message_breaks_a_node),
     };
     if (argc > 1)
