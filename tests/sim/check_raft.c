@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/check.h"
+#include "check_durable.h"
 #include "env/transport.h"
 #include "group/group_keys.h"
 #include "proto/wire.h"
@@ -34,7 +35,7 @@ struct region_log {
     region_id region;
     struct applied *entries; /* by index */
     raft_index capacity;
-    raft_index last;    /* newest index applied anywhere */
+    raft_index last;      /* newest index applied anywhere */
     raft_term led_term;   /* newest term with a leader */
     raft_term ready_term; /* newest term whose leader has committed an entry of it */
     UT_hash_handle hh;
@@ -64,6 +65,7 @@ struct check_raft {
     struct fact *facts;
     struct region_log *logs;
     struct seen *seen;
+    struct check_durable *durable;
     struct buf row;
     struct arena arena;
     struct check_raft_counts counts;
@@ -145,8 +147,7 @@ static bool read_row(struct check_raft *check, region_id region, raft_index inde
                      uint64_t *ret_hash)
 {
     struct group_key key = group_key_indexed(region, GROUP_LOG, index);
-    struct error err;
-    if (engine_get(check->store->disk, ENGINE_RAFT, group_key_bytes(&key), &check->row, &err) != ERR_OK ||
+    if (engine_mem_get_durable(check->store->disk, ENGINE_RAFT, group_key_bytes(&key), &check->row) != ERR_OK ||
         check->row.size < 10)
         return false;
     *ret_term = load_u64_be(check->row.data + 2);
@@ -206,8 +207,8 @@ static void check_applied(struct check_raft *check, struct seen *seen, const str
         uint64_t hash = 0;
         if (!read_row(check, view->region, index, &term, &hash)) {
             world_fail(check->world, "raft", view->region,
-                       "R3: s%u applied index %llu of region %llu, which is not on its disk", check->store->number,
-                       ULL(index), ULL(view->region));
+                       "R3: s%u applied index %llu of region %llu, which is not durable on its disk",
+                       check->store->number, ULL(index), ULL(view->region));
             return;
         }
         if (sim_traces(world_sim(check->world)))
@@ -338,6 +339,7 @@ static void visit_peer(void *context, const struct store_peer_view *view)
         seen->commit = seen->applied = seen->checked = seen->last = 0;
         seen->deposed_ns = 0;
         seen->led = false;
+        check_durable_peer(check->durable, check->store, view);
     }
     raft_term term = raft_term_now(raft);
     bool leads = raft_is_leader(raft);
@@ -351,6 +353,8 @@ static void visit_peer(void *context, const struct store_peer_view *view)
             check_completeness(check, view);
     }
     check_commit_term(check, seen, view);
+    if (raft_commit_index(raft) > seen->commit)
+        check_durable_commit(check->durable, check->store, view);
     check_lease(check, view);
     if (seen->checked < view->applied_index)
         check_applied(check, seen, view);
@@ -555,8 +559,9 @@ void check_raft_describe(struct check_raft *check)
     }
 }
 
-const struct check_raft_counts *check_raft_counts(const struct check_raft *check)
+const struct check_raft_counts *check_raft_counts(struct check_raft *check)
 {
+    check->counts.durable = check_durable_count(check->durable);
     return &check->counts;
 }
 
@@ -565,6 +570,7 @@ struct check_raft *check_raft_new(struct world *world)
     struct check_raft *check = calloc(1, sizeof *check);
     CHECK(check);
     check->world = world;
+    check->durable = check_durable_new(world);
     buf_init(&check->row, 64u << 20);
     arena_init(&check->arena);
     return check;
@@ -593,6 +599,7 @@ void check_raft_free(struct check_raft *check)
         HASH_DEL(check->seen, seen);
         free(seen);
     }
+    check_durable_free(check->durable);
     buf_fini(&check->row);
     arena_fini(&check->arena);
     free(check);

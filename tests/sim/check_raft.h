@@ -9,11 +9,13 @@
  *   R4 leader completeness  a new leader of the newest term has every entry that was applied anywhere
  *   R5 order                truncated <= applied <= commit <= last (but a leader's commit, see below)
  *   R6 no way back          within a life of a store: term and commit never regress; a vote does not change in its term
- *   R7 own term              a leader commits by counting only what is of its own term (figure 8)
- *   R8 leases                whoever has a lease leads the newest term in which anything was committed
+ *   R7 own term             a leader commits by counting only what is of its own term (figure 8)
+ *   R8 leases               whoever has a lease leads the newest term in which anything was committed
  *
- * R3 reads the log row of each index once per store and life, when the store says that it has applied it; so it also
- * says that nothing is applied before it is on the own disk.
+ *   R9 durability           what is committed is durable on a quorum of disks (check_durable.h)
+ *
+ * R3 reads the log row of each index once per store and life, when the store says that it has applied it, and it must
+ * be durable by then: so nothing is applied before it is safe on the own disk.
  *
  * Owner: the thread of the world. */
 #ifndef SIM_CHECK_RAFT_H
@@ -50,7 +52,8 @@ struct check_raft_counts {
     uint64_t elections;   /* leaders, one per region and term */
     uint64_t deposed_us;  /* time that leaders went on leading while a newer term had a leader */
     uint64_t overwritten; /* entries that a store lost to another leader's */
+    uint64_t durable;     /* committed entries that were looked for on the disks */
 };
-const struct check_raft_counts *check_raft_counts(const struct check_raft *check);
+const struct check_raft_counts *check_raft_counts(struct check_raft *check);
 
 #endif

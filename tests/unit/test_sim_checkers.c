@@ -11,6 +11,7 @@
 #include "raft/raft.h"
 #include "rpc/frame_kind.h"
 #include "storenode/store_keys.h"
+#include "tests/sim/check_durable.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
 
@@ -71,6 +72,133 @@ static void two_votes_in_a_term_are_refused(void **unused)
     assert_non_null(strstr(world_failure(world), "R2"));
     check_raft_free(check);
     world_free(world);
+}
+
+/* ---- what is committed, and the disks */
+
+enum { REGION = 7, COMMIT = 7 };
+
+static void add_members(struct raft_conf *conf, peer_id first, peer_id last, uint8_t roles)
+{
+    for (peer_id id = first; id <= last; id++)
+        assert_int_equal(raft_conf_add(conf, id, roles), ERR_OK);
+}
+
+/* A peer that has committed entries 6 and 7 of term 6, or says so. */
+static struct raft *make_committed(struct raft_pool *pool, const struct raft_conf *conf)
+{
+    static struct raft_config config;
+    raft_config_default(&config);
+    const struct raft_entry entries[] = {{.term = 6, .index = 6}, {.term = 6, .index = COMMIT}};
+    struct raft_initial initial = {.id = 1,
+                                   .seed = 1,
+                                   .hard = {.term = 6, .commit = COMMIT},
+                                   .conf = *conf,
+                                   .applied = 5,
+                                   .truncated = {5, 5},
+                                   .base = {5, 5},
+                                   .entries = entries,
+                                   .entry_count = 2};
+    struct raft *raft = NULL;
+    assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+    return raft;
+}
+
+static void write_raft_row(struct world_node *store, struct group_key key, uint64_t number, size_t at, bool sync)
+{
+    uint8_t value[17] = {1};
+    store_u64_be(value + at, number);
+    struct engine_batch *batch = engine_batch_new(store->disk);
+    engine_batch_put(store->disk, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, sizeof value));
+    sim_enter(store->node);
+    assert_int_equal(engine_write(store->disk, batch, sync, NULL), ERR_OK);
+    sim_leave(store->node);
+    engine_batch_free(store->disk, batch);
+}
+
+static void write_entry(struct world_node *store, raft_index index, raft_term term, bool sync)
+{
+    write_raft_row(store, group_key_indexed(REGION, GROUP_LOG, index), term, 2, sync);
+}
+
+/* `write` fills the disks; the outcome is what the checker says then. */
+static bool commit_is_refused(const struct raft_conf *conf, void (*write)(struct world *world))
+{
+    struct world *world = make_world();
+    struct check_durable *check = check_durable_new(world);
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft *raft = make_committed(pool, conf);
+    struct store_peer_view view = {.region = REGION, .raft = raft, .applied_index = 5};
+    for (uint32_t number = 1; number <= 3; number++) {
+        struct world_node *store = world_store(world, number);
+        sim_node_start(store->node);
+        for (view.peer = number; view.peer <= 6; view.peer += 3) /* store 1: peers 1 and 4, ... */
+            check_durable_peer(check, store, &view);
+        write_entry(store, 6, 6, true);
+    }
+    write(world);
+    sim_run_until(world_sim(world), sim_heap_ns(world_sim(world)) + 1000000000);
+    check_durable_commit(check, world_store(world, 1), &view);
+    bool refused = world_has_failed(world);
+    if (refused)
+        assert_non_null(strstr(world_failure(world), "R9"));
+    else
+        assert_int_equal(check_durable_count(check), 2);
+    check_durable_free(check);
+    raft_free(raft);
+    raft_pool_free(pool);
+    world_free(world);
+    return refused;
+}
+
+static void write_on_two(struct world *world)
+{
+    write_entry(world_store(world, 1), COMMIT, 6, true);
+    write_entry(world_store(world, 3), COMMIT, 6, true);
+}
+
+static void write_on_one_and_sync_no_other(struct world *world)
+{
+    write_entry(world_store(world, 1), COMMIT, 6, true);
+    write_entry(world_store(world, 2), COMMIT, 6, false);
+    write_entry(world_store(world, 3), COMMIT, 6, false);
+}
+
+static void write_another_term(struct world *world)
+{
+    write_entry(world_store(world, 1), COMMIT, 6, true);
+    write_entry(world_store(world, 2), COMMIT, 5, true);
+}
+
+static void truncate_one(struct world *world)
+{
+    write_entry(world_store(world, 1), COMMIT, 6, true);
+    write_raft_row(world_store(world, 2), group_key(REGION, GROUP_TRUNCATED_STATE), COMMIT, 1, true);
+}
+
+static void what_is_committed_must_be_durable_on_a_quorum(void **unused)
+{
+    (void)unused;
+    struct raft_conf conf = {0};
+    add_members(&conf, 1, 3, RAFT_VOTER);
+    assert_false(commit_is_refused(&conf, write_on_two));
+    assert_false(commit_is_refused(&conf, truncate_one)); /* it had it, and dropped it */
+    assert_true(commit_is_refused(&conf, write_on_one_and_sync_no_other));
+    assert_true(commit_is_refused(&conf, write_another_term));
+}
+
+static void what_a_joint_group_commits_must_be_durable_on_both_quorums(void **unused)
+{
+    (void)unused;
+    struct raft_conf conf = {0};
+    assert_int_equal(raft_conf_add(&conf, 1, RAFT_VOTER | RAFT_OUTGOING), ERR_OK);
+    assert_int_equal(raft_conf_add(&conf, 2, RAFT_OUTGOING), ERR_OK); /* not on the disk of store 2 */
+    assert_int_equal(raft_conf_add(&conf, 3, RAFT_VOTER), ERR_OK);
+    assert_true(commit_is_refused(&conf, write_on_two));
+    struct raft_conf other = {0};
+    assert_int_equal(raft_conf_add(&other, 1, RAFT_VOTER | RAFT_OUTGOING), ERR_OK);
+    assert_int_equal(raft_conf_add(&other, 3, RAFT_VOTER | RAFT_OUTGOING), ERR_OK);
+    assert_false(commit_is_refused(&other, write_on_two));
 }
 
 /* ---- regions, on disk */
@@ -192,6 +320,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_leaders_in_a_term_are_refused),
         cmocka_unit_test(two_votes_in_a_term_are_refused),
+        cmocka_unit_test(what_is_committed_must_be_durable_on_a_quorum),
+        cmocka_unit_test(what_a_joint_group_commits_must_be_durable_on_both_quorums),
         cmocka_unit_test(ranges_that_cover_once_are_fine_also_while_a_store_is_behind),
         cmocka_unit_test(a_gap_and_an_overlap_are_refused),
         cmocka_unit_test(two_truths_of_one_epoch_are_refused),
