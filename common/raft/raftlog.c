@@ -307,7 +307,7 @@ void raftlog_stable_to(struct raftlog *log, struct raft_position position)
 
 raft_index raftlog_appliable(const struct raftlog *log, bool apply_unstable)
 {
-    return apply_unstable || BUG(apply_unstable) ? log->commit : least(log->commit, log->unstable - 1);
+    return apply_unstable || BUG(apply_before_durable) ? log->commit : least(log->commit, log->unstable - 1);
 }
 
 bool raftlog_next_committed(const struct raftlog *log, const struct raft_config *config, raft_index *ret_to)

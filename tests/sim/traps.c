@@ -6,13 +6,14 @@
 #include "proto/wire.h"
 #include "raft/raft.h"
 
-enum { PAUSE_MS_MAX = 3000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
+enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
 
 struct traps {
     struct world *world;
     struct faults *faults;
     struct rng rng;
-    bool set; /* one at a time */
+    bool set;      /* one at a time */
+    bool handover; /* waits for the leader to tell */
     struct world_node *leader, *campaigner, *restarter;
     region_id region;
     bool deaf[WORLD_STORE_MAX + 1]; /* these stores do not reach the leader ... */
@@ -24,6 +25,8 @@ struct traps {
     struct world_node *peers[WORLD_STORE_MAX];
     uint32_t peer_count, seen_count;
     uint32_t deadline; /* ticks until the campaigner campaigns */
+    peer_id leading_peer;
+    struct raft_conf conf;
 };
 
 static struct sim *sim_of(struct traps *traps)
@@ -83,6 +86,8 @@ static void choose_leader(void *context, const struct store_peer_view *view)
         return;
     traps->leader = traps->visited;
     traps->region = view->region;
+    traps->leading_peer = view->peer;
+    raft_get_conf(view->raft, &traps->conf);
 }
 
 static void find_peers(void *context, const struct store_peer_view *view)
@@ -126,11 +131,7 @@ static void look(void *context)
 
 static void set_restart(struct traps *traps)
 {
-    traps->leader = NULL;
-    traps->seen_count = traps->peer_count = 0;
-    visit_all(traps, choose_leader);
-    if (!traps->leader)
-        return;
+    traps->peer_count = 0;
     visit_all(traps, find_peers);
     if (traps->peer_count != 2)
         return;
@@ -144,25 +145,29 @@ static void set_restart(struct traps *traps)
     look(traps);
 }
 
-static void next(void *context)
-{
-    struct traps *traps = context;
-    if (faults_aim(traps->faults) && !traps->set)
-        set_restart(traps);
-    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_between(&traps->rng, 1, PAUSE_MS_MAX) * 1000000, NULL, next,
-           NULL, traps);
-}
-
 /* ---- handover */
+
+static void set_handover(struct traps *traps)
+{
+    peer_id to = traps->conf.members[rng_below(&traps->rng, traps->conf.count)].id;
+    if (to == traps->leading_peer)
+        return;
+    traps->handover = true;
+    sim_enter(traps->leader->node);
+    store_transfer_leader(traps->leader->store, traps->region, to);
+    sim_leave(traps->leader->node);
+}
 
 void traps_see_message(void *context, struct sim_node *from, struct sim_node *to,
                        const struct wire_raft_message *message)
 {
     struct traps *traps = context;
     (void)to;
-    if (message->kind != RAFT_TIMEOUT_NOW || traps->set || !faults_aim(traps->faults) || rng_chance(&traps->rng, 1, 2))
+    if (message->kind != RAFT_TIMEOUT_NOW || traps->set || !faults_aim(traps->faults) ||
+        !(traps->handover || rng_chance(&traps->rng, 1, 2)))
         return;
     traps->set = true;
+    traps->handover = false;
     traps->leader = world_node_of(traps->world, from);
     sim_trace(sim_of(traps), "trap: %s hands over region=%llu and goes deaf", sim_node_name(from),
               (unsigned long long)message->region_id);
@@ -170,6 +175,25 @@ void traps_see_message(void *context, struct sim_node *from, struct sim_node *to
         if (number != traps->leader->number)
             set_wall(traps, world_store(traps->world, number), false);
     sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + election_ns(traps), NULL, remove_walls, NULL, traps);
+}
+
+/* ---- which */
+
+static void next(void *context)
+{
+    struct traps *traps = context;
+    traps->handover = false;
+    if (faults_aim(traps->faults) && !traps->set) {
+        traps->leader = NULL;
+        traps->seen_count = 0;
+        visit_all(traps, choose_leader);
+        if (traps->leader && rng_chance(&traps->rng, 1, 3))
+            set_handover(traps);
+        else if (traps->leader)
+            set_restart(traps);
+    }
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_between(&traps->rng, 1, PAUSE_MS_MAX) * 1000000, NULL, next,
+           NULL, traps);
 }
 
 /* ---- life */
