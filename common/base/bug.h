@@ -20,7 +20,7 @@
     X(forget_vote_on_restart)                                                                                          \
     X(log_row_lost_on_restart)                                                                                         \
     X(ack_before_append)                                                                                               \
-    X(apply_before_durable)                                                                                              \
+    X(apply_before_durable)                                                                                            \
     X(apply_twice)                                                                                                     \
     X(answer_before_commit)                                                                                            \
     /* votes */                                                                                                        \
