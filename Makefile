@@ -9,7 +9,7 @@ help:
 	@echo 'make test      build, run all tests'
 	@echo 'make build     leaves $(BUILD)/polder'
 	@echo 'make check     everything that CI does: tests, gcc and clang -Werror, sanitizers, tidy'
-	@echo 'make coverage  line coverage of the unit, raft and simulation tests, into $(BUILD)-coverage'
+	@echo 'make coverage  line coverage; common/raft and common/group must reach 95 %; into $(BUILD)-coverage'
 	@echo 'make format    clang-format of what differs from HEAD'
 	@echo 'make clean     removes $(BUILD)*'
 

@@ -49,6 +49,8 @@ struct node {
         struct raft_entry *entries;
         uint32_t count;
     } disk;
+    struct raft_snapshot
+        installed; /* newest from elsewhere: the history, as in etcd-io/raft's driver, has our own only */
     struct raft_snapshot *history;
     uint32_t history_count;
     struct wires append_work, apply_work;
@@ -373,8 +375,10 @@ static void persist(struct node *node, const struct raft_hard_state *hard, const
 {
     if (hard)
         node->disk.hard = *hard;
-    if (snapshot)
+    if (snapshot) {
         disk_install(node, snapshot);
+        node->installed = *snapshot;
+    }
     disk_append(node, entries, count);
 }
 
@@ -637,6 +641,8 @@ static struct raft_config read_config(const struct directive *directive)
 static void start_node(struct world *world, struct node *node, peer_id id)
 {
     struct raft_snapshot *state = newest_history(node);
+    if (state->index < node->installed.index)
+        state = &node->installed;
     struct raft_initial initial = {
         .id = id,
         .seed = 1,
