@@ -268,6 +268,56 @@ static void a_long_block_ends_the_connection_on_both_sides(void **unused)
     teardown();
 }
 
+static void a_clog_holds_all_for_longer_than_a_watchdog_waits_and_then_lets_all_go_at_once(void **unused)
+{
+    (void)unused;
+    setup(9);
+    conn_id conn = dial(0, 1);
+    run_ms(50);
+    net_clog(net, toys[0].node, toys[1].node, true);
+    for (int i = 0; i < 20; i++) {
+        send(0, conn, i);
+        run_ms(net_options(net)->idle_limit_us / 1000 / 10);
+    }
+    dial(0, 1);
+    run_ms(100);
+    assert_int_equal(toys[1].seen_count, 0);
+    assert_int_equal(toys[1].open_count, 1);
+    assert_int_equal(send(1, toys[1].opened[0], 1), ERR_OK); /* the other way is open */
+    run_ms(100);
+    assert_int_equal(toys[0].seen_count, 1);
+    net_clog(net, toys[0].node, toys[1].node, false);
+    run_ms(1);
+    assert_int_equal(toys[1].seen_count, 20);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(toys[1].seen[i], i);
+    run_ms(100);
+    assert_int_equal(toys[1].open_count, 2);
+    assert_int_equal(toys[0].close_count + toys[1].close_count, 0);
+    teardown();
+}
+
+static void a_clog_in_which_a_machine_dies_ends_as_any_other_death(void **unused)
+{
+    (void)unused;
+    setup(10);
+    conn_id conn = dial(0, 1);
+    run_ms(50);
+    net_clog(net, toys[0].node, NULL, true);
+    send(0, conn, 1);
+    kill_toy(1, true);
+    run_ms(net_options(net)->idle_limit_us / 1000 + 500);
+    assert_int_equal(toys[0].close_count, 1);
+    start_toy(1);
+    net_unblock_all(net);
+    run_ms(500);
+    assert_int_equal(toys[1].seen_count, 0);
+    dial(0, 1);
+    run_ms(500);
+    assert_int_equal(toys[0].open_count, 2);
+    teardown();
+}
+
 static void a_dead_process_is_noticed_at_once_a_dead_machine_later(void **unused)
 {
     (void)unused;
@@ -458,6 +508,8 @@ int main(void)
         cmocka_unit_test(a_busy_receiver_is_offered_the_frame_again_in_order),
         cmocka_unit_test(a_short_block_only_delays),
         cmocka_unit_test(a_long_block_ends_the_connection_on_both_sides),
+        cmocka_unit_test(a_clog_holds_all_for_longer_than_a_watchdog_waits_and_then_lets_all_go_at_once),
+        cmocka_unit_test(a_clog_in_which_a_machine_dies_ends_as_any_other_death),
         cmocka_unit_test(a_dead_process_is_noticed_at_once_a_dead_machine_later),
         cmocka_unit_test(a_cut_loses_only_a_tail_and_is_told_to_both),
         cmocka_unit_test(a_paused_process_gets_its_frames_when_it_goes_on),

@@ -315,6 +315,53 @@ static void replicas_that_differ_are_refused(void **unused)
     end_disks(world, "G3");
 }
 
+/* ---- coverage */
+
+static void an_operation_met_the_faults_that_lasted_into_it_or_ended_a_second_before(void **unused)
+{
+    (void)unused;
+    const uint64_t second_ns = 1000000000;
+    struct coverage coverage = {0}, sum = {0};
+    enum fault_kind kind;
+    unsigned op;
+    uint64_t kinds = FAULT_BIT(FAULT_PAUSE) | FAULT_BIT(FAULT_CUT);
+    coverage_fault(&coverage, FAULT_PAUSE, 1, 10 * second_ns);
+    coverage_fault(&coverage, FAULT_CUT, 1, 5 * second_ns);
+    coverage_op(&coverage, 2, 6 * second_ns);
+    assert_int_equal(coverage.ops[FAULT_PAUSE][2], 1);
+    assert_int_equal(coverage.ops[FAULT_CUT][2], 0);
+    coverage_heal(&coverage, 7 * second_ns);
+    coverage_op(&coverage, 2, 8 * second_ns);
+    assert_int_equal(coverage.ops[FAULT_PAUSE][2], 1);
+    coverage_op(&coverage, 2, 8 * second_ns - 1);
+    assert_int_equal(coverage.ops[FAULT_PAUSE][2], 2);
+    coverage_add(&sum, &coverage);
+    coverage_add(&sum, &coverage);
+    assert_int_equal(sum.ops[FAULT_PAUSE][2], 4);
+    assert_int_equal(sum.happened[FAULT_CUT], 2);
+    for (op = 0; op < COVERAGE_OP_COUNT; op++)
+        sum.ops[FAULT_PAUSE][op] = sum.ops[FAULT_CUT][op] = 1;
+    assert_false(coverage_find_hole(&sum, kinds, &kind, &op));
+    sum.ops[FAULT_CUT][3] = 0;
+    assert_true(coverage_find_hole(&sum, kinds, &kind, &op));
+    assert_true(kind == FAULT_CUT && op == 3);
+    assert_false(coverage_find_hole(&sum, FAULT_BIT(FAULT_PAUSE), &kind, &op));
+}
+
+static void names_of_faults_make_masks(void **unused)
+{
+    (void)unused;
+    uint64_t mask = 0;
+    assert_true(fault_mask_parse("hang,clog,bad-read", &mask));
+    assert_int_equal(mask, FAULT_BIT(FAULT_HANG) | FAULT_BIT(FAULT_CLOG) | FAULT_BIT(FAULT_BAD_READ));
+    assert_true(fault_mask_parse("none", &mask) && mask == 0);
+    assert_true(fault_mask_parse("light,hang", &mask) && (mask & FAULT_BIT(FAULT_HANG)) &&
+                (mask & FAULT_BIT(FAULT_CUT)));
+    assert_false(fault_mask_parse("hang,clo", &mask));
+    for (int kind = 0; kind < FAULT_KIND_COUNT; kind++)
+        assert_true(fault_mask_parse(fault_name((enum fault_kind)kind), &mask) && mask == FAULT_BIT(kind));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +373,8 @@ int main(void)
         cmocka_unit_test(a_gap_and_an_overlap_are_refused),
         cmocka_unit_test(two_truths_of_one_epoch_are_refused),
         cmocka_unit_test(replicas_that_differ_are_refused),
+        cmocka_unit_test(an_operation_met_the_faults_that_lasted_into_it_or_ended_a_second_before),
+        cmocka_unit_test(names_of_faults_make_masks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
