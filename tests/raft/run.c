@@ -219,6 +219,11 @@ static void count_file(const char *path, int status, struct tally *tally)
     if (WIFSIGNALED(status))
         printf("%s:%d: %s ended the process: %s\n", path, outcome->line, outcome->command,
                WTERMSIG(status) == SIGALRM ? "it took too long" : strsignal(WTERMSIG(status)));
+    else if (!ended)
+        printf("%s:%d: %s ended the process with status %d\n", path, outcome->line, outcome->command,
+               WEXITSTATUS(status));
+    else if (!outcome->is_scenario)
+        printf("%s: no directive with a ---- after it\n", path);
     bool all = ended && outcome->is_scenario && outcome->passed == outcome->total;
     printf("%s: %u/%u%s%s\n", path, outcome->passed, outcome->total, !all && reason ? ", allowed: " : "",
            !all && reason ? reason : "");

@@ -116,6 +116,17 @@ static uint32_t numbers(const struct directive *directive, const char *key, uint
     return directive_numbers(directive, key, ret_numbers, COUNT_MAX, 0);
 }
 
+/* Which of `names` it is. None of them: a file of another kind, which ends here. */
+static uint32_t place_of(const char *const *names, uint32_t count, const char *word)
+{
+    for (uint32_t place = 0; place < count; place++) {
+        if (strcmp(names[place], word) == 0)
+            return place;
+    }
+    fprintf(stderr, "unknown word: %s\n", word);
+    abort();
+}
+
 static uint64_t most(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -139,10 +150,7 @@ static void run_campaign(struct raft_pool *pool, const struct directive *directi
 static enum raft_role role_word(const char *word)
 {
     static const char *const names[] = {"follower", "precandidate", "candidate", "leader"};
-    enum raft_role role = RAFT_FOLLOWER;
-    while (strcmp(names[role], word) != 0)
-        role++;
-    return role;
+    return (enum raft_role)place_of(names, 4, word);
 }
 
 static bool ask_for_vote(struct raft *raft, uint8_t kind, peer_id from, raft_term term, struct raft_position last)
@@ -617,9 +625,8 @@ static struct progress read_progress(const struct directive *directive)
                                 .next = directive_number(directive, "next", 0),
                                 .pending_snapshot = directive_number(directive, "pendingsnap", 0)};
     progress.paused = directive_flag(directive, "flowpaused");
-    while (directive_find(directive, "state") &&
-           strcmp(names[progress.state], directive_word(directive, "state", "")) != 0)
-        progress.state++;
+    if (directive_find(directive, "state"))
+        progress.state = (uint8_t)place_of(names, 3, directive_word(directive, "state", ""));
     return progress;
 }
 
