@@ -57,6 +57,14 @@
     X(cas_ignores_value)                                                                                               \
     X(scan_skips_at_region_edge)                                                                                       \
     X(no_epoch_check)                                                                                                  \
+    /* membership and snapshots */                                                                                     \
+    X(joint_one_half)                                                                                                  \
+    X(joint_vote_one_half)                                                                                             \
+    X(learner_counts)                                                                                                  \
+    X(two_conf_changes)                                                                                                \
+    X(campaign_before_conf_applied)                                                                                    \
+    X(snapshot_off_by_one)                                                                                             \
+    X(snapshot_forgets_conf)                                                                                           \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \

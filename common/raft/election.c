@@ -91,7 +91,7 @@ bool election_is_promotable(const struct raft *raft)
 static bool has_unapplied_conf_change(const struct raft *raft)
 {
     for (raft_index index = raft->log.applied + 1; index <= raft->log.commit; index++) {
-        if (raftlog_entry(&raft->log, index)->kind != RAFT_ENTRY_NORMAL)
+        if (raftlog_entry(&raft->log, index)->kind != RAFT_ENTRY_NORMAL && !BUG(campaign_before_conf_applied))
             return true;
     }
     return false;

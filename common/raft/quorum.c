@@ -59,7 +59,7 @@ enum quorum_vote quorum_vote(uint32_t yes_count, uint32_t no_count, uint32_t cou
 
 enum quorum_vote quorum_vote_joint(enum quorum_vote incoming, enum quorum_vote outgoing)
 {
-    if (incoming == outgoing)
+    if (incoming == outgoing || BUG(joint_vote_one_half))
         return incoming;
     return incoming == QUORUM_LOST || outgoing == QUORUM_LOST ? QUORUM_LOST : QUORUM_PENDING;
 }

@@ -137,14 +137,14 @@ uint64_t raft_quorum_value(const struct raft *raft, uint64_t (*value)(const stru
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         const struct progress *peer = &raft->peers[i];
         uint64_t its = value(raft, peer);
-        if (peer->roles & RAFT_VOTER)
+        if (peer->roles & RAFT_VOTER || (BUG(learner_counts) && peer->roles & RAFT_LEARNER))
             incoming[incoming_count++] = its;
         if (peer->roles & RAFT_OUTGOING)
             outgoing[outgoing_count++] = its;
     }
     uint64_t a = quorum_committed(incoming, incoming_count);
     uint64_t b = quorum_committed(outgoing, outgoing_count);
-    return a < b ? a : b;
+    return a < b || BUG(joint_one_half) ? a : b;
 }
 
 /* ---- messages in ---- */
@@ -398,7 +398,8 @@ static enum err check_change(const struct raft *raft, const struct raft_conf_cha
     if (raft->config->disable_conf_change_check)
         return ERR_OK;
     raft_get_conf(raft, &conf);
-    if (raft->pending_conf_index > raft->log.applied || (raft_conf_is_joint(&conf) && change->count > 0))
+    if ((raft->pending_conf_index > raft->log.applied && !BUG(two_conf_changes)) ||
+        (raft_conf_is_joint(&conf) && change->count > 0))
         return ERR_NOT_READY;
     return raft_conf_apply(&conf, change, &result);
 }

@@ -277,10 +277,10 @@ void raftlog_restore(struct raftlog *log, const struct raft_snapshot *snapshot)
     log->count = 0;
     log->cache_size = 0;
     fit_ring(log);
-    log->base = (struct raft_position){.index = snapshot->index, .term = snapshot->term};
+    log->base = (struct raft_position){.index = snapshot->index + BUG(snapshot_off_by_one), .term = snapshot->term};
     log->truncated = log->base;
-    log->commit = snapshot->index;
-    log->unstable = log->in_progress = snapshot->index + 1;
+    log->commit = log->base.index;
+    log->unstable = log->in_progress = log->base.index + 1;
     if (!log->snapshot)
         log->snapshot = raft_pool_take(log->pool, sizeof(*log->snapshot));
     *log->snapshot = *snapshot;
