@@ -105,6 +105,8 @@ static uint32_t workers_of_messages(const struct store *store, const struct wire
     uint32_t mask = 0;
     if (store->worker_count == 1)
         return 1;
+    if (batch->beat) /* everybody wants to hear that */
+        return (1u << store->worker_count) - 1;
     for (uint32_t i = 0; i < batch->messages_count; i++)
         mask |= 1u << (batch->messages[i].region_id % store->worker_count);
     return mask;
@@ -171,11 +173,13 @@ static enum err post_raft(struct store *store, struct frame *take_frame)
         }
         if (i == 0)
             remaining = workers_of_messages(store, &decoded->batch);
-        bool wanted = remaining & 1u << i;
+        bool wanted = remaining & 1u << i, only_beat = decoded->batch.beat && decoded->batch.messages_count == 0;
         remaining &= ~(1u << i);
         decoded->frame = frame_ref(take_frame);
-        if (!wanted ||
-            actor_post(store->env->executor, region_worker_actor(store->workers[i]), &decoded->message) != ERR_OK)
+        struct actor *actor = region_worker_actor(store->workers[i]);
+        if (wanted && only_beat) /* a few per second; one that is heard by chance would be worse than none */
+            actor_post_must(store->env->executor, actor, &decoded->message);
+        else if (!wanted || actor_post(store->env->executor, actor, &decoded->message) != ERR_OK)
             message_free(&decoded->message); /* Raft sends it again */
     }
     frame_unref(take_frame);

@@ -50,6 +50,7 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->id = id;
     peer->proposals_last = &peer->proposals;
     peer->reads_last = &peer->reads;
+    list_init(&peer->awake);
     peer->fsm = region_fsm_new(store->env, region, applied_index, applied_term);
     struct group_options options = {.id = region->id,
                                     .self = id,
@@ -259,6 +260,8 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
     enum err code = check_request(peer, request);
     if (code == ERR_OK && expire_us != 0 && region_worker_now_us(peer->worker) >= expire_us)
         code = ERR_DEADLINE;
+    if (code == ERR_OK)
+        peer_sleep_note_work(peer);
     if (code != ERR_OK)
         refuse(peer, to, code, 0);
     else if (is_write(request->op))
@@ -539,6 +542,7 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
     (void)context;
     struct peer *peer = group->user;
     struct store *store = region_worker_store(peer->worker);
+    peer_sleep_note_work(peer);
     if (role == RAFT_LEADER) {
         peer->heartbeat_due = true;
         apply_committed(peer, NULL);
@@ -611,6 +615,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
         return; /* meant for a peer that was here before, or rows that did not come this way */
     if (group_message_from_wire(wire, arena, &message) != ERR_OK)
         return;
+    peer_sleep_before_step(peer, wire);
     enum err code = raft_step(peer->group->raft, &message);
     if (code == ERR_CORRUPT)
         log_event(region_worker_store(peer->worker)->env->log, LOG_ERROR,
@@ -619,8 +624,10 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
                   (unsigned long long)peer->region_id, (unsigned long long)peer->id, (unsigned long long)message.from,
                   raft_message_kind_name(message.kind), (unsigned long long)message.index,
                   (unsigned long long)message.term);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
         group_note_replicated(peer->group, wire->replicated);
+        peer_sleep_after_step(peer, wire);
+    }
     region_worker_touch(peer->worker, peer);
 }
 
@@ -633,6 +640,15 @@ void peer_tick(struct peer *peer, uint32_t count)
             peer->group->raft); /* refused while one is under way or not allowed: the next tick tries again */
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);
+    peer_sleep_try(peer);
+}
+
+void peer_shrink(struct peer *peer)
+{
+    group_shrink(peer->group);
+    free(peer->pending);
+    peer->pending = NULL;
+    peer->pending_capacity = 0;
 }
 
 void peer_round(struct peer *peer)

@@ -15,8 +15,10 @@
 
 #include <uthash.h>
 
+#include "base/list.h"
 #include "group/group.h"
 #include "meta/region.h"
+#include "storenode/peer_sleep.h"
 #include "storenode/region_fsm.h"
 
 struct region_worker;
@@ -62,7 +64,9 @@ struct peer {
     uint32_t reads_count;
     uint64_t read_context;
     uint64_t keys_written, keys_read; /* since the last heartbeat */
-    UT_hash_handle hh;                /* in the worker, by region_id */
+    struct peer_sleep sleep;
+    struct list awake; /* in the worker's list, unless it sleeps */
+    UT_hash_handle hh; /* in the worker, by region_id */
 };
 
 enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id, struct peer **ret_peer,
@@ -80,6 +84,8 @@ void peer_applied(struct peer *peer, struct region_task *take_task);
 /* A WORKER_FETCHED message: of which region, and its result. */
 region_id peer_fetch_region(const struct message *message);
 void peer_fetched(struct peer *peer, const struct message *message);
+/* Gives back what can be read or made again. */
+void peer_shrink(struct peer *peer);
 /* Gives memory back; false: pull again. */
 bool peer_release(struct peer *peer);
 store_id peer_leader_store(const struct peer *peer); /* 0: not known */

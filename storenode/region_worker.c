@@ -12,6 +12,7 @@
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/store.h"
+#include "storenode/store_pairs.h"
 
 enum {
     FRAME_GATHER_SIZE_MAX = 8 * 1024 * 1024, /* of raft entries in one frame */
@@ -24,6 +25,7 @@ enum {
     COMPANY_COUNT_MIN = 2,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
+    MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
 };
 
 /* Messages to one store that leave this round: [0] now, [1] after the log task is durable. */
@@ -49,6 +51,7 @@ struct region_worker {
     struct actor *actor;
     struct raft_pool *pool;
     struct peer *peers; /* by region id */
+    struct list awake;  /* those that are ticked */
     struct peer *touched, **touched_last;
     struct replies *replies;
     struct arena round_arena;     /* ends with the round */
@@ -60,6 +63,13 @@ struct region_worker {
     struct links *links;
     struct neighbour *neighbours; /* by store id */
     struct neighbour *dirty;
+    struct store_pairs *pairs;
+    uint64_t tick_count;      /* given to awake peers since the start */
+    uint32_t beat_ticks;      /* worker 0: since the last beat */
+    uint32_t log_tasks_out;   /* at the log worker, ... */
+    uint64_t log_progress_us; /* ... which last took or gave back one of them then */
+    bool disk_hangs;
+    struct store_sleep_counts sleep_counts;
     uint32_t own_appends_out; /* log tasks with what this store leads */
     uint32_t proposals_out;   /* entries proposed here and not committed yet */
     uint64_t proposed_us;     /* when the last of them was */
@@ -120,8 +130,42 @@ static struct peer *find_peer(const struct region_worker *worker, region_id id)
     return peer;
 }
 
+uint64_t region_worker_tick_count(const struct region_worker *worker)
+{
+    return worker->tick_count;
+}
+
+const struct store_pairs *region_worker_pairs(const struct region_worker *worker)
+{
+    return worker->pairs;
+}
+
+void region_worker_asleep(struct region_worker *worker, struct peer *peer)
+{
+    list_remove(&peer->awake);
+    worker->sleep_counts.slept++;
+    worker->sleep_counts.asleep++;
+}
+
+void region_worker_awake(struct region_worker *worker, struct peer *peer, enum wake_cause cause)
+{
+    list_push_back(&worker->awake, &peer->awake);
+    worker->sleep_counts.woken[cause]++;
+    worker->sleep_counts.asleep--;
+}
+
+void region_worker_add_sleep_counts(const struct region_worker *worker, struct store_sleep_counts *counts)
+{
+    counts->slept += worker->sleep_counts.slept;
+    counts->asleep += worker->sleep_counts.asleep;
+    counts->handed_over += worker->sleep_counts.handed_over;
+    for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
+        counts->woken[cause] += worker->sleep_counts.woken[cause];
+}
+
 void region_worker_touch(struct region_worker *worker, struct peer *peer)
 {
+    peer_wake(peer, WAKE_REQUEST);
     if (peer->touched)
         return;
     peer->touched = true;
@@ -301,6 +345,8 @@ void region_worker_send(struct region_worker *worker, struct peer *peer, const s
     group_message_to_wire(peer->group, message, &worker->round_arena, wire);
     wire->epoch_conf = peer->region->epoch_conf;
     wire->epoch_version = peer->region->epoch_version;
+    peer_sleep_on_send(peer, message, wire);
+    outbox->size[after] += MESSAGE_SIZE;
     for (uint32_t i = 0; i < message->entry_count; i++)
         outbox->size[after] += message->entries[i].data.size;
     if (!neighbour->dirty) {
@@ -327,6 +373,8 @@ static void post_log_task(struct region_worker *worker, struct log_task *take_ta
         take_task->user = worker;
         worker->own_appends_out++;
     }
+    if (worker->log_tasks_out++ == 0)
+        worker->log_progress_us = worker->now_us;
     log_worker_post(worker->store->log_worker, take_task);
 }
 
@@ -382,8 +430,21 @@ static void on_kv_batch(struct region_worker *worker, struct kv_batch *take_batc
     hold(worker, &take_batch->message);
 }
 
+static void on_beat(struct region_worker *worker, store_id from, uint64_t incarnation)
+{
+    enum pairs_event event = store_pairs_heard(worker->pairs, from, incarnation);
+    if (event == PAIRS_NOTHING)
+        return;
+    if (event == PAIRS_RESTARTED)
+        log_event(worker->env->log, LOG_INFO, "event=store_restarted peer_store=%llu", (unsigned long long)from);
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next)
+        peer_sleep_store_back(peer, from, event == PAIRS_RESTARTED);
+}
+
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
+    if (take_batch->batch.beat)
+        on_beat(worker, take_batch->batch.from_store, take_batch->batch.beat->incarnation);
     for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
         const struct wire_raft_message *wire = &take_batch->batch.messages[i];
         struct peer *peer = find_peer(worker, wire->region_id);
@@ -407,6 +468,8 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         group_appended(peer->group, &take_task->appends[i]);
         region_worker_touch(worker, peer);
     }
+    worker->log_tasks_out--;
+    worker->log_progress_us = worker->now_us;
     if (take_task->user)
         worker->own_appends_out--;
     if (worker->spare_count >= SPARE_LOG_TASKS_MAX) {
@@ -438,6 +501,23 @@ static void on_fetched(struct region_worker *worker, struct message *take_messag
 
 /* ---- regions and neighbours */
 
+static void free_shared(struct message *message)
+{
+    free(message);
+}
+
+/* A region lies here and there: its store's beats count, and ours go to it. */
+static void share(struct region_worker *worker, store_id store)
+{
+    if (store == atomic_load(&worker->store->store_id) || !store_pairs_share(worker->pairs, store) ||
+        worker->index == 0)
+        return;
+    struct shared_message *shared = calloc(1, sizeof *shared);
+    CHECK(shared);
+    *shared = (struct shared_message){.message = {.kind = WORKER_SHARED, .free = free_shared}, .store = store};
+    actor_post_must(worker->env->executor, worker->store->workers[0]->actor, &shared->message);
+}
+
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
                                   bool campaign, struct error *err)
 {
@@ -448,7 +528,10 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
     if (code != ERR_OK)
         return code;
     HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
+    list_push_back(&worker->awake, &peer->awake);
     peer->campaign = campaign;
+    for (uint32_t i = 0; i < region->peer_count; i++)
+        share(worker, region->peers[i].store_id);
     return ERR_OK;
 }
 
@@ -552,11 +635,27 @@ static void post_heartbeats(struct region_worker *worker, struct wire_region_hea
         pd_link_post(worker->store->pd_link, frame);
 }
 
+/* All peers, or those that are awake: who sleeps has no news. */
+static struct peer *awake_or_null(struct region_worker *worker, struct list *link)
+{
+    return link == &worker->awake ? NULL : LIST_ENTRY(link, struct peer, awake);
+}
+
+static struct peer *first_to_report(struct region_worker *worker, bool all)
+{
+    return all ? worker->peers : awake_or_null(worker, worker->awake.next);
+}
+
+static struct peer *next_to_report(struct region_worker *worker, bool all, struct peer *peer)
+{
+    return all ? peer->hh.next : awake_or_null(worker, peer->awake.next);
+}
+
 static void report_to_pd(struct region_worker *worker, bool all)
 {
     struct wire_region_heartbeat *heartbeats = NULL;
     uint32_t count = 0;
-    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+    for (struct peer *peer = first_to_report(worker, all); peer; peer = next_to_report(worker, all, peer)) {
         if (!(all || peer->heartbeat_due) || !raft_is_leader(peer->group->raft))
             continue;
         if (!heartbeats)
@@ -601,6 +700,123 @@ static uint32_t ticks_passed(struct region_worker *worker)
     return (uint32_t)(ticks < ticks_max ? ticks : ticks_max);
 }
 
+/* ---- other stores */
+
+static uint64_t election_us(const struct region_worker *worker)
+{
+    return worker->store->config->election_ticks * worker->store->config->tick_ms * 1000;
+}
+
+static void on_silent(void *context, store_id store)
+{
+    struct region_worker *worker = context;
+    log_event(worker->env->log, LOG_WARN, "event=store_silent peer_store=%llu", (unsigned long long)store);
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next)
+        peer_sleep_store_silent(peer, store);
+}
+
+static void send_beat(void *context, store_id store)
+{
+    struct region_worker *worker = context;
+    struct neighbour *neighbour = neighbour_of(worker, store);
+    if (!neighbour || !link_is_up(neighbour->link))
+        return;
+    struct wire_store_beat beat = {.incarnation = worker->store->incarnation};
+    struct wire_raft_batch batch = {
+        .from_store = atomic_load(&worker->store->store_id), .to_store = store, .beat = &beat};
+    struct frame *frame = wire_frame_raft_batch(FRAME_RAFT, &batch);
+    if (frame)
+        (void)link_send(neighbour->link, frame);
+}
+
+/* Worker 0: this store lives, if each of its workers has had its tick lately, with a disk that answers. */
+static void send_beats(struct region_worker *worker, uint32_t ticks)
+{
+    worker->beat_ticks += ticks;
+    if (worker->beat_ticks < worker->store->config->heartbeat_ticks)
+        return;
+    worker->beat_ticks = 0;
+    for (uint32_t i = 0; i < worker->store->worker_count; i++)
+        if (worker->now_us > atomic_load(&worker->store->fit_us[i]) + election_us(worker))
+            return;
+    store_pairs_each(worker->pairs, send_beat, worker);
+}
+
+/* The voter elsewhere that has most of the log, and lives; 0: none. */
+static peer_id best_successor(const struct region_worker *worker, const struct peer *peer)
+{
+    struct raft_status status;
+    const struct raft_peer_status *best = NULL;
+    raft_get_status(peer->group->raft, &status);
+    for (uint32_t i = 0; i < status.peer_count && status.transfer_to == 0; i++) {
+        const struct raft_peer_status *other = &status.peers[i];
+        const struct region_peer *member = region_peer_by_id(peer->region, other->id);
+        if (other->id != peer->id && other->roles == RAFT_VOTER && other->state == RAFT_REPLICATE && member &&
+            store_pairs_is_live(worker->pairs, member->store_id) && (!best || other->match > best->match))
+            best = other;
+    }
+    return best ? best->id : 0;
+}
+
+/* A disk that hangs stops no heartbeats, but nothing can be done for clients here: others should lead. */
+static void give_leadership_away(struct region_worker *worker)
+{
+    LIST_FOR_EACH (link, &worker->awake) {
+        struct peer *peer = LIST_ENTRY(link, struct peer, awake);
+        peer_id to = raft_is_leader(peer->group->raft) ? best_successor(worker, peer) : 0;
+        if (to == 0 || raft_transfer(peer->group->raft, to) != ERR_OK)
+            continue;
+        worker->sleep_counts.handed_over++;
+        region_worker_touch(worker, peer);
+    }
+}
+
+static void check_disk(struct region_worker *worker)
+{
+    bool hangs = worker->log_tasks_out > 0 && worker->now_us > worker->log_progress_us + election_us(worker);
+    if (hangs != worker->disk_hangs)
+        log_event(worker->env->log, LOG_WARN,
+                  hangs ? "event=disk_hangs msg=\"no write has ended for %llu ms\""
+                        : "event=disk_answers after_ms=%llu",
+                  (unsigned long long)(worker->now_us - worker->log_progress_us) / 1000);
+    worker->disk_hangs = hangs;
+    if (hangs)
+        give_leadership_away(worker);
+    else
+        atomic_store(&worker->store->fit_us[worker->index], worker->now_us);
+}
+
+static void tick_pairs(struct region_worker *worker, uint32_t ticks)
+{
+    check_disk(worker);
+    store_pairs_tick(worker->pairs, ticks, on_silent, worker);
+    if (worker->index == 0)
+        send_beats(worker, ticks);
+}
+
+static void free_spare_tasks(struct region_worker *worker)
+{
+    while (worker->spare_tasks) {
+        struct log_task *task = worker->spare_tasks;
+        worker->spare_tasks = (struct log_task *)task->message.next;
+        log_task_free(task);
+    }
+    worker->spare_count = 0;
+}
+
+/* Everybody sleeps: what was kept for the next round may take long to be of use. */
+static void shrink(struct region_worker *worker)
+{
+    raft_pool_trim(worker->pool);
+    free_spare_tasks(worker);
+    for (struct neighbour *neighbour = worker->neighbours; neighbour; neighbour = neighbour->hh.next)
+        for (int after = 0; after < 2 && !neighbour->dirty; after++) {
+            free(neighbour->outbox.messages[after]);
+            neighbour->outbox.messages[after] = NULL;
+            neighbour->outbox.capacity[after] = 0;
+        }
+}
+
 static void on_tick(struct region_worker *worker)
 {
     const struct store_config *config = worker->store->config;
@@ -611,12 +827,17 @@ static void on_tick(struct region_worker *worker)
         worker->truncate_at_us = worker->now_us + TRUNCATE_INTERVAL_MS * 1000;
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
-    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
-        if (ticks > 0)
-            peer_tick(peer, ticks);
+    worker->tick_count += ticks;
+    LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
+        struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
             group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
+        if (ticks > 0)
+            peer_tick(peer, ticks);
     }
+    if (truncate && list_is_empty(&worker->awake))
+        shrink(worker);
+    tick_pairs(worker, ticks); /* after the peers: who wakes now has had its ticks */
     links_tick(worker->links);
     report_to_pd(worker, all);
     post_tick(worker);
@@ -625,6 +846,8 @@ static void on_tick(struct region_worker *worker)
 static void on_transfer(struct region_worker *worker, struct transfer_message *take_message)
 {
     struct peer *peer = find_peer(worker, take_message->region);
+    if (peer)
+        peer_wake(peer, WAKE_REQUEST);
     if (peer && raft_transfer(peer->group->raft, take_message->to) == ERR_OK)
         region_worker_touch(worker, peer);
     message_free(&take_message->message);
@@ -679,6 +902,10 @@ static void on_message(void *state, struct message *take_message)
         message_free(take_message);
         worker->heartbeat_at_us = 0;
         break;
+    case WORKER_SHARED:
+        (void)store_pairs_share(worker->pairs, ((struct shared_message *)take_message)->store);
+        message_free(take_message);
+        break;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);
         break;
@@ -712,6 +939,8 @@ static void on_round(void *state)
             peer->touched = false;
             if (!peer_release(peer))
                 region_worker_touch(worker, peer);
+            else
+                peer_sleep_try(peer);
         }
         touch_waiting(worker);
     }
@@ -731,6 +960,8 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     worker->env = store->env;
     worker->index = index;
     worker->touched_last = &worker->touched;
+    list_init(&worker->awake);
+    worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
     worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
     worker->replies = replies_new(store->env);
@@ -758,6 +989,7 @@ void region_worker_start(struct region_worker *worker)
         .context = worker, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
     worker->links = links_new(worker->env, worker->actor, WORKER_LINKS, &hello, &options, &handler);
     worker->ticked_us = worker->now_us = clock_now_us(worker->env->clock);
+    atomic_store(&worker->store->fit_us[worker->index], worker->now_us);
     post_tick(worker);
 }
 
@@ -766,13 +998,13 @@ void region_worker_visit(const struct region_worker *worker,
 {
     const struct store *store = worker->store;
     for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
-        struct store_peer_view view = {.region = peer->region_id,
-                                       .peer = peer->id,
-                                       .raft = peer->group->raft,
-                                       .applied_index = raft_applied_index(peer->group->raft),
-                                       .lease = store->config->lease_read &&
-                                                group_lease_holds(peer->group, clock_now_us(worker->env->clock),
-                                                                  store->config->lease_ms * 1000)};
+        struct store_peer_view view = {
+            .region = peer->region_id,
+            .peer = peer->id,
+            .raft = peer->group->raft,
+            .applied_index = raft_applied_index(peer->group->raft),
+            .lease = store->config->lease_read &&
+                     group_lease_holds(peer->group, clock_now_us(worker->env->clock), store->config->lease_ms * 1000)};
         visit(context, &view);
     }
 }
@@ -788,6 +1020,7 @@ void region_worker_free(struct region_worker *worker)
         peer_free(peer);
     }
     links_free(worker->links);
+    store_pairs_free(worker->pairs);
     struct neighbour *neighbour, *next_neighbour;
     HASH_ITER(hh, worker->neighbours, neighbour, next_neighbour)
     {
@@ -796,11 +1029,7 @@ void region_worker_free(struct region_worker *worker)
         free(neighbour->outbox.messages[1]);
         free(neighbour);
     }
-    while (worker->spare_tasks) {
-        struct log_task *task = worker->spare_tasks;
-        worker->spare_tasks = (struct log_task *)task->message.next;
-        log_task_free(task);
-    }
+    free_spare_tasks(worker);
     log_task_free(worker->log_task);
     read_task_free(worker->read_task);
     free_held(worker);

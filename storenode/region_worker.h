@@ -4,16 +4,20 @@
  *   on_round:    touched peers propose what gathered, their groups are pulled; then everything leaves at once:
  *                one frame per store, one log task, one read task, one reply frame per connection
  *
+ * Time goes by for awake peers only (peer_sleep.h): a tick costs nothing for a region that sleeps. Worker 0 sends the
+ * beats that stand for them, as long as every worker has its ticks and a disk that answers.
+ *
  * The disk is the clock of writes: while what was proposed is being synced here, new ones gather.
  *
  * It never waits: the disk belongs to the log, apply and read workers. */
 #ifndef STORENODE_REGION_WORKER_H
 #define STORENODE_REGION_WORKER_H
 
+#include "storenode/store.h"
 #include "storenode/store_parts.h"
 
 struct peer;
-struct store_peer_view;
+struct store_pairs;
 
 /* Makes the worker and its actor. Peers come from region_worker_add_region (start-up) or WORKER_REGIONS messages. */
 enum err region_worker_new(struct store *store, uint32_t index, struct region_worker **ret_worker);
@@ -27,6 +31,7 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
 /* Start-up of a store that knows its id: starts the timer. On a first start the worker does it by itself, with its
  * first WORKER_REGIONS or WORKER_STORES message. */
 void region_worker_start(struct region_worker *worker);
+void region_worker_add_sleep_counts(const struct region_worker *worker, struct store_sleep_counts *counts);
 void region_worker_visit(const struct region_worker *worker,
                          void (*visit)(void *context, const struct store_peer_view *view), void *context);
 
@@ -48,6 +53,12 @@ void region_worker_wait(struct region_worker *worker, struct peer *peer);
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
                         bool after);
+/* Ticks that all awake peers were given so far. */
+uint64_t region_worker_tick_count(const struct region_worker *worker);
+const struct store_pairs *region_worker_pairs(const struct region_worker *worker);
+/* The peer fell asleep, or woke up: it leaves the list of those that are ticked, or joins it. */
+void region_worker_asleep(struct region_worker *worker, struct peer *peer);
+void region_worker_awake(struct region_worker *worker, struct peer *peer, enum wake_cause cause);
 uint64_t region_worker_now_us(const struct region_worker *worker); /* of this round */
 const struct raft_config *region_worker_raft_config(const struct region_worker *worker);
 struct raft_pool *region_worker_pool(struct region_worker *worker);

@@ -61,6 +61,21 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to)
                     &message->message);
 }
 
+void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
+{
+    for (uint32_t i = 0; i < store->worker_count; i++)
+        region_worker_add_sleep_counts(store->workers[i], counts);
+}
+
+const char *wake_cause_name(enum wake_cause cause)
+{
+    static const char *const names[WAKE_CAUSE_COUNT] = {
+        [WAKE_REQUEST] = "request",     [WAKE_LEADER] = "leader",       [WAKE_MESSAGE] = "message",
+        [WAKE_SILENT] = "silent-store", [WAKE_RESTARTED] = "restarted", [WAKE_NO_QUORUM] = "no-quorum",
+        [WAKE_BACK] = "store-back"};
+    return names[cause];
+}
+
 /* ---- whose directory is it */
 
 static enum err check_role(struct store *store, struct error *err)
@@ -235,6 +250,9 @@ enum err store_new(struct env *env, const struct store_config *config, struct st
     store->worker_count = or_default(config->region_workers);
     store->reader_count = or_default(config->read_workers);
     store->started_at_ms = clock_wall_ms(env->clock);
+    struct rng rng;
+    rng_init(&rng, env->seed, "incarnation");
+    store->incarnation = rng_next(&rng) | 1;
     kv_service_init(store, &store->handler);
     *ret_store = store; /* also on failure: its actors may live until the executor stops, then store_free */
     return start(store, err);

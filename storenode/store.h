@@ -51,4 +51,23 @@ struct store_peer_view {
 void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),
                        void *context);
 
+/* How regions slept (peer_sleep.h), since the start: peers that fell asleep, and what woke them. Same thread only. */
+enum wake_cause {
+    WAKE_REQUEST,
+    WAKE_LEADER,  /* a message of their leader */
+    WAKE_MESSAGE, /* of somebody else */
+    WAKE_SILENT,
+    WAKE_RESTARTED,
+    WAKE_NO_QUORUM,
+    WAKE_BACK,
+    WAKE_CAUSE_COUNT
+};
+const char *wake_cause_name(enum wake_cause cause);
+struct store_sleep_counts {
+    uint64_t slept, woken[WAKE_CAUSE_COUNT];
+    uint64_t handed_over; /* groups whose leadership was given away because the disk hung */
+    uint64_t asleep;      /* now */
+};
+void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts);
+
 #endif

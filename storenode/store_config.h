@@ -30,6 +30,7 @@ struct store_config {
     uint32_t election_ticks;       /* 10 */
     bool lease_read;               /* true */
     uint64_t lease_ms;             /* 750; below (election_ticks - 1) * tick_ms less clock drift */
+    uint64_t sleep_after_ms;       /* 1000; 0: regions never sleep */
     uint32_t mailbox_max;          /* messages waiting per actor: 65536 */
     uint32_t region_proposals_max; /* requests waiting per region: 4096 */
     uint64_t proposal_size_max;    /* bytes in one log entry: 9 MiB */

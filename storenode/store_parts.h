@@ -3,6 +3,7 @@
  *   transport --KV_BATCH, RAFT_BATCH--> region workers --> log worker --LOG_DONE--> region workers
  *                                          |  \--> apply worker --APPLY_DONE--> region workers
  *                                          |  \--> read workers --FETCHED--> region workers
+ *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
 #define STORENODE_STORE_PARTS_H
@@ -42,6 +43,9 @@ struct store {
     _Atomic bool ready;
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;
+    uint64_t incarnation; /* not 0; another one in each life */
+    /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
+    _Atomic uint64_t fit_us[STORE_WORKERS_MAX];
 };
 
 /* Nothing may be promised any more: logs once, and makes the process end. Any thread. */
@@ -60,6 +64,7 @@ enum worker_message_kind {
     WORKER_REGIONS,
     WORKER_STORES,
     WORKER_HEARTBEAT_ALL,
+    WORKER_SHARED,
     WORKER_TRANSFER,
 };
 
@@ -78,6 +83,12 @@ struct raft_batch {
     struct frame *frame; /* owned */
     struct arena batch_arena;
     struct wire_raft_batch batch;
+};
+
+/* WORKER_SHARED, to worker 0, which sends the beats: another worker has a region that has a peer on that store. */
+struct shared_message {
+    struct message message;
+    store_id store;
 };
 
 /* WORKER_REGIONS: regions whose rows are durable now and whose peers here should start (routes; leader_peer: who should

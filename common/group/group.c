@@ -311,6 +311,12 @@ void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain
     group->log_size = 0;
 }
 
+void group_shrink(struct group *group)
+{
+    raft_cache_evict(group->raft, 0);
+    buf_fini(&group->scratch);
+}
+
 /* ---- entries for slow followers */
 
 void group_fetch_init(struct group_fetch *fetch, uint64_t group_id, const struct raft_fetch *wanted)

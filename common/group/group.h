@@ -114,6 +114,9 @@ bool group_is_ready_to_read(const struct group *group);
  * task if there is enough to gain. */
 void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain_count, uint64_t size_max);
 
+/* An idle group keeps no entries in memory: they are on the disk. */
+void group_shrink(struct group *group);
+
 /* ---- reading the log for slow followers: on an actor that may wait */
 struct group_fetch {
     struct raft_fetch fetch;

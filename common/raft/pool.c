@@ -58,11 +58,8 @@ struct raft_pool *raft_pool_new(size_t spare_size_max)
     return pool;
 }
 
-void raft_pool_free(struct raft_pool *pool)
+void raft_pool_trim(struct raft_pool *pool)
 {
-    if (!pool)
-        return;
-    CHECK(pool->used_size == 0);
     for (uint32_t class = 0; class < CLASS_COUNT; class ++) {
         while (pool->spare[class]) {
             struct block *block = pool->spare[class];
@@ -70,6 +67,15 @@ void raft_pool_free(struct raft_pool *pool)
             free(block);
         }
     }
+    pool->spare_size = 0;
+}
+
+void raft_pool_free(struct raft_pool *pool)
+{
+    if (!pool)
+        return;
+    CHECK(pool->used_size == 0);
+    raft_pool_trim(pool);
     free(pool);
 }
 

@@ -19,6 +19,8 @@ struct raft_pool;
 struct raft_pool *raft_pool_new(size_t spare_size_max);
 void raft_pool_free(struct raft_pool *pool); /* every block must have come back; NULL is fine */
 
+void raft_pool_trim(struct raft_pool *pool); /* all free blocks go back to the system */
+
 void *raft_pool_take(struct raft_pool *pool, size_t size); /* 16-byte aligned, not zeroed */
 void raft_pool_give(struct raft_pool *pool, void *block);  /* NULL is fine */
 /* What a block of `size` really takes, header included. */
