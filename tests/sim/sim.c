@@ -8,6 +8,7 @@
 
 #include "base/bug.h"
 #include "batch.h"
+#include "core_batch.h"
 
 static const char help[] =
     "usage: polder sim [--seed N | --seeds A..B] [flags]\n"
@@ -29,6 +30,7 @@ static const char help[] =
     "  --always A,B,...    these kinds are on in every seed\n"
     "  --bug NAME          with this deliberate mistake in the product (only in a build with -Dbugs=true); list: names "
     "them\n"
+    "  --core              groups of the Raft core alone instead of clusters: members come and go, snapshots\n"
     "  --shrink            of the first seed that fails: leaves out faults, clients, stores, regions, seconds while it "
     "fails\n"
     "  --twice             runs each seed twice, not only every 50th; digests must be equal\n"
@@ -93,6 +95,7 @@ enum {
     FLAG_CLIENTS,
     FLAG_REGIONS,
     FLAG_BUG,
+    FLAG_CORE,
     FLAG_SECONDS,
     FLAG_NO_FAULTS,
     FLAG_FAULTS,
@@ -117,6 +120,7 @@ static const struct option flags[] = {
     {"clients", required_argument, NULL, FLAG_CLIENTS},
     {"regions", required_argument, NULL, FLAG_REGIONS},
     {"bug", required_argument, NULL, FLAG_BUG},
+    {"core", no_argument, NULL, FLAG_CORE},
     {"seconds", required_argument, NULL, FLAG_SECONDS},
     {"no-faults", no_argument, NULL, FLAG_NO_FAULTS},
     {"faults", required_argument, NULL, FLAG_FAULTS},
@@ -163,7 +167,7 @@ static bool take_bug(const char *name)
 /* What the command line says, and what it leaves open. */
 struct command_line {
     struct batch_settings settings;
-    bool swarm;
+    bool swarm, core;
 };
 
 static bool take_flag(struct command_line *line, int flag, const char *value)
@@ -192,6 +196,8 @@ static bool take_flag(struct command_line *line, int flag, const char *value)
     case FLAG_BUG:
         settings->bug = value;
         return take_bug(value);
+    case FLAG_CORE:
+        return line->core = true;
     case FLAG_SECONDS:
         return parse_u32(value, 1, 100000, &run->seconds);
     case FLAG_NO_FAULTS:
@@ -271,5 +277,5 @@ int sim_main(int argc, char **argv)
         return usage_error("unexpected operand ", argv[optind]);
     if ((settings->trace_path || settings->run.history_path) && settings->first != settings->last)
         return usage_error("--trace and --history want a single --seed", "");
-    return batch_run(settings);
+    return line.core ? core_batch_run(settings) : batch_run(settings);
 }
