@@ -10,7 +10,12 @@
 #include "env/engine.h"
 #include "storenode/row.h"
 
-enum { SCAN_LIMIT_DEFAULT = 1000 };
+enum {
+    SCAN_LIMIT_DEFAULT = 1000,
+    /* Whatever the configuration says, an answer fits into a frame: the last value of it may be of the largest size. */
+    REPLY_SIZE_MAX = FRAME_SIZE_MAX / 2 - VALUE_SIZE_MAX,
+    PAIR_SIZE = 48 /* what a pair takes beside its key and value */
+};
 enum { READ_WORKER_TASK, READ_WORKER_JOB };
 
 struct read_worker {
@@ -143,7 +148,7 @@ static enum err batch_get(struct read_worker *worker, const struct wire_kv_reque
         code = value_at(worker, iter, pair->key, &pair->value);
         pair->remove = code == ERR_NOT_FOUND;
         code = pair->remove ? ERR_OK : code;
-        size += pair->key.size + pair->value.size;
+        size += PAIR_SIZE + pair->key.size + pair->value.size;
         reply->pairs_count = i + 1;
         /* the client asks again for the keys that are missing */
         reply->more = size > worker->limits.scan_size_max && i + 1 < request->pairs_count;
@@ -211,7 +216,7 @@ static enum err scan(struct read_worker *worker, const struct read_request *read
             if (!pair->value.data)
                 pair->value = bytes_of("", 0);
         }
-        size += pair->key.size + pair->value.size;
+        size += PAIR_SIZE + pair->key.size + pair->value.size;
         if (request->reverse)
             engine_iter_previous(engine, iter);
         else
@@ -275,6 +280,8 @@ enum err read_worker_new(struct env *env, const struct read_limits *limits, stru
     CHECK(worker);
     worker->env = env;
     worker->limits = *limits;
+    if (worker->limits.scan_size_max > REPLY_SIZE_MAX)
+        worker->limits.scan_size_max = REPLY_SIZE_MAX;
     worker->replies = replies_new(env);
     buf_init(&worker->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
     enum err code = executor_spawn(env->executor, "read", &ops, worker, UINT32_MAX, &worker->actor);

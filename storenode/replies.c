@@ -66,11 +66,32 @@ struct arena *replies_arena(struct replies *replies)
     return &replies->round_arena;
 }
 
+/* What does not fit into a frame goes in two; one reply that does not becomes an error that says so: an
+ * answer never just stays away, and others on the connection have nothing to do with it. */
+static enum err send_items(struct replies *replies, conn_id conn, struct wire_kv_reply *items, uint32_t count)
+{
+    struct wire_kv_reply_batch batch = {.replies = items, .replies_count = count};
+    struct frame *frame = wire_frame_kv_reply_batch(FRAME_KV_REPLY, &batch);
+    if (!frame && count > 1) {
+        enum err code = send_items(replies, conn, items, count / 2);
+        return code == ERR_OK ? send_items(replies, conn, items + count / 2, count - count / 2) : code;
+    }
+    if (!frame) {
+        log_event(replies->env->log, LOG_WARN, "event=reply_too_large conn=%llu pairs=%u", (unsigned long long)conn,
+                  items->pairs_count);
+        struct wire_kv_reply error = {.id = items->id,
+                                      .code = ERR_ENTRY_TOO_LARGE,
+                                      .action = (uint8_t)err_action(ERR_ENTRY_TOO_LARGE),
+                                      .text = bytes_of_string("the answer does not fit into a frame")};
+        batch = (struct wire_kv_reply_batch){.replies = &error, .replies_count = 1};
+        frame = wire_frame_kv_reply_batch(FRAME_KV_REPLY, &batch);
+    }
+    return transport_send(replies->env->transport, conn, frame);
+}
+
 static void send_gathered(struct replies *replies, struct conn_replies *owed)
 {
-    struct wire_kv_reply_batch batch = {.replies = owed->items, .replies_count = owed->count};
-    struct frame *frame = wire_frame_kv_reply_batch(FRAME_KV_REPLY, &batch);
-    enum err code = frame ? transport_send(replies->env->transport, owed->conn, frame) : ERR_ENTRY_TOO_LARGE;
+    enum err code = send_items(replies, owed->conn, owed->items, owed->count);
     if (code != ERR_OK && code != ERR_CLOSED) {
         log_event(replies->env->log, LOG_WARN, "event=replies_lost conn=%llu count=%u size=%zu code=%s",
                   (unsigned long long)owed->conn, owed->count, owed->size, err_name(code));

@@ -35,6 +35,7 @@ struct frame {
     uint32_t count; /* touch through frame_ref, frame_unref only */
     uint16_t kind;
     uint32_t size;   /* of the payload */
+    uint64_t tag;    /* of a frame that a listener received: what its hello carried in this field; else 0 */
     uint8_t *header; /* the 16 bytes in front of the payload, filled by the transport at send */
     uint8_t *payload;
 };
@@ -56,7 +57,9 @@ struct transport_handler {
     /* A connection is usable once both sides have said hello: the dialer first, then the listener.
      * Listener: `hello` is the dialer's; put the own hello in `*ret_reply` (sent even on refusal). Dialer: `hello` is the
      * listener's answer, leave `*ret_reply` alone. Anything but ERR_OK ends the connection; on_close follows.
-     * `hello` is unverified bytes, lent. Another code than ERR_OK is the reason that on_close gets. */
+     * `hello` is unverified bytes, lent. Another code than ERR_OK is the reason that on_close gets.
+     * What a listener puts in the tag of `*ret_reply` comes back in the tag of every frame of this connection: who it is
+     * that speaks there. */
     enum err (*on_open)(void *context, conn_id conn, struct bytes hello, struct frame **ret_reply);
     /* Takes the frame on ERR_OK. ERR_BUSY: the transport keeps it, stops reading this connection and offers it again a
      * few milliseconds later. Any other code ends the connection (and the transport drops the frame). */

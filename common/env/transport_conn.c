@@ -71,6 +71,7 @@ enum err conn_new(struct nng_transport *transport, const struct transport_handle
     frame_reader_init(&conn->reader, options->version_min, options->version);
     conn->reader.payload_size_max = HELLO_SIZE_MAX;
     conn->since_ms = 0;
+    conn->tag = 0;
     pthread_mutex_unlock(&conn->lock);
     counter_add(&transport->opened, 1);
     *ret_conn = conn;
@@ -283,6 +284,7 @@ static void answer_hello(struct conn *conn, const struct frame *hello)
     if (!reply)
         reply = frame_new(FRAME_WIRE_HELLO, 0);
     reply->kind = FRAME_WIRE_HELLO;
+    conn->tag = reply->tag;
     CHECK(reply->size <= HELLO_SIZE_MAX);
     pthread_mutex_lock(&conn->lock);
     if (conn->state == CONN_HELLO) {
@@ -343,6 +345,7 @@ static enum conn_state state_of(struct conn *conn)
 /* False: the frame is held, or the connection ends. */
 static bool offer(struct conn *conn, struct frame *frame)
 {
+    frame->tag = conn->tag;
     enum err code = conn->handler->on_frame(conn->handler->context, conn->id, frame);
     if (!code)
         return true;

@@ -71,6 +71,7 @@ struct conn {
 
     struct frame_reader reader; /* receive callback only */
     struct frame *held;         /* receive callback only: offered, refused with ERR_BUSY */
+    uint64_t tag;               /* receive callback only: of the listener's hello, for every frame */
 
     bool heard, said, wrote; /* since the keeper last looked */
     uint64_t since_ms;       /* when the state began; 0: the keeper has not seen it yet */

@@ -257,6 +257,9 @@ static void forget(struct nng_transport *transport)
 enum err transport_nng_new(const struct transport_nng_options *options, struct transport **ret_transport,
                            struct error *err)
 {
+    static const struct transport_nng_options defaults;
+    if (!options)
+        options = &defaults;
     struct nng_transport *transport = calloc(1, sizeof *transport);
     CHECK(transport);
     transport->base.ops = &ops;

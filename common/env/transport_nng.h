@@ -58,7 +58,7 @@ struct transport_nng_stats {
     uint64_t writes;                                     /* frames_out / writes: how well it coalesces */
 };
 
-/* ERR_INVALID: a TLS file that cannot be read or used, or options that contradict. */
+/* No `options`: all defaults. ERR_INVALID: a TLS file that cannot be read or used, or options that contradict. */
 enum err transport_nng_new(const struct transport_nng_options *options, struct transport **ret_transport,
                            struct error *err);
 /* Closes listeners and connections (on_close comes for each) and waits until every callback has ended; afterwards the

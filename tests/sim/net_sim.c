@@ -41,6 +41,7 @@ struct end {
     const struct transport_handler *handler; /* borrowed */
     enum end_state state;
     uint64_t heard_ns; /* when the other side was last able to reach us */
+    uint64_t tag;      /* of the listener's hello, for every frame that it receives */
     /* away from here */
     struct list flights;
     uint64_t flight_size;
@@ -343,6 +344,7 @@ static void deliver_hello(struct end *to, struct frame *hello)
     enum err code = to->handler->on_open(to->handler->context, to->id, frame_bytes(hello), is_listener ? &reply : NULL);
     sim_trace(net->sim, "net: conn %llu open at %s: %s", (unsigned long long)to->id,
               is_listener ? "listener" : "dialer", err_name(code));
+    to->tag = reply ? reply->tag : 0;
     if (is_listener && reply && end_lives(to) && !to->ended)
         launch(to, flight_new(FLIGHT_HELLO, reply));
     else
@@ -361,6 +363,7 @@ static bool deliver_frame(struct end *to, struct frame *frame)
     struct net *net = to->conn->net;
     sim_digest_add(net->sim, XXH3_64bits(frame->payload, frame->size) ^ frame->kind);
     struct frame *offered = frame_ref(frame);
+    offered->tag = to->tag;
     enum err code = to->handler->on_frame(to->handler->context, to->id, offered);
     if (code == ERR_OK)
         return true;

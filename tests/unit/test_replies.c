@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/types.h"
 #include "env/env.h"
 #include "rpc/frame_kind.h"
 #include "storenode/replies.h"
@@ -199,6 +200,34 @@ static void many_connections_are_all_answered_and_then_forgotten(void **state)
     }
 }
 
+/* An answer that fits into no frame is told so; the connection and the other answers are none the worse. */
+static void an_answer_that_is_too_large_becomes_an_error(void **state)
+{
+    (void)state;
+    enum { PAIRS = 5 };
+    static uint8_t large[VALUE_SIZE_MAX];
+    struct wire_kv_pair pairs[PAIRS];
+    for (int i = 0; i < PAIRS; i++)
+        pairs[i] = (struct wire_kv_pair){.key = bytes_of("rk", 2), .value = bytes_of(large, sizeof large)};
+    struct wire_kv_reply scan = {.pairs = pairs, .pairs_count = PAIRS};
+    replies_add_error(replies, to(0, 1), ERR_OK, 0);
+    replies_add(replies, to(0, 2), &scan);
+    replies_add_error(replies, to(0, 3), ERR_NOT_FOUND, 0);
+    replies_flush(replies);
+    assert_int_equal(fake.closed_count, 0);
+    assert_int_equal(fake.reply_count, 3);
+    static const struct {
+        uint16_t code;
+        uint8_t action;
+    } want[] = {{ERR_OK, ERR_ACTION_NONE}, {ERR_ENTRY_TOO_LARGE, ERR_ACTION_GIVE_UP}, {ERR_NOT_FOUND, ERR_ACTION_NONE}};
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(fake.replies[i].id, i + 1);
+        assert_int_equal(fake.replies[i].code, want[i].code);
+        if (i == 1)
+            assert_int_equal(fake.replies[i].action, want[i].action);
+    }
+}
+
 static void connection_that_takes_no_replies_is_closed(void **state)
 {
     (void)state;
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(values_may_live_in_the_arena_until_the_flush, set_up, tear_down),
         cmocka_unit_test_setup_teardown(much_is_sent_in_several_frames, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_connections_are_all_answered_and_then_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_answer_that_is_too_large_becomes_an_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(connection_that_takes_no_replies_is_closed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

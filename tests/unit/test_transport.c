@@ -38,6 +38,7 @@ struct record {
     uint64_t checksum; /* of all payloads in order */
     uint64_t bytes;
     bool after_close; /* a call came after on_close */
+    bool wrong_tag;   /* a frame had not the tag of our hello */
 };
 
 struct side {
@@ -91,6 +92,7 @@ static enum err on_open(void *context, conn_id conn, struct bytes hello, struct 
     if (side->is_listener) {
         (void)transport_send(side->transport, conn, frame_copy(9, bytes_of_string("sent inside on_open")));
         *ret_reply = frame_copy(FRAME_WIRE_HELLO, bytes_of_string(refuse ? "go away" : "welcome"));
+        (*ret_reply)->tag = ~conn;
     }
     return refuse;
 }
@@ -101,6 +103,7 @@ static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
     pthread_mutex_lock(&side->lock);
     struct record *record = record_of(side, conn);
     record->after_close |= record->closes > 0;
+    record->wrong_tag |= take_frame->tag != (side->is_listener ? ~conn : 0);
     enum err answer = side->frame_answer;
     if (side->busy_count > 0) {
         side->busy_count--;
@@ -179,6 +182,7 @@ static void side_free(struct side *side)
         assert_int_equal(side->records[i].closes, 1);
         assert_true(side->records[i].opens <= 1);
         assert_false(side->records[i].after_close);
+        assert_false(side->records[i].wrong_tag);
     }
     assert_int_equal(side->closed, stats.connections_opened);
     pthread_cond_destroy(&side->changed);
@@ -484,6 +488,17 @@ static void bad_tls_options_are_named(void **state)
     struct transport_handler handler = {0};
     assert_int_equal(transport_listen(transport, "tls+tcp://127.0.0.1:0", &handler, &err), ERR_INVALID);
     assert_non_null(strstr(err.text, "certificate"));
+    transport_nng_free(transport);
+}
+
+static void no_options_are_all_defaults(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct transport *transport;
+    assert_int_equal(transport_nng_new(NULL, &transport, &err), ERR_OK);
+    struct transport_handler handler = {0};
+    assert_int_equal(transport_listen(transport, "tcp://127.0.0.1:0", &handler, &err), ERR_OK);
     transport_nng_free(transport);
 }
 
@@ -1200,6 +1215,7 @@ int main(void)
         cmocka_unit_test(frames_go_both_ways_over_tls),
         cmocka_unit_test(frames_go_both_ways_with_certificates_on_both_sides),
         cmocka_unit_test(a_dialer_trusts_only_its_ca),
+        cmocka_unit_test(no_options_are_all_defaults),
         cmocka_unit_test(a_dialer_without_certificate_is_refused_where_one_is_required),
         cmocka_unit_test(a_name_that_is_not_in_the_certificate_is_refused_when_names_count),
         cmocka_unit_test(the_chain_alone_counts_for_a_numeric_address),
