@@ -295,6 +295,10 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
     totals->raft.deposed_us += result->raft.deposed_us;
     totals->raft.overwritten += result->raft.overwritten;
     totals->raft.durable += result->raft.durable;
+    totals->sleep.slept += result->sleep.slept;
+    totals->sleep.handed_over += result->sleep.handed_over;
+    for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
+        totals->sleep.woken[cause] += result->sleep.woken[cause];
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1);
     coverage_add(&totals->coverage, &result->coverage);

@@ -83,7 +83,10 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
            ULL(totals->raft.elections), (double)totals->raft.deposed_us / 1e6, ULL(totals->raft.overwritten),
            ULL(totals->raft.durable), (double)totals->recovery_max_us / 1e6, ULL(totals->recovery_seed));
     print_done(totals->by_op);
-    fputs("\n", stdout);
+    printf("\nregions fell asleep %llu times and were woken by:", ULL(totals->sleep.slept));
+    for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
+        printf(" %s %llu", wake_cause_name((enum wake_cause)cause), ULL(totals->sleep.woken[cause]));
+    printf("; %llu were handed over for a disk that hung\n", ULL(totals->sleep.handed_over));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -152,6 +155,11 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     add_number(object, "histories_undecided", totals->undecided);
     add_number(object, "elections", totals->raft.elections);
     add_number(object, "log_tails_overwritten", totals->raft.overwritten);
+    add_number(object, "regions_slept", totals->sleep.slept);
+    cJSON *woken = cJSON_AddObjectToObject(object, "regions_woken_by");
+    for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
+        add_number(woken, wake_cause_name((enum wake_cause)cause), totals->sleep.woken[cause]);
+    add_number(object, "handed_over_for_a_disk_that_hung", totals->sleep.handed_over);
     add_number(object, "committed_entries_checked", totals->raft.durable);
     cJSON_AddNumberToObject(object, "recovery_max_s", (double)totals->recovery_max_us / 1e6);
     cJSON *done = cJSON_AddObjectToObject(object, "done");

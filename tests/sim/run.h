@@ -37,6 +37,7 @@ struct run_result {
     uint64_t digest;
     uint64_t virtual_us, events;
     struct check_raft_counts raft;
+    struct store_sleep_counts sleep;
     uint64_t linear_steps;
     bool linear_undecided;
     uint64_t recovery_us; /* from heal to the last probe */

@@ -95,6 +95,9 @@ void world_kill(struct world *world, struct world_node *node, bool machine);
  * killed, as its supervisor would see it exit. */
 bool world_step(struct world *world);
 
+/* How regions slept and woke, in all lives of all stores. */
+void world_add_sleep_counts(const struct world *world, struct store_sleep_counts *counts);
+
 /* Notes the first broken promise; later ones are ignored. `region` 0: none in particular. */
 void world_fail(struct world *world, const char *checker, region_id region, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
