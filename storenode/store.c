@@ -63,7 +63,7 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to)
 
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
 {
-    for (uint32_t i = 0; i < store->worker_count; i++)
+    for (uint32_t i = 0; i < store->worker_count && store->workers[i]; i++) /* none: it did not start */
         region_worker_add_sleep_counts(store->workers[i], counts);
 }
 
