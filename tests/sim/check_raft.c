@@ -57,6 +57,7 @@ struct seen {
     raft_term last_term;
     uint64_t deposed_ns; /* since when it leads without right; 0: it does not */
     bool led;
+    struct region_log *log; /* of the region */
     UT_hash_handle hh;
 };
 
@@ -71,8 +72,14 @@ struct check_raft {
     struct check_raft_counts counts;
     check_raft_listener *listener;
     void *listener_context;
+    /* Peers of a store are visited in the same order again and again. */
+    struct {
+        struct seen **items; /* owned array */
+        uint32_t count, capacity;
+    } order[WORLD_STORE_MAX + 1];
     /* during a visit */
     struct world_node *store;
+    uint32_t place; /* in order[] of the store */
 };
 
 #define ULL(value) ((unsigned long long)(value))
@@ -197,7 +204,7 @@ static void trace_applied(struct check_raft *check, region_id region, raft_index
 
 static void check_applied(struct check_raft *check, struct seen *seen, const struct store_peer_view *view)
 {
-    struct region_log *log = log_of(check, view->region);
+    struct region_log *log = seen->log;
     raft_index truncated = raft_truncated(view->raft).index;
     if (seen->checked < truncated)
         seen->checked = truncated;
@@ -249,7 +256,7 @@ static void check_completeness(struct check_raft *check, const struct store_peer
 
 /* ---- a look at one peer */
 
-static struct seen *seen_of(struct check_raft *check, region_id region)
+static struct seen *find_seen(struct check_raft *check, region_id region)
 {
     struct seen *seen, wanted;
     memset(&wanted, 0, sizeof wanted);
@@ -260,9 +267,26 @@ static struct seen *seen_of(struct check_raft *check, region_id region)
         seen = malloc(sizeof *seen);
         CHECK(seen);
         *seen = wanted;
+        seen->log = log_of(check, region);
         HASH_ADD(hh, check->seen, key, sizeof seen->key, seen);
     }
     return seen;
+}
+
+static struct seen *seen_of(struct check_raft *check, region_id region)
+{
+    uint32_t place = check->place++, number = check->store->number;
+    if (place < check->order[number].count && check->order[number].items[place]->key.region == region)
+        return check->order[number].items[place];
+    if (place == check->order[number].capacity) {
+        uint32_t capacity = place ? 2 * place : 16;
+        check->order[number].items = realloc(check->order[number].items, capacity * sizeof(struct seen *));
+        CHECK(check->order[number].items);
+        check->order[number].capacity = capacity;
+    }
+    check->order[number].items[place] = find_seen(check, region);
+    check->order[number].count = place + 1;
+    return check->order[number].items[place];
 }
 
 static void check_order(struct check_raft *check, const struct seen *seen, const struct store_peer_view *view)
@@ -283,7 +307,7 @@ static void check_order(struct check_raft *check, const struct seen *seen, const
 
 static void count_corners(struct check_raft *check, struct seen *seen, const struct store_peer_view *view, bool leads)
 {
-    struct region_log *log = log_of(check, view->region);
+    struct region_log *log = seen->log;
     raft_term term = raft_term_now(view->raft);
     uint64_t now_ns = sim_heap_ns(world_sim(check->world));
     if (leads && term > log->led_term) {
@@ -314,9 +338,9 @@ static void check_commit_term(struct check_raft *check, const struct seen *seen,
                    check->store->number, ULL(view->region), ULL(now), ULL(commit), ULL(term));
 }
 
-static void check_lease(struct check_raft *check, const struct store_peer_view *view)
+static void check_lease(struct check_raft *check, const struct seen *seen, const struct store_peer_view *view)
 {
-    struct region_log *log = log_of(check, view->region);
+    struct region_log *log = seen->log;
     raft_term term = raft_term_now(view->raft);
     if (raft_is_leader_ready(view->raft) && term > log->ready_term)
         log->ready_term = term;
@@ -348,14 +372,13 @@ static void visit_peer(void *context, const struct store_peer_view *view)
     if (leads && (!seen->led || seen->term != term)) {
         state_leader(check, view->region, term, view->peer);
         state_vote(check, view->region, term, view->peer, view->peer);
-        if (term >=
-            log_of(check, view->region)->led_term) /* else it was elected too late to matter, and will find out */
+        if (term >= seen->log->led_term) /* else it was elected too late to matter, and will find out */
             check_completeness(check, view);
     }
     check_commit_term(check, seen, view);
     if (raft_commit_index(raft) > seen->commit)
         check_durable_commit(check->durable, check->store, view);
-    check_lease(check, view);
+    check_lease(check, seen, view);
     if (seen->checked < view->applied_index)
         check_applied(check, seen, view);
     seen->term = term;
@@ -369,6 +392,7 @@ void check_raft_store(struct check_raft *check, struct world_node *store)
     if (!store->store)
         return;
     check->store = store;
+    check->place = 0;
     store_visit_peers(store->store, visit_peer, check);
 }
 
@@ -599,6 +623,8 @@ void check_raft_free(struct check_raft *check)
         HASH_DEL(check->seen, seen);
         free(seen);
     }
+    for (uint32_t number = 0; number <= WORLD_STORE_MAX; number++)
+        free(check->order[number].items);
     check_durable_free(check->durable);
     buf_fini(&check->row);
     arena_fini(&check->arena);
