@@ -2,7 +2,8 @@
  * and forget what was not written when the process dies, appliers that lag, members that come and go, snapshots.
  *
  * Promised in every world, after every event:
- *   one leader per term; what was applied at an index anywhere is what everybody applies there; a read returns an index
+ *   one leader per term, elected by a quorum of each half; what a leader commits is on the disks of a quorum of each
+ *   half; one change of members at a time, and nobody campaigns who has not applied the last one; what was applied at an index anywhere is what everybody applies there; a read returns an index
  *   that is not behind what anybody had applied when it was asked; a lease read neither; payloads are readable as long as
  *   the interface says (ASan sees to it: the pool keeps no spare blocks); raft_check. And at the end, when all is well
  *   again: everybody catches up, a new proposal commits, and every read has had an answer.
@@ -18,7 +19,15 @@
 #include "base/rng.h"
 #include "raft/core.h"
 
-enum { NODE_COUNT = 6, TRUTH_MAX = 8192, NET_MAX = 512, QUEUE_MAX = 256, ROUND_MAX = 64, STEP_COUNT = 2500 };
+enum {
+    NODE_COUNT = 6,
+    TRUTH_MAX = 8192,
+    NET_MAX = 512,
+    QUEUE_MAX = 256,
+    ROUND_MAX = 64,
+    STEP_COUNT = 2500,
+    TERM_MAX = 65536
+};
 
 static uint64_t current_seed;
 static int current_step;
@@ -77,6 +86,8 @@ struct node {
     uint32_t fetch_count;
     uint64_t round_time[ROUND_MAX];
     uint64_t reads_asked, reads_answered;
+    raft_term led_term;     /* newest that it leads */
+    raft_index seen_commit; /* while it leads that */
 };
 
 struct packet {
@@ -101,7 +112,8 @@ struct world {
         uint64_t chain; /* state after it */
     } truth[TRUTH_MAX];
     raft_index truth_last;
-    peer_id leaders[65536]; /* by term */
+    peer_id leaders[TERM_MAX]; /* by term */
+    uint8_t votes[TERM_MAX][NODE_COUNT + 1];
     uint64_t read_floor[65536];
     uint64_t read_count;
     bool cut[NODE_COUNT][NODE_COUNT];
@@ -254,6 +266,82 @@ static void crash(struct world *world, struct node *node)
 
 /* ---- completions ---- */
 
+static bool disk_has(const struct node *node, struct raft_position position)
+{
+    if (position.index <= node->before.index)
+        return true;
+    uint64_t place = position.index - node->before.index - 1;
+    return place < node->log_count && node->log[place].term == position.term;
+}
+
+/* Have more than half of the voters, of each half of the configuration, what `has` asks for? */
+static bool is_quorum(const struct world *world, const struct node *node, struct raft_position position,
+                      bool (*has)(const struct world *, const struct node *, peer_id, struct raft_position))
+{
+    struct raft_conf conf;
+    raft_get_conf(node->raft, &conf);
+    static const uint8_t halves[] = {RAFT_VOTER, RAFT_OUTGOING};
+    for (int half = 0; half < 2; half++) {
+        uint32_t count = 0, yes = 0;
+        for (uint32_t i = 0; i < conf.count; i++) {
+            count += (conf.members[i].roles & halves[half]) != 0;
+            yes += (conf.members[i].roles & halves[half]) && has(world, node, conf.members[i].id, position);
+        }
+        if (count > 0 && yes < count / 2 + 1)
+            return false;
+    }
+    return true;
+}
+
+static bool has_entry(const struct world *world, const struct node *leader, peer_id id, struct raft_position position)
+{
+    (void)leader;
+    return disk_has(&world->nodes[id - 1], position);
+}
+
+static bool has_voted(const struct world *world, const struct node *leader, peer_id id, struct raft_position position)
+{
+    return world->votes[position.term][id] == leader->id;
+}
+
+static void check_leader(struct world *world, struct node *node)
+{
+    raft_term term = raft_term_now(node->raft);
+    if (!raft_is_leader(node->raft) || term >= TERM_MAX)
+        return;
+    raft_index commit = raft_commit_index(node->raft);
+    MUST(world->leaders[term] == 0 || world->leaders[term] == node->id);
+    world->leaders[term] = node->id;
+    if (node->led_term < term)
+        MUST(is_quorum(world, node, (struct raft_position){.term = term}, has_voted));
+    else if (commit > node->seen_commit)
+        MUST(is_quorum(world, node, (struct raft_position){.index = commit, .term = raft_term_at(node->raft, commit)},
+                       has_entry));
+    node->led_term = term;
+    node->seen_commit = commit;
+}
+
+static void check_changes(const struct world *world, const struct node *node)
+{
+    const struct raft *raft = node->raft;
+    uint32_t open_count = 0;
+    for (raft_index index = raft->log.base.index + 1; index <= raftlog_last(&raft->log); index++) {
+        if (raftlog_entry(&raft->log, index)->kind == RAFT_ENTRY_NORMAL)
+            continue;
+        open_count += index > world->truth_last;
+        if (index > raft->log.applied && index <= raft->log.commit)
+            MUST(raft->role != RAFT_CANDIDATE && raft->role != RAFT_PRE_CANDIDATE);
+    }
+    MUST(open_count <= 1);
+}
+
+static void check_node(struct world *world, struct node *node)
+{
+    raft_check(node->raft);
+    check_leader(world, node);
+    check_changes(world, node);
+}
+
 static void do_apply(struct world *world, struct node *node)
 {
     if (node->apply_count == 0)
@@ -276,14 +364,26 @@ static void do_apply(struct world *world, struct node *node)
         node->sm.term = entry->term;
         node->sm.hash = mix(node->sm.hash, mix(hash, entry->term));
         MUST(node->sm.hash == world->truth[index].chain);
-        if (entry->kind != RAFT_ENTRY_NORMAL)
+        if (entry->kind != RAFT_ENTRY_NORMAL) {
             raft_apply_conf(node->raft, entry, &node->sm.conf);
+            check_leader(world, node);
+        }
     }
     raft_index last = apply->entries[apply->count - 1].index;
     free(apply->entries);
     node->apply_head = (node->apply_head + 1) % QUEUE_MAX;
     node->apply_count--;
     raft_applied(node->raft, last);
+}
+
+/* It leaves, or counts for oneself: from now on it is durable. */
+static void note_vote(struct world *world, const struct raft_message *message)
+{
+    if (message->kind != RAFT_VOTE_RESP || message->reject || message->term >= TERM_MAX)
+        return;
+    uint8_t *vote = &world->votes[message->term][message->from];
+    MUST(*vote == 0 || *vote == message->to);
+    *vote = (uint8_t)message->to;
 }
 
 static void do_append(struct world *world, struct node *node)
@@ -295,6 +395,7 @@ static void do_append(struct world *world, struct node *node)
         do_apply(world, node);
     write_append(world, node, append);
     for (uint32_t i = 0; i < append->after_count; i++) {
+        note_vote(world, &append->after[i]);
         if (append->after[i].to == node->id)
             raft_step_own(node->raft, &append->after[i]);
         else
@@ -350,15 +451,6 @@ static void hand_to_apply(struct node *node, const struct raft_ready *ready)
     apply->count = ready->committed_count;
     apply->entries = malloc(ready->committed_count * sizeof(*apply->entries));
     memcpy(apply->entries, ready->committed, ready->committed_count * sizeof(*apply->entries));
-}
-
-static void check_leader(struct world *world, const struct node *node)
-{
-    raft_term term = raft_term_now(node->raft);
-    if (!raft_is_leader(node->raft) || term >= 65536)
-        return;
-    MUST(world->leaders[term] == 0 || world->leaders[term] == node->id);
-    world->leaders[term] = node->id;
 }
 
 static void do_ready(struct world *world, struct node *node)
@@ -489,8 +581,7 @@ static void do_deliver(struct world *world)
         enum err code = raft_step(to->raft, message);
         MUST(code == ERR_OK || code == ERR_NOT_FOUND);
         snapshot_ok = true;
-        raft_check(to->raft);
-        check_leader(world, to);
+        check_node(world, to);
     }
     if (message->kind == RAFT_SNAPSHOT && from->raft)
         raft_report_snapshot(from->raft, message->to, snapshot_ok && !chance(world, 20));
@@ -601,7 +692,7 @@ static void do_something(struct world *world)
     else if (what >= 97 && !world->calm && chance(world, 50))
         disturb(world, node);
     if (node->raft)
-        raft_check(node->raft);
+        check_node(world, node);
 }
 
 /* ---- worlds ---- */
