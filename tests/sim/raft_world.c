@@ -402,6 +402,7 @@ static void do_append(struct world *world, struct node *node)
             post(world, node, &append->after[i]);
     }
     raft_appended(node->raft, &append->token);
+    check_leader(world, node);
     free(append->entries);
     node->append_head = (node->append_head + 1) % QUEUE_MAX;
     node->append_count--;
