@@ -54,7 +54,7 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->fsm = region_fsm_new(store->env, region, applied_index, applied_term);
     struct group_options options = {.id = region->id,
                                     .self = id,
-                                    .seed = store->env->seed ^ id,
+                                    .seed = store->env->seed,
                                     .config = region_worker_raft_config(worker),
                                     .pool = region_worker_pool(worker),
                                     .host = &host,

@@ -291,6 +291,9 @@ static void the_regions_of_a_store_that_dies_elect_within_two_timeouts(void **un
     struct cluster *cluster = asleep_new(3, 40);
     uint32_t leader = a_leader(cluster);
     run_ms(cluster, 5000);
+    uint32_t led[4] = {0};
+    for (uint32_t i = 1; i <= 3; i++)
+        led[i] = led_by(cluster, i);
     world_kill(cluster->world, world_store(cluster->world, leader), true);
     uint64_t began = now_ms(cluster);
     assert_true(run_until(cluster, 10000, others_lead_all));
@@ -298,6 +301,8 @@ static void the_regions_of_a_store_that_dies_elect_within_two_timeouts(void **un
            (unsigned)(now_ms(cluster) - began));
     assert_true(now_ms(cluster) - began <= 2 * ELECTION_MS + 100);
     assert_true(all_counts(cluster).woken[WAKE_SILENT] > 0);
+    for (uint32_t i = 1; i <= 3; i++)
+        assert_true(i == leader || led_by(cluster, i) > led[i]); /* each group has its own patience */
     cluster_free(cluster);
 }
 
