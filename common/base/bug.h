@@ -23,6 +23,7 @@
     X(apply_before_durable)                                                                                            \
     X(apply_twice)                                                                                                     \
     X(answer_before_commit)                                                                                            \
+    X(torn_batch_accepted)                                                                                             \
     /* votes */                                                                                                        \
     X(double_vote)                                                                                                     \
     X(vote_by_half)                                                                                                    \

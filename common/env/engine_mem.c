@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "env/engine_batch.h"
 
@@ -462,6 +463,13 @@ static size_t draw_kept(struct engine_mem *self, uint64_t now_us, struct rng *rn
     return 0;
 }
 
+static inline void swap_roots(struct node **a, struct node **b)
+{
+    struct node *old = *a;
+    *a = *b;
+    *b = old;
+}
+
 size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *rng, enum engine_mem_loss loss)
 {
     struct engine_mem *self = self_of(engine);
@@ -472,8 +480,11 @@ size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *r
     if (self->doubtful_count > lost_count && rng_chance(rng, 1, 2))
         lost_count = self->doubtful_count;
     if (lost_count > 0) {
-        version_unref(&self->version);
+        struct version lost = self->version;
         self->version = version_ref(&pending_at(self, self->pending_count - lost_count)->before);
+        if (BUG(torn_batch_accepted))
+            swap_roots(&self->version.roots[ENGINE_RAFT], &lost.roots[ENGINE_RAFT]);
+        version_unref(&lost);
     }
     pending_forget(self, self->pending_count);
     self->unsynced_size = 0;
