@@ -1,7 +1,9 @@
 /* kv_service: where frames enter a storenode.
  *
  * Runs in the transport's thread: verifies and decodes, then posts to the region workers that own the regions. A full
- * mailbox answers ERR_BUSY, and the transport stops reading that connection for a while: that is all the back-pressure.
+ * mailbox answers ERR_BUSY, and the transport stops reading that connection for a while. Requests that find no room for
+ * their bytes (admission.h) are answered Busy, raft frames dropped. Raft frames are taken only from connections on which
+ * a store of this cluster has said hello, and only in its name; whatever else comes ends its connection (frames_refused).
  *
  * Owner: the store. State: none but the connections' frames. */
 #ifndef STORENODE_KV_SERVICE_H

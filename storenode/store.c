@@ -76,6 +76,15 @@ const char *wake_cause_name(enum wake_cause cause)
     return names[cause];
 }
 
+void store_get_edge_counts(const struct store *store, struct store_edge_counts *ret_counts)
+{
+    *ret_counts = (struct store_edge_counts){.frames_refused = atomic_load(&store->frames_refused),
+                                             .requests_refused = admission_refused_count(store->requests),
+                                             .raft_dropped = admission_refused_count(store->raft_frames),
+                                             .requests_size = admission_size(store->requests),
+                                             .raft_size = admission_size(store->raft_frames)};
+}
+
 /* ---- whose directory is it */
 
 static enum err check_role(struct store *store, struct error *err)
@@ -253,6 +262,9 @@ enum err store_new(struct env *env, const struct store_config *config, struct st
     struct rng rng;
     rng_init(&rng, env->seed, "incarnation");
     store->incarnation = rng_next(&rng) | 1;
+    store->requests = admission_new(config->admission_size_max, config->connection_admission_size_max);
+    /* Other stores are few, and what they may have under way is bounded by them. */
+    store->raft_frames = admission_new(config->admission_size_max, config->admission_size_max);
     kv_service_init(store, &store->handler);
     *ret_store = store; /* also on failure: its actors may live until the executor stops, then store_free */
     return start(store, err);
@@ -270,5 +282,7 @@ void store_free(struct store *store)
     apply_worker_free(store->apply_worker);
     log_worker_free(store->log_worker);
     replies_free(store->apply_replies);
+    admission_unref(store->requests);
+    admission_unref(store->raft_frames);
     free(store);
 }

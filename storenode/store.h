@@ -36,6 +36,15 @@ enum err store_failure(const struct store *store);
 /* Any thread. 0 until it is known. */
 store_id store_get_id(const struct store *store);
 
+/* Any thread. What the store refused at its door since the start, and what is inside. */
+struct store_edge_counts {
+    uint64_t frames_refused;   /* not what may come on that connection: it was closed */
+    uint64_t requests_refused; /* frames of requests that were answered Busy: no room for their bytes */
+    uint64_t raft_dropped;     /* frames of other stores that were dropped for want of room */
+    uint64_t requests_size, raft_size;
+};
+void store_get_edge_counts(const struct store *store, struct store_edge_counts *ret_counts);
+
 /* Any thread. The peer of `region` here hands its leadership to `to`; it does nothing if it does not lead, or cannot. */
 void store_transfer_leader(struct store *store, region_id region, peer_id to);
 

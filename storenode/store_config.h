@@ -32,6 +32,8 @@ struct store_config {
     uint64_t lease_ms;             /* 750; below (election_ticks - 1) * tick_ms less clock drift */
     uint64_t sleep_after_ms;       /* 1000; 0: regions never sleep */
     uint32_t mailbox_max;          /* messages waiting per actor: 65536 */
+    uint64_t admission_size_max;   /* bytes of requests being worked on, in all: 512 MiB */
+    uint64_t connection_admission_size_max; /* and of one connection: 64 MiB */
     uint32_t region_proposals_max; /* requests waiting per region: 4096 */
     uint64_t proposal_size_max;    /* bytes in one log entry: 9 MiB */
     uint32_t inflight_count_max;   /* append messages on the way per follower: 256 */

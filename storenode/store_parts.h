@@ -17,6 +17,7 @@
 #include "group/apply_worker.h"
 #include "group/log_worker.h"
 #include "meta/region.h"
+#include "storenode/admission.h"
 #include "storenode/read_worker.h"
 #include "storenode/replies.h"
 #include "storenode/store_config.h"
@@ -38,9 +39,11 @@ struct store {
     struct replies *apply_replies;                    /* owned; used by the apply worker only */
     struct pd_link *pd_link;                          /* owned */
     struct transport_handler handler;
+    struct admission *requests, *raft_frames;         /* owned; bytes that came in and are still held */
     /* Written once, by whoever learns it; read by every thread. */
     _Atomic uint64_t cluster_id, store_id;
     _Atomic bool ready;
+    _Atomic uint64_t frames_refused; /* not what may come on their connection; it was closed */
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;
     uint64_t incarnation; /* not 0; another one in each life */
@@ -75,6 +78,7 @@ struct kv_batch {
     struct frame *frame; /* owned: the requests point into it */
     struct arena batch_arena;
     struct wire_kv_request_batch batch;
+    struct admission_charge *charge; /* counted */
     uint64_t received_us;
 };
 
@@ -83,6 +87,7 @@ struct raft_batch {
     struct frame *frame; /* owned */
     struct arena batch_arena;
     struct wire_raft_batch batch;
+    struct admission_charge *charge; /* counted */
 };
 
 /* WORKER_SHARED, to worker 0, which sends the beats: another worker has a region that has a peer on that store. */

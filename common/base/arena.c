@@ -76,6 +76,14 @@ void *arena_alloc(struct arena *arena, size_t size)
     return memory;
 }
 
+size_t arena_size(const struct arena *arena)
+{
+    size_t size = 0;
+    for (const struct arena_block *block = arena->first; block; block = block->next)
+        size += sizeof *block + block->capacity;
+    return size;
+}
+
 struct bytes arena_copy(struct arena *arena, struct bytes bytes)
 {
     if (bytes.size == 0)

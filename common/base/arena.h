@@ -19,6 +19,7 @@ void arena_fini(struct arena *arena);
 void arena_reset(struct arena *arena);
 /* 16-byte aligned, zeroed; never NULL (callers are bounded by frame sizes). */
 void *arena_alloc(struct arena *arena, size_t size);
+size_t arena_size(const struct arena *arena); /* bytes that it holds, used or not */
 struct bytes arena_copy(struct arena *arena, struct bytes bytes);
 
 #endif
