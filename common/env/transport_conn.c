@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/types.h"
+#include "env/exec_threads.h"
 
 /* Numbers of connections, so that an id is never used twice in a process. */
 static uint64_t serial;
@@ -172,10 +173,10 @@ static void end_failed(struct conn *conn, int rv)
 
 /* ---- writing */
 
-/* Locked. True: the caller unlocks and calls nng_stream_send. */
-static bool write_prepare(struct conn *conn)
+/* Locked. True: there is something to write on `aio`, and the caller unlocks and does it. */
+static bool write_prepare(struct conn *conn, nng_aio *aio)
 {
-    if (conn->writing || conn->corked || !conn->may_write || conn->state == CONN_ENDING)
+    if (!conn->may_write || conn->state == CONN_ENDING)
         return false;
     struct frame_piece pieces[FRAME_PIECES_MAX];
     nng_iov iov[FRAME_PIECES_MAX];
@@ -184,17 +185,62 @@ static bool write_prepare(struct conn *conn)
         return false;
     for (uint32_t i = 0; i < count; i++)
         iov[i] = (nng_iov){.iov_buf = (void *)(uintptr_t)pieces[i].data, .iov_len = pieces[i].size};
-    CHECK(nng_aio_set_iov(conn->write_aio, count, iov) == 0);
-    conn->writing = true;
+    CHECK(nng_aio_set_iov(aio, count, iov) == 0);
     counter_add(&conn->transport->writes, 1);
     return true;
 }
 
-/* Unlocks, and starts a write of all that is pending if none is under way. */
+/* Locked. */
+static void written(struct conn *conn, int rv, size_t size)
+{
+    if (rv == 0) {
+        frame_writer_sent(&conn->writer, size);
+        conn->wrote = conn->said = true;
+        counter_add(&conn->transport->bytes_out, size);
+    } else {
+        end_failed(conn, rv);
+    }
+}
+
+/* Most writes find room in the socket's buffer and are over before nng_stream_send returns. Such a one needs no
+ * callback, and without one nng wakes no thread to run it. If it is not over, then nothing of it has been written (nng
+ * ends an operation with the first bytes), and it is taken back to go the long way. False: that is the case. */
+static bool write_at_once(nng_stream *stream, nng_aio *aio)
+{
+    nng_stream_send(stream, aio);
+    if (nng_aio_count(aio) == 0)
+        nng_aio_cancel(aio); /* does nothing to one that is over, or ends just now */
+    nng_aio_wait(aio);
+    return nng_aio_result(aio) != NNG_ECANCELED;
+}
+
+/* Unlocks, and writes all that is pending if nobody is writing. */
 static void unlock_and_write(struct conn *conn)
 {
-    bool write = write_prepare(conn);
+    enum { AT_ONCE_MAX = 64 }; /* a quick reader must not hold this thread for ever */
+    if (conn->writing || conn->corked) {
+        pthread_mutex_unlock(&conn->lock);
+        return;
+    }
     nng_stream *stream = conn->stream;
+    for (int i = 0; !conn->is_tls && i < AT_ONCE_MAX; i++) {
+        if (!write_prepare(conn, conn->quick_aio)) {
+            pthread_mutex_unlock(&conn->lock);
+            return;
+        }
+        conn->writing = true;
+        pthread_mutex_unlock(&conn->lock);
+        bool over = write_at_once(stream, conn->quick_aio);
+        pthread_mutex_lock(&conn->lock);
+        conn->writing = false;
+        if (!over)
+            break;
+        written(conn, nng_aio_result(conn->quick_aio), nng_aio_count(conn->quick_aio));
+        if (conn->state == CONN_ENDING)
+            keeper_wake(conn->transport);
+    }
+    conn->writing = write_prepare(conn, conn->write_aio);
+    bool write = conn->writing;
     nng_aio *aio = conn->write_aio;
     pthread_mutex_unlock(&conn->lock);
     if (write)
@@ -206,15 +252,7 @@ static void on_written(void *argument)
     struct conn *conn = argument;
     pthread_mutex_lock(&conn->lock);
     conn->writing = false;
-    int rv = nng_aio_result(conn->write_aio);
-    size_t size = nng_aio_count(conn->write_aio);
-    if (rv == 0) {
-        frame_writer_sent(&conn->writer, size);
-        conn->wrote = conn->said = true;
-        counter_add(&conn->transport->bytes_out, size);
-    } else {
-        end_failed(conn, rv);
-    }
+    written(conn, nng_aio_result(conn->write_aio), nng_aio_count(conn->write_aio));
     if (conn->state == CONN_ENDING)
         keeper_wake(conn->transport);
     unlock_and_write(conn);
@@ -494,9 +532,11 @@ static void on_received(void *argument)
         frame_reader_added(&conn->reader, size);
         counter_add(&conn->transport->bytes_in, size);
     }
+    exec_threads_lend_begin();
     if (op != OP_DIAL)
         handle_frames(conn);
     receive_again(conn);
+    exec_threads_lend_end();
 }
 
 /* ---- the beginning */
@@ -505,6 +545,7 @@ static void aios_new(struct conn *conn)
 {
     CHECK(nng_aio_alloc(&conn->receive_aio, on_received, conn) == 0);
     CHECK(nng_aio_alloc(&conn->write_aio, on_written, conn) == 0);
+    CHECK(nng_aio_alloc(&conn->quick_aio, NULL, NULL) == 0);
 }
 
 void conn_dial(struct conn *conn, nng_stream_dialer *take_dialer, const char *address, struct bytes hello)

@@ -57,13 +57,14 @@ struct conn {
     const struct transport_handler *handler; /* borrowed */
     char *address;                           /* owned; of a dialer */
 
-    nng_stream_dialer *dialer; /* owned; NULL when accepted. These four are freed by the keeper only */
+    nng_stream_dialer *dialer; /* owned; NULL when accepted. These five are freed by the keeper only */
     nng_stream *stream;        /* owned */
     nng_aio *receive_aio, *write_aio;
+    nng_aio *quick_aio; /* without a callback: for writes that are over at once */
 
     enum conn_op receive_op; /* what nng is doing on receive_aio */
     bool receiving; /* the receive callback is running (handlers may be called), or conn_new's caller is not done */
-    bool writing;   /* nng has write_aio */
+    bool writing;   /* nng has write_aio or quick_aio */
     bool corked;    /* frames that are put wait for the end of the receive callback: one write for all answers */
     bool may_write;
     uint16_t version; /* put in what is sent */

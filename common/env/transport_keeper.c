@@ -172,6 +172,7 @@ static void release(struct conn *conn)
 {
     nng_aio_free(conn->receive_aio); /* waits for the last lines of a callback */
     nng_aio_free(conn->write_aio);
+    nng_aio_free(conn->quick_aio);
     if (conn->stream)
         nng_stream_free(conn->stream);
     if (conn->dialer)
@@ -182,7 +183,7 @@ static void release(struct conn *conn)
     frame_writer_fini(&conn->writer);
     frame_unref(conn->held);
     free(conn->address);
-    conn->receive_aio = conn->write_aio = NULL;
+    conn->receive_aio = conn->write_aio = conn->quick_aio = NULL;
     conn->stream = NULL;
     conn->dialer = NULL;
     conn->held = NULL;
