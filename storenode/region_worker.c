@@ -832,7 +832,8 @@ static void on_tick(struct region_worker *worker)
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
             group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
-        if (ticks > 0)
+        /* With a disk that hangs there is no point in being elected. */
+        if (ticks > 0 && (!worker->disk_hangs || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
     }
     if (truncate && list_is_empty(&worker->awake))
@@ -953,7 +954,7 @@ static void on_round(void *state)
 
 enum err region_worker_new(struct store *store, uint32_t index, struct region_worker **ret_worker)
 {
-    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
+    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round, .brief = true};
     struct region_worker *worker = calloc(1, sizeof *worker);
     CHECK(worker);
     worker->store = store;

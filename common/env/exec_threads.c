@@ -35,7 +35,10 @@ struct actor {
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
-    bool is_sleeping; /* nobody has woken it yet */
+    bool is_sleeping;        /* nobody has woken it yet */
+    bool is_lent;            /* another thread runs its rounds */
+    bool is_held_up;         /* the thread is awake, and waits for that one to end */
+    uint64_t sleep_until_us; /* when the sleeping thread wakes by itself */
     struct queue mailbox;
     uint32_t waiting_count; /* mailbox and backlog */
     struct timer *timers;   /* binary heap, earliest first */
@@ -43,9 +46,10 @@ struct actor {
     uint64_t timer_sequence;
     uint64_t message_count, round_count, refused_count;
 
-    /* The thread's own. */
-    struct queue due;     /* timers that fired */
-    struct queue backlog; /* swapped out of the mailbox, older than all that is there */
+    /* Of whoever runs its rounds. */
+    struct queue due;                 /* timers that fired */
+    struct queue backlog;             /* swapped out of the mailbox, older than all that is there */
+    uint32_t timers_handled, handled; /* not counted yet */
 };
 
 struct exec_threads {
@@ -136,51 +140,63 @@ static struct message *timer_pop(struct actor *actor)
     return message;
 }
 
-/* Waits until there is something to do. Under the mutex. */
+/* Waits until there may be something to do. Under the mutex. */
 static void actor_sleep(struct actor *actor)
 {
     actor->is_sleeping = true;
     if (actor->timer_count == 0) {
+        actor->sleep_until_us = UINT64_MAX;
         pthread_cond_wait(&actor->wake, &actor->mutex);
     } else {
-        uint64_t due_us = actor->timers[0].due_us;
+        uint64_t due_us = actor->sleep_until_us = actor->timers[0].due_us;
         struct timespec until = {.tv_sec = (time_t)(due_us / 1000000u), .tv_nsec = (long)(due_us % 1000000u) * 1000};
         pthread_cond_timedwait(&actor->wake, &actor->mutex, &until);
     }
+    while (actor->is_lent) {
+        actor->is_held_up = true;
+        pthread_cond_wait(&actor->wake, &actor->mutex);
+    }
+    actor->is_held_up = false;
     actor->is_sleeping = false;
 }
 
-/* Begins a round: fills `due`, and the backlog when it is used up. False: the actor is stopping. */
-static bool actor_collect(struct actor *actor, uint32_t timer_count, uint32_t handled_count)
+/* Fills `due`, and the backlog when it is used up. False: there is nothing. Under the mutex. */
+static bool actor_fill(struct actor *actor)
+{
+    actor->waiting_count -= actor->handled;
+    actor->message_count += actor->timers_handled + actor->handled;
+    actor->timers_handled = actor->handled = 0;
+    if (actor->timer_count > 0)
+        for (uint64_t now_us = monotonic_us(); actor->timer_count > 0 && actor->timers[0].due_us <= now_us;)
+            queue_push(&actor->due, timer_pop(actor));
+    if (!actor->backlog.first) {
+        actor->backlog = actor->mailbox;
+        actor->mailbox = (struct queue){NULL, NULL};
+    }
+    bool some = actor->due.first || actor->backlog.first;
+    actor->round_count += some;
+    return some;
+}
+
+static bool actor_is_stopping(const struct actor *actor)
+{
+    return atomic_load_explicit(&actor->is_stopping, memory_order_relaxed);
+}
+
+/* Waits for the next round. False: the actor is stopping. */
+static bool actor_collect(struct actor *actor)
 {
     pthread_mutex_lock(&actor->mutex);
-    actor->waiting_count -= handled_count;
-    actor->message_count += timer_count + handled_count;
-    for (;;) {
-        if (atomic_load_explicit(&actor->is_stopping, memory_order_relaxed)) {
-            pthread_mutex_unlock(&actor->mutex);
-            return false;
-        }
-        if (actor->timer_count > 0)
-            for (uint64_t now_us = monotonic_us(); actor->timer_count > 0 && actor->timers[0].due_us <= now_us;)
-                queue_push(&actor->due, timer_pop(actor));
-        if (!actor->backlog.first) {
-            actor->backlog = actor->mailbox;
-            actor->mailbox = (struct queue){NULL, NULL};
-        }
-        if (actor->due.first || actor->backlog.first)
-            break;
+    while (!actor_is_stopping(actor) && !actor_fill(actor))
         actor_sleep(actor);
-    }
-    actor->round_count++;
     pthread_mutex_unlock(&actor->mutex);
-    return true;
+    return !actor_is_stopping(actor);
 }
 
 static uint32_t handle_queue(struct actor *actor, struct queue *queue, uint32_t count_max)
 {
     uint32_t count = 0;
-    while (count < count_max && !atomic_load_explicit(&actor->is_stopping, memory_order_relaxed)) {
+    while (count < count_max && !actor_is_stopping(actor)) {
         struct message *message = queue_pop(queue);
         if (!message)
             break;
@@ -190,26 +206,91 @@ static uint32_t handle_queue(struct actor *actor, struct queue *queue, uint32_t 
     return count;
 }
 
+static void run_round(struct actor *actor)
+{
+    actor->timers_handled =
+        handle_queue(actor, &actor->due, UINT32_MAX); /* first: a long backlog must not delay a tick */
+    actor->handled = handle_queue(actor, &actor->backlog, actor->executor->round_count_max);
+    if (actor->ops->on_round && !actor_is_stopping(actor))
+        actor->ops->on_round(actor->state);
+}
+
 static void *actor_run(void *argument)
 {
     struct actor *actor = argument;
-    uint32_t timer_count = 0;
-    uint32_t handled_count = 0;
-    while (actor_collect(actor, timer_count, handled_count)) {
-        timer_count = handle_queue(actor, &actor->due, UINT32_MAX); /* first: a long backlog must not delay a tick */
-        handled_count = handle_queue(actor, &actor->backlog, actor->executor->round_count_max);
-        if (actor->ops->on_round && !atomic_load_explicit(&actor->is_stopping, memory_order_relaxed))
-            actor->ops->on_round(actor->state);
+    while (actor_collect(actor)) {
+        if (actor->ops->brief)
+            exec_threads_lend_begin();
+        run_round(actor);
+        if (actor->ops->brief)
+            exec_threads_lend_end();
     }
     return NULL;
+}
+
+/* ---- lending: to wake a thread costs more than a short round. So a thread that never waits (nng's callbacks, a brief
+ * actor's own) runs, at the end of its work, the rounds of those brief actors that it would have had to wake. Theirs
+ * keep sleeping meanwhile, and are held up if they wake by themselves. Threads that may wait must not lend: between the
+ * post and the end of their work nobody else can run the actor. */
+
+enum { LENT_ACTORS_MAX = 4, LENT_ROUNDS_MAX = 4 };
+static _Thread_local struct {
+    uint32_t depth, count;
+    struct actor *actors[LENT_ACTORS_MAX];
+} lending;
+
+/* Under the mutex of a sleeping actor. True: the caller's thread will run it, and nobody needs to be woken. */
+static bool lend_to(struct actor *actor)
+{
+    if (lending.depth == 0 || !actor->ops->brief || actor->is_lent || lending.count == LENT_ACTORS_MAX)
+        return false;
+    actor->is_lent = true;
+    lending.actors[lending.count++] = actor;
+    return true;
+}
+
+static void run_lent(struct actor *actor)
+{
+    for (int i = 0;; i++) {
+        pthread_mutex_lock(&actor->mutex);
+        bool more = !actor_is_stopping(actor) && actor_fill(actor);
+        if (!more || i == LENT_ROUNDS_MAX)
+            break;
+        pthread_mutex_unlock(&actor->mutex);
+        run_round(actor);
+    }
+    /* Its own thread goes on: now, if there is something to do or it sleeps for too long, else when it is woken. */
+    actor->is_lent = false;
+    actor->is_sleeping = !actor->is_held_up && !actor_is_stopping(actor) && !actor->due.first &&
+                         !actor->backlog.first &&
+                         (actor->timer_count == 0 || actor->timers[0].due_us >= actor->sleep_until_us);
+    if (!actor->is_sleeping)
+        pthread_cond_signal(&actor->wake); /* locked: after it, the actor may be gone */
+    pthread_mutex_unlock(&actor->mutex);
+}
+
+void exec_threads_lend_begin(void)
+{
+    lending.depth++;
+}
+
+void exec_threads_lend_end(void)
+{
+    if (lending.depth == 1)
+        for (uint32_t i = 0; i < lending.count; i++) /* they may add more */
+            run_lent(lending.actors[i]);
+    if (--lending.depth == 0)
+        lending.count = 0;
 }
 
 /* Unlocks; the signal comes after it, so that the woken thread does not run into the lock. */
 static void unlock_and_wake(struct actor *actor, bool must_wake)
 {
     must_wake = must_wake && actor->is_sleeping;
-    if (must_wake)
+    if (must_wake) {
         actor->is_sleeping = false; /* one signal is enough, whoever posts before it is awake */
+        must_wake = !lend_to(actor);
+    }
     pthread_mutex_unlock(&actor->mutex);
     if (must_wake)
         pthread_cond_signal(&actor->wake);

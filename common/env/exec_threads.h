@@ -5,7 +5,7 @@
  * actor and are handled by the same thread: no thread of their own, nothing to do while nothing is due.
  *
  *   post, post_must, post_after   any thread
- *   on_message, on_round          the actor's own thread, never two at a time
+ *   on_message, on_round          the actor's own thread, or for a brief one that of who posts; never two at a time
  *   spawn                         any thread, actors included
  *   stop, free                    not an actor's thread (it would wait for itself)
  *
@@ -27,6 +27,11 @@ enum err exec_threads_new(const struct exec_threads_options *options, struct exe
  * stay valid until exec_threads_free: actor_post says ERR_CLOSED, the other two free what they get. Twice is fine. */
 void exec_threads_stop(struct executor *executor);
 void exec_threads_free(struct executor *executor); /* stops first; NULL is fine */
+
+/* Brackets the work of a thread that is no actor's and never waits (a callback of nng). A brief actor that sleeps and is
+ * posted to in between is not woken: this thread runs its rounds at the end, where nothing may be locked. */
+void exec_threads_lend_begin(void);
+void exec_threads_lend_end(void);
 
 /* For /metrics: called once per actor, in order of spawning. Counters only grow; `waiting_count` is of this moment. */
 struct exec_threads_stats {

@@ -4,12 +4,13 @@
  * What arrived while it was busy is the next round: that is how batches clock themselves (a lone message is a round of
  * one and waits for nobody).
  *
- * Production: a thread per actor. Simulation: one heap of events; a round takes a random share of the waiting messages.
+ * Production: a thread per actor (but see `brief`). Simulation: one heap of events; a round takes a random share of the waiting messages.
  * Actors that may wait (log, apply and read workers: RocksDB, fsync) are spawned like the others; in the simulator a
  * waiting engine call moves that actor's own time forward, so whatever it posts afterwards leaves later. */
 #ifndef ENV_EXECUTOR_H
 #define ENV_EXECUTOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -30,6 +31,7 @@ static inline void message_free(struct message *take_message)
 struct actor_ops {
     void (*on_message)(void *state, struct message *take_message);
     void (*on_round)(void *state); /* may be NULL */
+    bool brief; /* never waits, and its rounds are short: who posts may run them itself, instead of waking a thread */
 };
 
 struct actor; /* handle; valid until executor_stop has returned */

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/rng.h"
 #include "env/clock_os.h"
 #include "env/exec_threads.h"
 
@@ -347,6 +348,117 @@ static void threads_have_the_names_of_their_actors_and_take_no_signals(void **st
     assert_true(sigismember(&thread_mask, SIGTERM));
 }
 
+/* ---- brief actors */
+
+struct brief {
+    struct executor *executor;
+    struct actor *self;
+    pthread_t last_thread;
+    atomic_int inside; /* threads in a handler */
+    atomic_bool met;   /* two at a time */
+    uint64_t next_value[SENDER_COUNT];
+    bool has_wrong_order;
+    atomic_uint_fast64_t message_count, timer_count, lent_count;
+};
+
+static _Thread_local bool is_lender;
+
+static void brief_on_message(void *state, struct message *message)
+{
+    struct brief *brief = state;
+    struct number *number = (struct number *)message;
+    if (atomic_fetch_add(&brief->inside, 1) != 0)
+        atomic_store(&brief->met, true);
+    brief->last_thread = pthread_self();
+    atomic_fetch_add(&brief->lent_count, is_lender);
+    if (message->kind == KIND_COUNT) {
+        brief->has_wrong_order |= number->value != brief->next_value[number->sender]++;
+        if (number->value % 8 == 0) /* a timer that is due before the sleeping thread means to wake */
+            actor_post_after(brief->executor, brief->self, number->value % 512, number_new(KIND_BLOCK, 0, 0));
+        atomic_fetch_add(&brief->message_count, 1);
+    } else {
+        atomic_fetch_add(&brief->timer_count, 1);
+    }
+    atomic_fetch_sub(&brief->inside, 1);
+    message_free(message);
+}
+
+static void brief_on_round(void *state)
+{
+    (void)state;
+}
+
+static const struct actor_ops brief_ops = {.on_message = brief_on_message, .on_round = brief_on_round, .brief = true};
+
+struct lender {
+    pthread_t thread;
+    struct brief *brief;
+    uint32_t sender;
+    uint64_t count;
+};
+
+static void *lend(void *argument)
+{
+    struct lender *lender = argument;
+    struct rng rng;
+    rng_init(&rng, lender->sender, "lender");
+    is_lender = true;
+    for (uint64_t value = 0; value < lender->count;) {
+        exec_threads_lend_begin();
+        for (uint64_t i = rng_below(&rng, 4); i > 0 && value < lender->count; i--)
+            actor_post_must(lender->brief->executor, lender->brief->self,
+                            number_new(KIND_COUNT, lender->sender, value++));
+        exec_threads_lend_end();
+        if (rng_chance(&rng, 1, 4))
+            usleep((useconds_t)rng_below(&rng, 50));
+    }
+    is_lender = false;
+    return NULL;
+}
+
+static void a_brief_actor_is_run_by_those_who_post_and_by_one_at_a_time(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000 };
+    struct executor *executor;
+    assert_int_equal(exec_threads_new(NULL, &executor, NULL), ERR_OK);
+    struct brief brief = {.executor = executor};
+    assert_int_equal(executor_spawn(executor, "brief", &brief_ops, &brief, 0, &brief.self), ERR_OK);
+    struct lender lenders[SENDER_COUNT];
+    for (uint32_t i = 0; i < SENDER_COUNT; i++) {
+        lenders[i] = (struct lender){.brief = &brief, .sender = i, .count = COUNT};
+        assert_int_equal(pthread_create(&lenders[i].thread, NULL, lend, &lenders[i]), 0);
+    }
+    for (uint32_t i = 0; i < SENDER_COUNT; i++)
+        assert_int_equal(pthread_join(lenders[i].thread, NULL), 0);
+    wait_for(&brief.message_count, (uint64_t)SENDER_COUNT * COUNT);
+    wait_for(&brief.timer_count, (uint64_t)SENDER_COUNT * COUNT / 8); /* its own thread woke for them in time */
+    assert_false(atomic_load(&brief.met));
+    assert_false(brief.has_wrong_order);
+    assert_true(atomic_load(&brief.lent_count) > 0);
+    exec_threads_free(executor);
+    assert_int_equal(atomic_load(&alive_count), 0);
+}
+
+static void a_lone_post_to_a_brief_actor_is_handled_before_the_lender_goes_on(void **state)
+{
+    (void)state;
+    struct executor *executor;
+    assert_int_equal(exec_threads_new(NULL, &executor, NULL), ERR_OK);
+    struct brief brief = {.executor = executor};
+    assert_int_equal(executor_spawn(executor, "brief", &brief_ops, &brief, 0, &brief.self), ERR_OK);
+    usleep(50000); /* it sleeps */
+    exec_threads_lend_begin();
+    actor_post_must(executor, brief.self, number_new(KIND_COUNT, 0, 0));
+    assert_int_equal(atomic_load(&brief.message_count), 0);
+    exec_threads_lend_end();
+    assert_int_equal(atomic_load(&brief.message_count), 1);
+    assert_true(pthread_equal(brief.last_thread, pthread_self()));
+    wait_for(&brief.timer_count, 1);
+    exec_threads_free(executor);
+    assert_int_equal(atomic_load(&alive_count), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +469,8 @@ int main(void)
         cmocka_unit_test(a_timer_is_not_delayed_by_a_long_backlog),
         cmocka_unit_test(stopping_frees_what_waits_and_refuses_what_comes),
         cmocka_unit_test(statistics_count),
+        cmocka_unit_test(a_brief_actor_is_run_by_those_who_post_and_by_one_at_a_time),
+        cmocka_unit_test(a_lone_post_to_a_brief_actor_is_handled_before_the_lender_goes_on),
         cmocka_unit_test(threads_have_the_names_of_their_actors_and_take_no_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
