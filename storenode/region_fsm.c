@@ -73,14 +73,14 @@ void region_fsm_put_applied(struct engine *engine, struct engine_batch *batch, r
     store_u64_be(value + 1, index);
     store_u64_be(value + 9, term);
     store_u32_be(value + 17, group_checksum(GROUP_APPLY_STATE, value, 17));
-    struct group_key key = group_key(region, GROUP_APPLY_STATE);
+    struct group_key key = group_key_indexed(region, GROUP_APPLY_STATE, 0);
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, sizeof value));
 }
 
 enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
                                  struct error *err)
 {
-    struct group_key key = group_key(region, GROUP_APPLY_STATE);
+    struct group_key key = group_key_indexed(region, GROUP_APPLY_STATE, 0);
     struct buf value;
     buf_init(&value, 1024);
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);

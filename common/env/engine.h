@@ -16,6 +16,9 @@
 
 enum engine_cf { ENGINE_DEFAULT, ENGINE_LOCK, ENGINE_WRITE, ENGINE_RAFT, ENGINE_CF_COUNT };
 
+/* Keys of ENGINE_RAFT that share so many first bytes are expected to come in ascending order. */
+enum { ENGINE_RAFT_HINT_SIZE = 11 };
+
 struct engine_batch; /* made by one engine, written to the same one; reusable after engine_batch_clear */
 struct engine_iter;  /* sees the state at its creation */
 
@@ -66,7 +69,7 @@ static inline void engine_batch_free(struct engine *engine, struct engine_batch 
 static inline void engine_batch_clear(struct engine *engine, struct engine_batch *batch) { engine->ops->batch_clear(batch); }
 static inline void engine_batch_put(struct engine *engine, struct engine_batch *batch, enum engine_cf cf, struct bytes key, struct bytes value) { engine->ops->batch_put(batch, cf, key, value); }
 static inline void engine_batch_delete(struct engine *engine, struct engine_batch *batch, enum engine_cf cf, struct bytes key) { engine->ops->batch_delete(batch, cf, key); }
-/* Removes [start, end). */
+/* Removes [start, end). In ENGINE_RAFT `start` is shorter than ENGINE_RAFT_HINT_SIZE (engine_rocks.c says why). */
 static inline void engine_batch_delete_range(struct engine *engine, struct engine_batch *batch, enum engine_cf cf, struct bytes start, struct bytes end) { engine->ops->batch_delete_range(batch, cf, start, end); }
 /* Puts all operations of `other` behind those of `batch`; `other` stays as it is. */
 static inline void engine_batch_append(struct engine *engine, struct engine_batch *batch, struct engine_batch *other) { engine->ops->batch_append(batch, other); }

@@ -89,6 +89,7 @@ void engine_batch_data_delete(struct engine_batch *batch, enum engine_cf cf, str
 
 void engine_batch_data_delete_range(struct engine_batch *batch, enum engine_cf cf, struct bytes start, struct bytes end)
 {
+    CHECK(cf != ENGINE_RAFT || start.size < ENGINE_RAFT_HINT_SIZE);
     if (bytes_compare(start, end) < 0)
         add(batch, ENGINE_BATCH_DELETE_RANGE, cf, start, &end);
 }

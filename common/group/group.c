@@ -138,7 +138,7 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
     struct engine *engine = group->env->engine;
     if (ready->snapshot) {
         struct raft_position truncated = {.index = ready->snapshot->index, .term = ready->snapshot->term};
-        group_log_delete(engine, task->batch, group->id, 0, UINT64_MAX);
+        group_log_delete_head(engine, task->batch, group->id, UINT64_MAX);
         group_log_put_truncated(engine, task->batch, group->id, truncated);
         group_put_conf(engine, task->batch, group->id, &ready->snapshot->conf);
         group->host->install(group->host->context, group, ready->snapshot, task);
@@ -157,7 +157,7 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
     if (ready->entry_count > 0) {
         raft_index last = ready->entries[ready->entry_count - 1].index;
         if (group->logged_last > last)
-            group_log_delete(engine, task->batch, group->id, last + 1, group->logged_last + 1);
+            group_log_delete_tail(engine, task->batch, group->id, last + 1, group->logged_last);
         group->logged_last = last;
     }
     if (group->scratch.capacity > SCRATCH_KEPT_MAX)
@@ -304,7 +304,7 @@ void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain
         term = group->edge.term;
     }
     struct log_task *task = group->host->log_task(group->host->context, group);
-    group_log_delete(group->env->engine, task->batch, group->id, truncated.index + 1, bound + 1);
+    group_log_delete_head(group->env->engine, task->batch, group->id, bound + 1);
     group_log_put_truncated(group->env->engine, task->batch, group->id,
                             (struct raft_position){.index = bound, .term = term});
     raft_truncate(group->raft, bound, term);

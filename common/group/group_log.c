@@ -74,15 +74,17 @@ void group_log_put_entry(struct engine *engine, struct engine_batch *batch, uint
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(scratch));
 }
 
-void group_log_delete(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index from, raft_index to)
+void group_log_delete_head(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index to)
 {
-    enum { RANGE_COUNT_MIN = 32 };
-    if (to - from >= RANGE_COUNT_MIN) {
-        struct group_key start = group_key_indexed(id, GROUP_LOG, from), end = group_key_indexed(id, GROUP_LOG, to);
-        engine_batch_delete_range(engine, batch, ENGINE_RAFT, group_key_bytes(&start), group_key_bytes(&end));
-        return;
-    }
-    for (raft_index index = from; index < to; index++) {
+    /* Shorter than any row's key, as engine.h wants it. */
+    struct group_key start = group_key(id, GROUP_LOG), end = group_key_indexed(id, GROUP_LOG, to);
+    engine_batch_delete_range(engine, batch, ENGINE_RAFT, group_key_bytes(&start), group_key_bytes(&end));
+}
+
+void group_log_delete_tail(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index from,
+                           raft_index last)
+{
+    for (raft_index index = from; index <= last; index++) {
         struct group_key key = group_key_indexed(id, GROUP_LOG, index);
         engine_batch_delete(engine, batch, ENGINE_RAFT, group_key_bytes(&key));
     }

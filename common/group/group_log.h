@@ -15,8 +15,11 @@ void group_log_put_truncated(struct engine *engine, struct engine_batch *batch, 
 void group_log_put_entry(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_entry *entry,
                          struct buf *scratch);
 void group_put_conf(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_conf *conf);
-/* Rows [from, to). */
-void group_log_delete(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index from, raft_index to);
+/* Rows before `to`. */
+void group_log_delete_head(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index to);
+/* Rows from..last, which another leader's log has no room for. */
+void group_log_delete_tail(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index from,
+                           raft_index last);
 
 /* Entries with their payloads. */
 struct group_log_run {

@@ -412,6 +412,92 @@ static void check_iterator_keeps_its_state(struct engine *engine)
     assert_false(has(engine, "a"));
 }
 
+/* --- the raft log's own memtable --- */
+
+static struct bytes log_key(uint8_t *data, uint64_t group, uint64_t index)
+{
+    data[0] = 'g';
+    for (int i = 0; i < 8; i++)
+        data[1 + i] = (uint8_t)(group >> (56 - 8 * i));
+    data[9] = 4;
+    for (int i = 0; i < 8; i++)
+        data[10 + i] = (uint8_t)(index >> (56 - 8 * i));
+    return bytes_of(data, 18);
+}
+
+/* What logs do: append, overwrite the tail, lose the head as a range, keep one row that is written again and again. */
+static void log_step(struct engine **engines, struct engine_batch **batches, struct rng *rng, uint64_t *first,
+                     uint64_t *last)
+{
+    enum { GROUPS = 40 };
+    uint64_t group = rng_below(rng, GROUPS), dice = rng_below(rng, 100);
+    uint64_t from = dice < 80 ? last[group] + 1 : last[group] - rng_below(rng, last[group] - first[group] + 1);
+    uint64_t to = from + rng_below(rng, 4), cut = first[group] + rng_below(rng, last[group] - first[group] + 1);
+    for (int i = 0; i < 2; i++) {
+        uint8_t a[18], b[18];
+        if (dice >= 95) {
+            struct bytes start = log_key(a, group, 0), end = log_key(b, group, cut);
+            start.size = ENGINE_RAFT_HINT_SIZE - 1;
+            engine_batch_delete_range(engines[i], batches[i], ENGINE_RAFT, start, end);
+            continue;
+        }
+        for (uint64_t index = from; index <= to; index++)
+            engine_batch_put(engines[i], batches[i], ENGINE_RAFT, log_key(a, group, index), bytes_of(&dice, 8));
+        for (uint64_t index = to + 1; index <= last[group]; index++)
+            engine_batch_delete(engines[i], batches[i], ENGINE_RAFT, log_key(a, group, index));
+        struct bytes state = log_key(a, group, 0);
+        a[9] = 2;
+        engine_batch_put(engines[i], batches[i], ENGINE_RAFT, state, bytes_of(&to, 8));
+    }
+    if (dice >= 95)
+        first[group] = cut;
+    else
+        last[group] = to;
+}
+
+static void raft_rows_in_any_order_are_kept_in_order(void **state)
+{
+    (void)state;
+    enum { GROUPS = 40, BATCHES = 3000 };
+    struct engine *engines[2] = {NULL, open_rocks()};
+    assert_int_equal(engine_mem_new(&engines[0]), ERR_OK);
+    assert_non_null(engines[1]);
+    uint64_t first[GROUPS], last[GROUPS];
+    for (int i = 0; i < GROUPS; i++)
+        first[i] = last[i] = 10;
+    struct rng rng;
+    rng_init(&rng, 1, "raft rows");
+    struct engine_batch *batches[2] = {engine_batch_new(engines[0]), engine_batch_new(engines[1])};
+    for (int n = 0; n < BATCHES; n++) {
+        for (uint64_t i = rng_below(&rng, 20); i > 0; i--)
+            log_step(engines, batches, &rng, first, last);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(engine_write(engines[i], batches[i], false, NULL), ERR_OK);
+            engine_batch_clear(engines[i], batches[i]);
+        }
+    }
+    struct engine_iter *iters[2];
+    for (int i = 0; i < 2; i++) {
+        engine_batch_free(engines[i], batches[i]);
+        iters[i] = engine_iter_new(engines[i], ENGINE_RAFT, bytes_empty(), bytes_empty());
+        engine_iter_seek(engines[i], iters[i], bytes_empty());
+    }
+    uint64_t count = 0;
+    for (; engine_iter_valid(engines[0], iters[0]); count++) {
+        assert_true(engine_iter_valid(engines[1], iters[1]));
+        assert_true(bytes_equal(engine_iter_key(engines[0], iters[0]), engine_iter_key(engines[1], iters[1])));
+        assert_true(bytes_equal(engine_iter_value(engines[0], iters[0]), engine_iter_value(engines[1], iters[1])));
+        for (int i = 0; i < 2; i++)
+            engine_iter_next(engines[i], iters[i]);
+    }
+    assert_false(engine_iter_valid(engines[1], iters[1]));
+    assert_true(count > GROUPS);
+    for (int i = 0; i < 2; i++)
+        engine_iter_free(engines[i], iters[i]);
+    engine_mem_free(engines[0]);
+    engine_rocks_close(engines[1]);
+}
+
 static void an_iterator_sees_the_state_at_its_creation(void **state)
 {
     (void)state;
@@ -1192,6 +1278,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(engines_do_what_a_sorted_array_does, make_directory, remove_directory),
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
         cmocka_unit_test_setup_teardown(an_iterator_sees_the_state_at_its_creation, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(raft_rows_in_any_order_are_kept_in_order, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_value_that_does_not_fit_is_refused, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_directory_that_is_open_is_locked, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
