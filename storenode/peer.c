@@ -537,6 +537,18 @@ static void on_committed(void *context, struct group *group, const struct raft_e
     if (somebody_waits || peer->committed_count >= APPLY_COUNT_MAX || peer->committed_size >= APPLY_SIZE_MAX)
         apply_committed(peer, proposals);
 }
+/* Whoever waits for an answer that we cannot give any more. */
+static void answer_all(struct peer *peer)
+{
+    /* They may still be committed by others; who asked must find out under its token. */
+    while (peer->proposals)
+        answer_proposal(peer, pop_proposal(peer), BUG(step_down_says_not_done) ? ERR_NOT_LEADER : ERR_MAYBE);
+    /* Those that waited for the disk were never proposed; and the disk may be what hangs. */
+    for (uint32_t i = 0; i < peer->pending_count; i++)
+        refuse(peer, peer->pending[i].to, ERR_NOT_LEADER, 0);
+    peer->pending_count = 0;
+}
+
 static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
 {
     (void)context;
@@ -550,9 +562,7 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
                   (unsigned long long)peer->region_id, (unsigned long long)peer->id,
                   (unsigned long long)raft_term_now(group->raft));
     } else
-        /* They may still be committed by others; who asked must find out under its token. */
-        while (peer->proposals)
-            answer_proposal(peer, pop_proposal(peer), BUG(step_down_says_not_done) ? ERR_NOT_LEADER : ERR_MAYBE);
+        answer_all(peer);
     if (leader != 0)
         peer->campaign = false;
 }
