@@ -60,6 +60,14 @@ static void next(void *context)
 
 /* ---- what follows */
 
+/* Sent again, perhaps with a newer route: which of the two is answered cannot be told. */
+static void forget(struct check_epoch *check, const struct sim_node *client, uint64_t request_id)
+{
+    for (uint32_t i = 0; i < STALE_MAX; i++)
+        if (check->stale[i].client == client && check->stale[i].request_id == request_id)
+            check->stale[i] = (struct stale){0};
+}
+
 static void see_requests(struct check_epoch *check, const struct sim_node *client, const struct frame *frame)
 {
     struct wire_kv_request_batch batch;
@@ -67,6 +75,7 @@ static void see_requests(struct check_epoch *check, const struct sim_node *clien
         return;
     for (uint32_t i = 0; i < batch.requests_count; i++) {
         const struct wire_kv_request *request = &batch.requests[i];
+        forget(check, client, request->id);
         if (request->region_id > REGION_ID_MAX || request->epoch_version >= check->newest[request->region_id])
             continue;
         check->stale[check->stale_count++ % STALE_MAX] =
