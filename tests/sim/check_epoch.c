@@ -1,19 +1,27 @@
 #include "check_epoch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/check.h"
 #include "client/client_internal.h"
 #include "env/transport.h"
+#include "meta/keyspace.h"
 #include "proto/wire.h"
 #include "rpc/frame_kind.h"
 
-enum { INTERVAL_MS_MAX = 500, WATCH_NS = 2000000000, STALE_MAX = 64, REGION_ID_MAX = 128 };
+enum { INTERVAL_MS_MAX = 500, WATCH_NS = 2000000000, STALE_MAX = 64, REGIONS_MAX = 64 };
+
+/* The newest version of a region that a route had before it was made old. */
+struct known {
+    region_id region;
+    uint64_t epoch_version;
+};
 
 /* A request that was sent with an old epoch. */
 struct stale {
-    const struct sim_node *client;
+    const struct sim_node *client, *store;
     uint64_t generation; /* of the client */
     uint64_t request_id;
     uint64_t epoch_version;
@@ -23,31 +31,47 @@ struct check_epoch {
     struct world *world;
     struct rng rng;
     struct arena arena;
-    uint64_t watch_until_ns;       /* until then frames are worth a look */
-    uint64_t newest[64];           /* epoch_version by region id, as the routes said before they were made old */
+    uint64_t watch_until_ns; /* until then frames are worth a look */
+    struct known known[REGIONS_MAX];
+    uint32_t known_count;
     struct stale stale[STALE_MAX]; /* a ring */
     uint32_t stale_count;
 };
 
 #define ULL(value) ((unsigned long long)(value))
 
+/* NULL: too many regions. */
+static uint64_t *newest_of(struct check_epoch *check, region_id region)
+{
+    uint32_t i = 0;
+    while (i < check->known_count && check->known[i].region != region)
+        i++;
+    if (i == REGIONS_MAX)
+        return NULL;
+    if (i == check->known_count)
+        check->known[check->known_count++] = (struct known){.region = region};
+    return &check->known[i].epoch_version;
+}
+
 static void age_a_route(struct check_epoch *check)
 {
     struct world *world = check->world;
     struct world_node *node =
         world_client(world, (uint32_t)rng_between(&check->rng, 1, world_options(world)->client_count));
-    const struct world_options *options = world_options(world);
-    region_id region = rng_between(&check->rng, 1, options->store_count + options->region_count); /* ids of a new pd */
-    if (!node->client || region > REGION_ID_MAX)
+    uint8_t key[2] = {KEYSPACE_RAW, (uint8_t)rng_below(&check->rng, 256)};
+    struct route *route = node->client ? router_find(node->client->router, bytes_of(key, sizeof key)) : NULL;
+    uint64_t *newest = route ? newest_of(check, route->region_id) : NULL;
+    if (!newest || route->epoch_version == 0)
         return;
-    struct route *route = router_find_by_id(node->client->router, region);
-    if (!route || route->epoch_version == 0)
-        return;
-    sim_trace(world_sim(world), "%s knows region=%llu as it was", sim_node_name(node->node), ULL(region));
-    if (route->epoch_version > check->newest[region])
-        check->newest[region] = route->epoch_version;
+    sim_trace(world_sim(world), "%s knows region=%llu as it was", sim_node_name(node->node), ULL(route->region_id));
+    if (route->epoch_version > *newest)
+        *newest = route->epoch_version;
     route->epoch_version--;
+    if (sim_heap_ns(world_sim(world)) > check->watch_until_ns) /* nobody looked: they may have left again */
+        memset(check->stale, 0, sizeof check->stale);
     check->watch_until_ns = sim_heap_ns(world_sim(world)) + WATCH_NS;
+    if (rng_chance(&check->rng, 1, 2)) /* and whom to ask: followers get work, too */
+        router_set_leader(node->client->router, route, 0);
 }
 
 static void next(void *context)
@@ -68,7 +92,8 @@ static void forget(struct check_epoch *check, const struct sim_node *client, uin
             check->stale[i] = (struct stale){0};
 }
 
-static void see_requests(struct check_epoch *check, const struct sim_node *client, const struct frame *frame)
+static void see_requests(struct check_epoch *check, const struct sim_node *client, const struct sim_node *store,
+                         const struct frame *frame)
 {
     struct wire_kv_request_batch batch;
     if (wire_decode_kv_request_batch(frame_bytes(frame), &check->arena, &batch) != ERR_OK)
@@ -76,10 +101,11 @@ static void see_requests(struct check_epoch *check, const struct sim_node *clien
     for (uint32_t i = 0; i < batch.requests_count; i++) {
         const struct wire_kv_request *request = &batch.requests[i];
         forget(check, client, request->id);
-        if (request->region_id > REGION_ID_MAX || request->epoch_version >= check->newest[request->region_id])
+        const uint64_t *newest = newest_of(check, request->region_id);
+        if (!newest || request->epoch_version >= *newest)
             continue;
         check->stale[check->stale_count++ % STALE_MAX] =
-            (struct stale){client, sim_node_generation(client), request->id, request->epoch_version};
+            (struct stale){client, store, sim_node_generation(client), request->id, request->epoch_version};
     }
 }
 
@@ -89,7 +115,7 @@ static void see_reply(struct check_epoch *check, const struct sim_node *store, c
     enum err code = (enum err)reply->code;
     for (uint32_t i = 0; i < STALE_MAX; i++) {
         struct stale *stale = &check->stale[i];
-        if (stale->client != client || stale->request_id != reply->id ||
+        if (stale->client != client || stale->store != store || stale->request_id != reply->id ||
             stale->generation != sim_node_generation(client))
             continue;
         if (code == ERR_OK || code == ERR_NOT_FOUND || code == ERR_CONDITION_FAILED)
@@ -106,7 +132,7 @@ void check_epoch_frame(void *context, struct sim_node *from, struct sim_node *to
     if (sim_heap_ns(world_sim(check->world)) > check->watch_until_ns)
         return;
     if (frame->kind == FRAME_KV_REQUEST)
-        see_requests(check, from, frame);
+        see_requests(check, from, to, frame);
     else if (frame->kind == FRAME_KV_REPLY &&
              wire_decode_kv_reply_batch(frame_bytes(frame), &check->arena, &batch) == ERR_OK)
         for (uint32_t i = 0; i < batch.replies_count; i++)
