@@ -36,7 +36,6 @@
     X(ack_own_last)                                                                                                    \
     X(commit_own_last)                                                                                                 \
     X(heartbeat_commits_blindly)                                                                                       \
-    X(new_leader_trusts_all)                                                                                           \
     X(stale_append_truncates)                                                                                          \
     X(stale_nack_moves_back)                                                                                           \
     /* reads */                                                                                                        \

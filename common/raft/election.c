@@ -31,7 +31,7 @@ static void reset(struct raft *raft, raft_term term)
     raft_index last = raftlog_last(&raft->log);
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         struct progress *peer = &raft->peers[i];
-        progress_reset(peer, raft->pool, peer->id == raft->id || BUG(new_leader_trusts_all) ? last : 0, last + 1);
+        progress_reset(peer, raft->pool, peer->id == raft->id ? last : 0, last + 1);
     }
     readindex_drop_all(raft, ERR_NOT_LEADER);
 }
