@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/check.h"
@@ -68,6 +69,8 @@ static void age_a_route(struct check_epoch *check)
         *newest = route->epoch_version;
     route->epoch_version--;
     if (sim_heap_ns(world_sim(world)) > check->watch_until_ns) /* nobody looked: they may have left again */
+        memset(check->stale, 0, sizeof check->stale);
+    if (sim_heap_ns(world_sim(world)) > check->watch_until_ns) /* what was sent meanwhile was not seen */
         memset(check->stale, 0, sizeof check->stale);
     check->watch_until_ns = sim_heap_ns(world_sim(world)) + WATCH_NS;
     if (rng_chance(&check->rng, 1, 2)) /* and whom to ask: followers get work, too */
