@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -284,6 +285,21 @@ static double real_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* Of children that have ended. */
+static double cpu_seconds(void)
+{
+    struct rusage used;
+    getrusage(RUSAGE_CHILDREN, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static void take_times(struct batch *batch)
+{
+    batch->totals.real_s = real_seconds() - batch->begin_s;
+    batch->totals.cpu_s = cpu_seconds();
+}
+
 static void add_result(struct batch_totals *totals, const struct run_result *result, uint64_t seed)
 {
     totals->virtual_us += result->virtual_us;
@@ -331,7 +347,7 @@ static void take_outcome(struct batch *batch, const struct batch_outcome *outcom
     batch->totals.seeds++;
     batch->totals.twice += outcome->ran_twice;
     batch->totals.failed += outcome->failed;
-    batch->totals.real_s = real_seconds() - batch->begin_s;
+    take_times(batch);
     if (outcome->complete) {
         add_result(&batch->totals, &outcome->result, seed);
         report_seed(settings, &outcome->result, seed);
@@ -372,7 +388,7 @@ static bool run_children(struct batch *batch)
             batch->running--;
             take_outcome(batch, &outcome, child->seed);
         }
-        batch->totals.real_s = real_seconds() - batch->begin_s;
+        take_times(batch);
         report_progress(settings, &batch->totals, false);
     }
     return true;

@@ -40,7 +40,7 @@ struct batch_totals {
     uint64_t by_op[COVERAGE_OP_COUNT];
     uint64_t recovery_max_us, recovery_seed;
     uint64_t digest; /* of all seeds, whatever the order of the jobs */
-    double real_s;
+    double real_s, cpu_s; /* cpu_s: of all processes; the machine may have had other things to do */
 };
 
 /* The exit code: 0 if all promises were kept, and (from 1000 seeds on) no fault class was dead. */

@@ -46,10 +46,9 @@ void report_seed(const struct batch_settings *settings, const struct run_result 
            ULL(result->raft.durable));
 }
 
-/* Per process: with --jobs 2 the machine makes twice as many. */
-static double speed(const struct batch_settings *settings, const struct batch_totals *totals)
+static double speed(const struct batch_totals *totals, double seconds)
 {
-    return totals->real_s > 0 ? (double)totals->virtual_us / 1e6 / totals->real_s / settings->jobs : 0;
+    return seconds > 0 ? (double)totals->virtual_us / 1e6 / seconds : 0;
 }
 
 void report_progress(const struct batch_settings *settings, const struct batch_totals *totals, bool end)
@@ -66,8 +65,8 @@ void report_progress(const struct batch_settings *settings, const struct batch_t
     told_s = totals->real_s;
     uint64_t all = settings->last - settings->first + 1;
     double rest_s = totals->seeds ? totals->real_s / (double)totals->seeds * (double)(all - totals->seeds) : 0;
-    fprintf(stderr, "%s%llu of %llu seeds, %llu failed, %.1f virtual s per s and job, %.0f s to go%s",
-            terminal ? "\r" : "", ULL(totals->seeds), ULL(all), ULL(totals->failed), speed(settings, totals), rest_s,
+    fprintf(stderr, "%s%llu of %llu seeds, %llu failed, %.1f virtual s per s, %.0f s to go%s", terminal ? "\r" : "",
+            ULL(totals->seeds), ULL(all), ULL(totals->failed), speed(totals, totals->real_s), rest_s,
             terminal ? "\033[K" : "\n");
 }
 
@@ -75,9 +74,11 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
 {
     printf("%llu seeds, %llu failed, %llu run twice with equal digests, digest %016llx\n", ULL(totals->seeds),
            ULL(totals->failed), ULL(totals->twice), ULL(totals->digest));
-    printf("%.0f virtual s in %.1f s: %.1f virtual s per real s and job; %llu events, %llu ops, %llu unknown%s\n",
-           (double)totals->virtual_us / 1e6, totals->real_s, speed(settings, totals), ULL(totals->events),
-           ULL(totals->done), ULL(totals->unknown), totals->undecided ? ", some histories undecided" : "");
+    printf("%.0f virtual s in %.1f s (%.1f s of CPU): %.1f virtual s per real s, %.1f per s of CPU; %llu events, %llu "
+           "ops, %llu unknown%s\n",
+           (double)totals->virtual_us / 1e6, totals->real_s, totals->cpu_s, speed(totals, totals->real_s),
+           speed(totals, totals->cpu_s), ULL(totals->events), ULL(totals->done), ULL(totals->unknown),
+           totals->undecided ? ", some histories undecided" : "");
     printf("%llu elections, deposed leaders led on for %.1f s, %llu log tails were overwritten, %llu committed entries "
            "looked for on the disks; slowest recovery %.1f s (seed %llu)\ndone:",
            ULL(totals->raft.elections), (double)totals->raft.deposed_us / 1e6, ULL(totals->raft.overwritten),
@@ -148,7 +149,9 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     add_hex(object, "digest", totals->digest);
     cJSON_AddNumberToObject(object, "virtual_s", (double)totals->virtual_us / 1e6);
     cJSON_AddNumberToObject(object, "real_s", totals->real_s);
-    cJSON_AddNumberToObject(object, "virtual_s_per_real_s_and_job", speed(settings, totals));
+    cJSON_AddNumberToObject(object, "cpu_s", totals->cpu_s);
+    cJSON_AddNumberToObject(object, "virtual_s_per_real_s", speed(totals, totals->real_s));
+    cJSON_AddNumberToObject(object, "virtual_s_per_cpu_s", speed(totals, totals->cpu_s));
     add_number(object, "events", totals->events);
     add_number(object, "ops_done", totals->done);
     add_number(object, "ops_unknown", totals->unknown);
