@@ -6,7 +6,7 @@
 #include "proto/wire.h"
 #include "raft/raft.h"
 
-enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
+enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000, LINGER_NS_MAX = 50000000 };
 
 struct traps {
     struct world *world;
@@ -26,7 +26,10 @@ struct traps {
     uint32_t peer_count, seen_count;
     uint32_t deadline; /* ticks until the campaigner campaigns */
     peer_id leading_peer;
+    raft_term leading_term;
     struct raft_conf conf;
+    bool wants_lease; /* who may be chosen */
+    bool leads_still, has_successor;
 };
 
 static struct sim *sim_of(struct traps *traps)
@@ -82,11 +85,13 @@ static void remove_walls(void *context)
 static void choose_leader(void *context, const struct store_peer_view *view)
 {
     struct traps *traps = context;
-    if (!view->lease || rng_below(&traps->rng, ++traps->seen_count) != 0)
+    if (!(traps->wants_lease ? view->lease : raft_is_leader_ready(view->raft)) ||
+        rng_below(&traps->rng, ++traps->seen_count) != 0)
         return;
     traps->leader = traps->visited;
     traps->region = view->region;
     traps->leading_peer = view->peer;
+    traps->leading_term = raft_term_now(view->raft);
     raft_get_conf(view->raft, &traps->conf);
 }
 
@@ -145,7 +150,97 @@ static void set_restart(struct traps *traps)
     look(traps);
 }
 
+/* ---- late: the leader goes deaf, a little later mute; when it has a successor, it hears what it was told before */
+
+static void see_successor(void *context, const struct store_peer_view *view)
+{
+    struct traps *traps = context;
+    if (view->region != traps->region || !raft_is_leader_ready(view->raft))
+        return;
+    if (traps->visited == traps->leader && raft_term_now(view->raft) == traps->leading_term)
+        traps->leads_still = true;
+    if (raft_term_now(view->raft) > traps->leading_term)
+        traps->has_successor = true;
+}
+
+static void wait_for_successor(void *context)
+{
+    struct traps *traps = context;
+    uint64_t now_ns = sim_heap_ns(sim_of(traps));
+    traps->leads_still = traps->has_successor = false;
+    visit_all(traps, see_successor);
+    if (!faults_aim(traps->faults) || now_ns >= traps->give_up_ns || !traps->leads_still)
+        remove_walls(traps);
+    else if (traps->has_successor)
+        sim_at(sim_of(traps), now_ns + rng_below(&traps->rng, LINGER_NS_MAX), NULL, remove_walls, NULL, traps);
+    else
+        sim_at(sim_of(traps), now_ns + LOOK_NS, NULL, wait_for_successor, NULL, traps);
+}
+
+static void wall_in(struct traps *traps, bool mute)
+{
+    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++)
+        if (number != traps->leader->number)
+            set_wall(traps, world_store(traps->world, number), mute);
+}
+
+static void make_mute(void *context)
+{
+    struct traps *traps = context;
+    struct net *net = world_net(traps->world);
+    if (!faults_aim(traps->faults)) {
+        remove_walls(traps);
+        return;
+    }
+    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++) {
+        if (number == traps->leader->number)
+            continue;
+        traps->mute[number] = true;
+        net_block(net, traps->leader->node, world_store(traps->world, number)->node, true);
+    }
+    wait_for_successor(traps);
+}
+
+static uint64_t draw_heartbeats_ns(struct traps *traps)
+{
+    const struct swarm *swarm = world_swarm(traps->world);
+    return rng_below(&traps->rng, 2 * (uint64_t)swarm->tick_ms * swarm->heartbeat_ticks * 1000000);
+}
+
+static void set_late(struct traps *traps)
+{
+    traps->set = true;
+    traps->give_up_ns = sim_heap_ns(sim_of(traps)) + 3 * election_ns(traps);
+    sim_trace(sim_of(traps), "trap: %s leads region=%llu and goes deaf", sim_node_name(traps->leader->node),
+              (unsigned long long)traps->region);
+    wall_in(traps, false);
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + draw_heartbeats_ns(traps), NULL, make_mute, NULL, traps);
+}
+
 /* ---- handover */
+
+/* Deaf first: answers to what it sent before wait until its successor works. */
+static void hand_over_deaf(void *context)
+{
+    struct traps *traps = context;
+    peer_id to = traps->conf.members[rng_below(&traps->rng, traps->conf.count)].id;
+    if (faults_aim(traps->faults) && sim_node_is_up(traps->leader->node) && traps->leader->store) {
+        sim_enter(traps->leader->node);
+        store_transfer_leader(traps->leader->store, traps->region, to);
+        sim_leave(traps->leader->node);
+    }
+    wait_for_successor(traps);
+}
+
+static void set_deaf_handover(struct traps *traps)
+{
+    traps->set = true;
+    traps->give_up_ns = sim_heap_ns(sim_of(traps)) + election_ns(traps);
+    sim_trace(sim_of(traps), "trap: %s goes deaf and will hand over region=%llu ", sim_node_name(traps->leader->node),
+              (unsigned long long)traps->region);
+    wall_in(traps, false);
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + draw_heartbeats_ns(traps), NULL, hand_over_deaf, NULL, traps);
+}
 
 static void set_handover(struct traps *traps)
 {
@@ -171,13 +266,28 @@ void traps_see_message(void *context, struct sim_node *from, struct sim_node *to
     traps->leader = world_node_of(traps->world, from);
     sim_trace(sim_of(traps), "trap: %s hands over region=%llu and goes deaf", sim_node_name(from),
               (unsigned long long)message->region_id);
-    for (uint32_t number = 1; number <= world_options(traps->world)->store_count; number++)
-        if (number != traps->leader->number)
-            set_wall(traps, world_store(traps->world, number), false);
+    wall_in(traps, false);
     sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + election_ns(traps), NULL, remove_walls, NULL, traps);
 }
 
 /* ---- which */
+
+static void set_one(struct traps *traps)
+{
+    switch (rng_below(&traps->rng, 5)) {
+    case 0:
+        set_handover(traps);
+        break;
+    case 1:
+        set_deaf_handover(traps);
+        break;
+    case 2:
+        set_late(traps);
+        break;
+    default:
+        set_restart(traps);
+    }
+}
 
 static void next(void *context)
 {
@@ -186,11 +296,10 @@ static void next(void *context)
     if (faults_aim(traps->faults) && !traps->set) {
         traps->leader = NULL;
         traps->seen_count = 0;
+        traps->wants_lease = rng_chance(&traps->rng, 1, 2);
         visit_all(traps, choose_leader);
-        if (traps->leader && rng_chance(&traps->rng, 1, 3))
-            set_handover(traps);
-        else if (traps->leader)
-            set_restart(traps);
+        if (traps->leader)
+            set_one(traps);
     }
     sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_between(&traps->rng, 1, PAUSE_MS_MAX) * 1000000, NULL, next,
            NULL, traps);

@@ -2,7 +2,8 @@
  *
  *   restart    a leader with a lease loses sight of one follower; just before that one campaigns, the other follower
  *              is killed, comes back at once, and cannot hear the leader either
- *   handover   as a leader tells a follower to campaign, it goes deaf to all stores
+ *   handover   as a leader tells a follower to campaign, or a little before that, it goes deaf to all stores
+ *   late       a leader goes deaf, and mute soon after; what it was told meanwhile reaches it once it has a successor
  *
  * Owner: the thread of the world. */
 #ifndef SIM_TRAPS_H
