@@ -16,7 +16,7 @@
 #include "show.h"
 
 #define LLU(x) ((unsigned long long)(x))
-enum { NODE_COUNT_MAX = 16 };
+enum { NODE_COUNT_MAX = 16, STABILIZE_ROUNDS_MAX = 1000 };
 
 enum wire_kind { WIRE_MESSAGE, WIRE_STORAGE_APPEND, WIRE_STORAGE_APPLY, WIRE_APPEND_DONE, WIRE_APPLY_DONE };
 
@@ -842,8 +842,13 @@ static void run_stabilize(struct world *world, const struct directive *directive
     for (peer_id id = 1; count == 0 && id <= world->node_count; id++)
         ids[id - 1] = id;
     count = count ? count : world->node_count;
-    for (bool done = false; !done;) {
+    bool done = false;
+    for (int round = 0; !done; round++) {
         done = true;
+        if (round == STABILIZE_ROUNDS_MAX) {
+            world->error = "it never becomes stable";
+            break;
+        }
         for (size_t stage = 0; stage < sizeof(stages) / sizeof(stages[0]); stage++) {
             for (uint32_t i = 0; i < count; i++) {
                 struct node *node = world->nodes[ids[i] - 1];
