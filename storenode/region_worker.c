@@ -238,7 +238,8 @@ static void touch_waiting(struct region_worker *worker)
     if (!worker->waiting)
         return;
     if (!gate_is_open(worker)) {
-        post_gathered(worker);
+        if (worker->own_appends_out == 0) /* else the disk wakes us, and until then no time opens the gate */
+            post_gathered(worker);
         return;
     }
     struct peer *peer = worker->waiting;
