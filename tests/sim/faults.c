@@ -260,6 +260,8 @@ static void begin_clog(struct faults *faults)
 static void begin_clock_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
 {
     if (kind == FAULT_WALL) {
+        if (rng_chance(&faults->rng, 1, 2)) /* hardly anybody else looks at it */
+            node = world_pd(faults->world);
         sim_node_set_clock(node->node, 0, (int64_t)rng_between(&faults->rng, 0, 20000) - 10000);
         world_note_fault(faults->world, kind, 0);
     } else {
