@@ -19,7 +19,6 @@ enum {
     NODES_MAX = 5,
     NET_MAX = 64,
     QUEUE_MAX = 64,
-    AFTER_MAX = 64,
     OPERATIONS_MAX = 1500,
     ENTRIES_FORGED_MAX = 5,
     POOL_SIZE_MAX = 4 * 1024 * 1024,
@@ -33,7 +32,7 @@ struct append { /* handed to the disk; payloads are still the core's */
     struct raft_entry *entries;
     uint32_t count;
     struct raft_token token;
-    struct raft_message after[AFTER_MAX];
+    struct raft_message *after; /* owned */
     uint32_t after_count;
 };
 
@@ -224,6 +223,7 @@ static void crash(struct node *node, uint32_t kept)
         else
             kept = 0;
         free(append->entries);
+        free(append->after);
     }
     for (uint32_t i = 0; i < node->apply_count; i++)
         free(node->applies[(node->apply_head + i) % QUEUE_MAX].entries);
@@ -277,6 +277,7 @@ static void do_append(struct world *world, struct node *node)
     }
     raft_appended(node->raft, &append->token);
     free(append->entries);
+    free(append->after);
     node->append_head = (node->append_head + 1) % QUEUE_MAX;
     node->append_count--;
 }
@@ -313,11 +314,12 @@ static void hand_to_disk(struct node *node, const struct raft_ready *ready)
     if (ready->snapshot)
         append->snapshot = *ready->snapshot;
     append->entries = malloc((ready->entry_count + 1) * sizeof *append->entries);
-    CHECK(append->entries && ready->after_count <= AFTER_MAX);
+    append->after = malloc((ready->after_count + 1) * sizeof *append->after);
+    CHECK(append->entries && append->after);
     if (ready->entry_count)
         memcpy(append->entries, ready->entries, ready->entry_count * sizeof *append->entries);
     if (ready->after_count)
-        memcpy(append->after, ready->after, ready->after_count * sizeof append->after[0]);
+        memcpy(append->after, ready->after, ready->after_count * sizeof *append->after);
 }
 
 static void do_ready(struct world *world, struct node *node)

@@ -112,7 +112,7 @@ static void run_states(struct engine *engine, struct fuzz_input *input)
     struct bytes rest = fuzz_take(input, input->size), value;
     raft_index index;
     raft_term term;
-    put_drawn(engine, group_key(REGION, GROUP_APPLY_STATE), how & 1 ? GROUP_APPLY_STATE : 0, rest);
+    put_drawn(engine, group_key_indexed(REGION, GROUP_APPLY_STATE, 0), how & 1 ? GROUP_APPLY_STATE : 0, rest);
     enum err code = region_fsm_load_applied(engine, REGION, &index, &term, &error);
     CHECK(code == ERR_OK || (code == ERR_CORRUPT && error.text[0] != 0));
     if (row_value(rest, &value) == ERR_OK)
