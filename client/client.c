@@ -501,7 +501,8 @@ static void on_round(void *state)
     uint64_t due_us = client->heap_count > 0 ? client->heap[0]->due_us : UINT64_MAX;
     if (client->asker_due_us < due_us && busy)
         due_us = client->asker_due_us;
-    if (client->stores_wanted && busy && client->stores_due_us < due_us)
+    /* While one question is open its answer, or its end, brings the next round. */
+    if (client->stores_wanted && busy && !client->stores_ask.open && client->stores_due_us < due_us)
         due_us = client->stores_due_us;
     if (client->gather_due_us < due_us)
         due_us = client->gather_due_us;
@@ -548,7 +549,7 @@ enum err client_new(struct env *env, const struct client_options *options, struc
     client->batch = calloc(BATCH_COUNT_MAX, sizeof *client->batch);
     client->batch_parts = calloc(BATCH_COUNT_MAX, sizeof(struct part *));
     CHECK(client->batch && client->batch_parts);
-    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
+    static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round, .brief = true};
     code =
         executor_spawn(env->executor, "client", &ops, client, client->outstanding_max + MAILBOX_EXTRA, &client->actor);
     if (code != ERR_OK) {
