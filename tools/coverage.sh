@@ -5,7 +5,7 @@
 # reach 95 %. Then the simulator runs as well, and a table per folder says what it adds.
 set -eu
 build=${1:?usage: tools/coverage.sh BUILD_DIR}
-[ -f "$build/build.ninja" ] || meson setup "$build" --buildtype=debugoptimized -Db_coverage=true >/dev/null
+[ -f "$build/build.ninja" ] || meson setup "$build" --buildtype=debug -Db_coverage=true >/dev/null
 ninja -C "$build" --quiet
 find "$build" -name '*.gcda' -delete
 tools/run_tests.py "$build" --suite unit --suite raft --timeout-multiplier 5
