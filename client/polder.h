@@ -244,10 +244,11 @@ POLDER_API struct polder_result *polder_batch_write(struct polder *polder, const
 
 /* ---- operations, by callback
  *
- * Return POLDER_OK: accepted, and `callback` comes exactly once, on the library's thread, with a result that it owns
- * (and frees, now or later). Anything else: refused at once (POLDER_BUSY, POLDER_KEY_EMPTY, POLDER_CLOSED, ...),
- * nothing was done and no callback comes. Arguments are copied before the return. A callback must not wait and must not
- * make blocking calls of this library; it may start further operations. */
+ * Return POLDER_OK: accepted, and `callback` comes exactly once, on a thread of the library (any, but never two at a
+ * time for one handle), with a result that it owns (and frees, now or later). Anything else: refused at once
+ * (POLDER_BUSY, POLDER_KEY_EMPTY, POLDER_CLOSED, ...), nothing was done and no callback comes. Arguments are copied
+ * before the return. A callback must not wait and must not make blocking calls of this library; it may start further
+ * operations. */
 
 typedef void (*polder_callback)(void *user, struct polder_result *take_result);
 

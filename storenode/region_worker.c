@@ -21,8 +21,6 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
-    COMPANY_MAX_US = 500,
-    COMPANY_COUNT_MIN = 2,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
     MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
@@ -73,9 +71,6 @@ struct region_worker {
     uint32_t own_appends_out; /* log tasks with what this store leads */
     uint32_t proposals_out;   /* entries proposed here and not committed yet */
     uint64_t proposed_us;     /* when the last of them was */
-    uint64_t round_us;        /* when the first of them was */
-    uint64_t company_us;      /* until then writes wait for those that the last round answered */
-    uint32_t round_count;     /* entries of this round */
     bool gate_open;           /* writes of this pass may be proposed */
     uint64_t gathered_us;     /* when the next WORKER_GATHERED comes; UINT64_MAX: none is on its way */
     struct peer *waiting;     /* peers whose writes wait for that */
@@ -181,8 +176,7 @@ void region_worker_touch(struct region_worker *worker, struct peer *peer)
 static bool gate_is_open(const struct region_worker *worker)
 {
     return worker->own_appends_out == 0 &&
-           (worker->proposals_out == 0 ? worker->now_us >= worker->company_us
-                                       : worker->now_us >= worker->proposed_us + GATHER_MAX_US);
+           (worker->proposals_out == 0 || worker->now_us >= worker->proposed_us + GATHER_MAX_US);
 }
 
 bool region_worker_may_propose(const struct region_worker *worker)
@@ -192,25 +186,14 @@ bool region_worker_may_propose(const struct region_worker *worker)
 
 void region_worker_proposed(struct region_worker *worker)
 {
-    if (worker->proposals_out++ == 0)
-        worker->round_us = worker->now_us;
-    worker->round_count++;
+    worker->proposals_out++;
     worker->proposed_us = worker->now_us;
 }
 
 void region_worker_proposal_ended(struct region_worker *worker)
 {
     CHECK(worker->proposals_out > 0);
-    if (--worker->proposals_out > 0)
-        return;
-    /* Whom this round answers will come back, and what waits here can travel with it: two half-full rounds that take
-     * turns cost twice as much as a full one. So they get a quarter of a round's time, if the round was not a lone
-     * writer's. */
-    uint64_t company_us = (worker->now_us - worker->round_us) / 4;
-    if (worker->round_count < COMPANY_COUNT_MIN)
-        company_us = 0;
-    worker->company_us = worker->now_us + (company_us < COMPANY_MAX_US ? company_us : COMPANY_MAX_US);
-    worker->round_count = 0;
+    worker->proposals_out--;
 }
 
 static void free_gathered(struct message *message)
@@ -221,7 +204,7 @@ static void free_gathered(struct message *message)
 /* Wakes us when the gate opens by time alone, unless something does so before. */
 static void post_gathered(struct region_worker *worker)
 {
-    uint64_t due_us = worker->proposals_out == 0 ? worker->company_us : worker->proposed_us + GATHER_MAX_US;
+    uint64_t due_us = worker->proposed_us + GATHER_MAX_US;
     if (due_us >= worker->gathered_us)
         return;
     struct message *message = calloc(1, sizeof *message);
