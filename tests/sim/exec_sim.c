@@ -44,6 +44,8 @@ struct actor {
     struct message *first, **last;
     bool scheduled;
     uint64_t busy_until_ns;
+    uint64_t rounds_second; /* in this second ... */
+    uint32_t rounds_count;  /* ... so many rounds */
 };
 
 struct sim_node {
@@ -74,6 +76,8 @@ struct sim {
     uint64_t serial;
     uint64_t event_count;
     uint64_t stall_count, stall_ns;
+    uint32_t most_rounds;
+    char most_rounds_of[48];
     uint64_t digest;
     struct list nodes;
     uint32_t node_count;
@@ -228,6 +232,12 @@ void sim_digest_add(struct sim *sim, uint64_t value)
 {
     uint64_t mixed = (sim->digest ^ value) * 0x9fb21c651e98df25u;
     sim->digest = mixed ^ (mixed >> 29);
+}
+
+uint32_t sim_most_rounds(const struct sim *sim, const char **ret_name)
+{
+    *ret_name = sim->most_rounds_of;
+    return sim->most_rounds;
 }
 
 uint64_t sim_stall_count(const struct sim *sim, uint64_t *ret_last_ns)
@@ -470,12 +480,27 @@ static uint32_t draw_share(struct sim *sim, uint32_t waiting)
     return (uint32_t)rng_between(&sim->rng, 1, waiting);
 }
 
+static void count_round(struct actor *actor)
+{
+    struct sim *sim = actor->node->sim;
+    uint64_t second = sim->heap_ns / 1000000000;
+    if (actor->rounds_second != second) {
+        actor->rounds_second = second;
+        actor->rounds_count = 0;
+    }
+    if (++actor->rounds_count <= sim->most_rounds)
+        return;
+    sim->most_rounds = actor->rounds_count;
+    snprintf(sim->most_rounds_of, sizeof sim->most_rounds_of, "%s %s", actor->node->name, actor->name);
+}
+
 static void run_round(struct actor *actor)
 {
     struct sim *sim = actor->node->sim;
     actor->scheduled = false;
     if (!actor->first)
         return;
+    count_round(actor);
     uint32_t share = draw_share(sim, actor->waiting);
     sim_digest_add(sim, (uint64_t)actor->node->index << 48 | (uint64_t)actor->index << 32 | share);
     enter(actor->node, actor, sim->heap_ns);

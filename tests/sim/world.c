@@ -338,10 +338,22 @@ static void reap_stopped(struct world *world, struct world_node *node)
     world_kill(world, node, false);
 }
 
+/* Busy actors have come to 5,000 rounds a second. One that asks again and again whether something has happened makes as
+ * many as its timers allow. */
+static void check_spinning(struct world *world)
+{
+    enum { ROUNDS_MAX = 10000 };
+    const char *name;
+    uint32_t rounds = sim_most_rounds(world->sim, &name);
+    if (rounds > ROUNDS_MAX)
+        world_fail(world, "spin", 0, "%s ran %u rounds in a second", name, rounds);
+}
+
 bool world_step(struct world *world)
 {
     if (!sim_step(world->sim))
         return false;
+    check_spinning(world);
     struct sim_node *last = sim_last_node(world->sim);
     if (last && sim_node_is_up(last))
         reap_stopped(world, world_node_of(world, last));
