@@ -79,7 +79,8 @@ struct check_raft {
     } order[WORLD_STORE_MAX + 1];
     /* during a visit */
     struct world_node *store;
-    uint32_t place; /* in order[] of the store */
+    uint32_t place;    /* in order[] of the store */
+    bool lead_changed; /* a new leader writes: does an old one have a lease? */
 };
 
 #define ULL(value) ((unsigned long long)(value))
@@ -342,8 +343,10 @@ static void check_lease(struct check_raft *check, const struct seen *seen, const
 {
     struct region_log *log = seen->log;
     raft_term term = raft_term_now(view->raft);
-    if (raft_is_leader_ready(view->raft) && term > log->ready_term)
+    if (raft_is_leader_ready(view->raft) && term > log->ready_term) {
         log->ready_term = term;
+        check->lead_changed = true;
+    }
     if (view->lease && term < log->ready_term)
         world_fail(check->world, "raft", view->region,
                    "R8: s%u has a lease on region %llu as the leader of term %llu; the leader of term %llu writes",
@@ -387,13 +390,28 @@ static void visit_peer(void *context, const struct store_peer_view *view)
     seen->applied = view->applied_index;
 }
 
+static void visit_lease(void *context, const struct store_peer_view *view)
+{
+    struct check_raft *check = context;
+    struct seen *seen = seen_of(check, view->region);
+    if (seen->generation == sim_node_generation(check->store->node)) /* else it has not been looked at in this life */
+        check_lease(check, seen, view);
+}
+
 void check_raft_store(struct check_raft *check, struct world_node *store)
 {
     if (!store->store)
         return;
     check->store = store;
     check->place = 0;
+    check->lead_changed = false;
     store_visit_peers(store->store, visit_peer, check);
+    for (uint32_t number = 1; check->lead_changed && number <= world_options(check->world)->store_count; number++) {
+        check->store = world_store(check->world, number);
+        check->place = 0;
+        if (check->store != store && check->store->store)
+            store_visit_peers(check->store->store, visit_lease, check);
+    }
 }
 
 /* ---- a look at the wire */

@@ -30,7 +30,7 @@ struct check_raft;
 struct check_raft *check_raft_new(struct world *world);
 void check_raft_free(struct check_raft *check);
 
-/* After an event of a store that is up. */
+/* After a round of a region worker of a store that is up: nobody else changes a core. */
 void check_raft_store(struct check_raft *check, struct world_node *store);
 /* A net_observer. Writes the messages to the trace, too. */
 void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame);

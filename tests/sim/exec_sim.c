@@ -82,6 +82,7 @@ struct sim {
     struct list nodes;
     uint32_t node_count;
     struct sim_node *last_node;
+    struct actor *last_actor; /* dangles once its node dies: valid until the next event */
     struct sim_node *current;
     struct actor *current_actor;
     uint64_t local_ns; /* >= heap_ns; valid while current is set */
@@ -254,6 +255,11 @@ uint64_t sim_digest(const struct sim *sim)
 struct sim_node *sim_last_node(const struct sim *sim)
 {
     return sim->last_node;
+}
+
+const char *sim_last_actor(const struct sim *sim)
+{
+    return sim->last_actor ? sim->last_actor->name : NULL;
 }
 
 uint64_t sim_event_count(const struct sim *sim)
@@ -501,6 +507,7 @@ static void run_round(struct actor *actor)
     if (!actor->first)
         return;
     count_round(actor);
+    sim->last_actor = actor;
     uint32_t share = draw_share(sim, actor->waiting);
     sim_digest_add(sim, (uint64_t)actor->node->index << 48 | (uint64_t)actor->index << 32 | share);
     enter(actor->node, actor, sim->heap_ns);
@@ -549,6 +556,7 @@ bool sim_step(struct sim *sim)
     struct event *event = pop_event(sim);
     struct sim_node *node = event->node;
     sim->last_node = NULL;
+    sim->last_actor = NULL;
     if (node && (!node->up || node->generation != event->generation)) { /* S3 */
         drop_event(event);
         return true;
@@ -580,6 +588,20 @@ void sim_at(struct sim *sim, uint64_t at_ns, struct sim_node *node, void (*run)(
     event->drop = drop;
     event->context = context;
     push_event(sim, at_ns > sim->heap_ns ? at_ns : sim->heap_ns, event);
+}
+
+bool sim_run_as(struct sim_node *node, void (*run)(void *context), void *context)
+{
+    struct sim *sim = node->sim;
+    CHECK(node->up);
+    if (node->paused)
+        return false;
+    sim_digest_add(sim, node->index);
+    sim->last_node = node;
+    enter(node, NULL, sim->heap_ns);
+    run(context);
+    leave(sim);
+    return true;
 }
 
 /* ---- clocks */

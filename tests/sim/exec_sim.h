@@ -59,6 +59,8 @@ void sim_run_until(struct sim *sim, uint64_t until_ns);
 uint64_t sim_next_ns(const struct sim *sim); /* time of the next event, UINT64_MAX if none */
 /* Whose event the last step ran; NULL: the world's own, or one that died. */
 struct sim_node *sim_last_node(const struct sim *sim);
+/* The actor whose round it was; NULL: it was no round. */
+const char *sim_last_actor(const struct sim *sim);
 uint64_t sim_event_count(const struct sim *sim);
 /* Rounds of one actor in one second of the heap's time: the most so far, and whose it was ("s2 region"). A program that
  * waits for something by asking again and again shows here. */
@@ -84,6 +86,10 @@ uint64_t sim_take_now_ns(struct sim *sim);
  * since, and deferred while it is paused. `drop(context)` instead of run when the event dies; may be NULL. */
 void sim_at(struct sim *sim, uint64_t at_ns, struct sim_node *node, void (*run)(void *context),
             void (*drop)(void *context), void *context);
+
+/* From an event of the world: `run(context)` in the name of a node that is up, within the same event. False: it is
+ * paused, and nothing was done; sim_at will defer it. */
+bool sim_run_as(struct sim_node *node, void (*run)(void *context), void *context);
 
 /* Lines for people: `time node actor text`. NULL sink: off, and then sim_trace costs a branch. */
 void sim_set_trace(struct sim *sim, void (*sink)(void *context, const char *line), void *context);

@@ -430,7 +430,8 @@ static void pump(void *context)
             drop_flight(from, LIST_ENTRY(from->flights.next, struct flight, link));
     } else {
         from->conn->refs++;
-        sim_at(net->sim, sim_heap_ns(net->sim), to->node, receive, drop_receive, from);
+        if (!sim_run_as(to->node, receive, from))
+            sim_at(net->sim, sim_heap_ns(net->sim), to->node, receive, drop_receive, from);
     }
     conn_unref(from->conn);
 }

@@ -51,7 +51,8 @@ static bool step(struct run *run)
         check_promise_births(run->promise);
     if (last && sim_node_is_up(last)) {
         struct world_node *node = world_node_of(run->world, last);
-        if (node->role == WORLD_STORE)
+        const char *actor = sim_last_actor(world_sim(run->world));
+        if (node->role == WORLD_STORE && actor && strcmp(actor, "region") == 0) /* who owns the cores */
             check_raft_store(run->raft, node);
     }
     if (now_us(run) >= run->ranges_checked_us + RANGES_INTERVAL_US) {
