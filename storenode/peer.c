@@ -541,7 +541,7 @@ static void on_committed(void *context, struct group *group, const struct raft_e
 static void answer_all(struct peer *peer)
 {
     /* They may still be committed by others; who asked must find out under its token. */
-    while (peer->proposals)
+    while (peer->proposals && !BUG(answers_others_entry))
         answer_proposal(peer, pop_proposal(peer), BUG(step_down_says_not_done) ? ERR_NOT_LEADER : ERR_MAYBE);
     /* Those that waited for the disk were never proposed; and the disk may be what hangs. */
     for (uint32_t i = 0; i < peer->pending_count; i++)

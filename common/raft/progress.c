@@ -128,15 +128,15 @@ bool progress_ack(struct progress *progress, raft_index index)
 bool progress_nack(struct progress *progress, raft_index rejected, raft_index hint)
 {
     if (progress->state == RAFT_REPLICATE) {
-        if (rejected <= progress->match && !BUG(stale_nack_moves_back))
+        if (rejected <= progress->match)
             return false;
-        progress->next = BUG(stale_nack_moves_back) ? rejected : progress->match + 1;
+        progress->next = progress->match + 1;
     } else {
         /* Probes go one at a time, so only a refusal of the latest one counts; older ones come from a reordering
          * network. */
-        if (progress->next - 1 != rejected)
+        if (progress->next - 1 != rejected && !BUG(stale_nack_moves_back))
             return false;
-        progress->next = most(least(rejected, hint + 1), progress->match + 1);
+        progress->next = most(least(rejected, hint + 1), BUG(stale_nack_moves_back) ? 1 : progress->match + 1);
         progress->paused = false;
     }
     progress->fetch_from = 0;

@@ -255,7 +255,7 @@ enum raftlog_append_result raftlog_maybe_append(struct raftlog *log, struct raft
         raftlog_cut(log, cut = previous.index + count + 1);
     /* Only what this message has verified may count as committed: behind it, our log may be somebody else's. */
     raft_index verified = previous.index + count;
-    raftlog_commit_to(log, least(leader_commit, BUG(commit_own_last) ? raftlog_last(log) : verified));
+    raftlog_commit_to(log, least(leader_commit, verified));
     *ret_last = verified;
     *ret_cut = cut;
     return RAFTLOG_APPENDED;

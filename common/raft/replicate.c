@@ -30,10 +30,14 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
     case RAFTLOG_APPENDED:
         if (cut != 0 && (raft->overwritten_from == 0 || cut < raft->overwritten_from))
             raft->overwritten_from = cut;
-        answer.index = BUG(ack_own_last) ? raftlog_last(log) : verified;
+        answer.index = verified;
         break;
     case RAFTLOG_MISMATCH: {
         raft_index last = raftlog_last(log);
+        if (BUG(ack_own_last) && previous.index <= last) {
+            answer.index = last;
+            break;
+        }
         struct raft_position hint =
             raftlog_find_conflict_by_term(log, previous.index < last ? previous.index : last, previous.term);
         answer.reject = true;
@@ -49,7 +53,8 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
 
 void replicate_on_heartbeat(struct raft *raft, const struct raft_message *message)
 {
-    raftlog_commit_to(&raft->log, message->commit);
+    raft_index last = raftlog_last(&raft->log);
+    raftlog_commit_to(&raft->log, BUG(commit_own_last) && message->commit > last ? last : message->commit);
     outbox_send(raft, (struct raft_message){.kind = RAFT_HEARTBEAT_RESP, .to = message->from, .round = message->round});
 }
 
@@ -209,8 +214,9 @@ void replicate_heartbeat(struct raft *raft)
         if (peer->id == raft->id)
             continue;
         /* Never more than the peer is known to have: it must not commit what it cannot check. */
-        raft_index commit =
-            peer->match < raft->log.commit && !BUG(heartbeat_commits_blindly) ? peer->match : raft->log.commit;
+        raft_index commit = peer->match < raft->log.commit && !BUG(heartbeat_commits_blindly) && !BUG(commit_own_last)
+                                ? peer->match
+                                : raft->log.commit;
         outbox_send(raft, (struct raft_message){.kind = RAFT_HEARTBEAT, .to = peer->id, .commit = commit});
         peer->sent_commit = commit;
     }
