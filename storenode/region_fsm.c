@@ -84,8 +84,9 @@ enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_i
     struct buf value;
     buf_init(&value, 1024);
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
-    if (code == ERR_OK && (value.size != APPLY_STATE_SIZE || value.data[0] != FORMAT ||
-                           load_u32_be(value.data + 17) != group_checksum(GROUP_APPLY_STATE, value.data, 17)))
+    bool sound = code == ERR_OK && value.size == APPLY_STATE_SIZE && value.data[0] == FORMAT &&
+                 load_u32_be(value.data + 17) == group_checksum(GROUP_APPLY_STATE, value.data, 17);
+    if (code == ERR_ENTRY_TOO_LARGE || (code == ERR_OK && !sound))
         code =
             error_set(err, ERR_CORRUPT, "region %llu: apply state: bad checksum or size", (unsigned long long)region);
     if (code == ERR_OK) {

@@ -117,7 +117,7 @@ static enum err load_edge(struct tokens *tokens)
     if (code == ERR_NOT_FOUND)
         return ERR_OK;
     if (code != ERR_OK)
-        return code;
+        return code == ERR_ENTRY_TOO_LARGE ? ERR_CORRUPT : code;
     if (tokens->row.size != EDGE_SIZE ||
         load_u32_be(tokens->row.data + EDGE_SIZE - CHECKSUM_SIZE) !=
             group_checksum(STORE_TOKENS_EDGE, tokens->row.data, EDGE_SIZE - CHECKSUM_SIZE))

@@ -102,11 +102,21 @@ void group_put_conf(struct engine *engine, struct engine_batch *batch, uint64_t 
     put_checked(engine, batch, group_key(id, GROUP_CONF), GROUP_CONF, value, size + 4);
 }
 
+/* A row that is longer than any of its kind is as good as an empty one: not sound. */
+static enum err get_row(struct engine *engine, uint64_t id, uint8_t suffix, struct buf *value, struct error *err)
+{
+    struct group_key key = group_key(id, suffix);
+    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), value, err);
+    if (code != ERR_ENTRY_TOO_LARGE)
+        return code;
+    buf_reset(value);
+    return ERR_OK;
+}
+
 static enum err load_conf(struct engine *engine, uint64_t id, struct buf *value, struct raft_conf *ret_conf,
                           struct error *err)
 {
-    struct group_key key = group_key(id, GROUP_CONF);
-    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), value, err);
+    enum err code = get_row(engine, id, GROUP_CONF, value, err);
     if (code != ERR_OK)
         return code;
     *ret_conf = (struct raft_conf){0};
@@ -125,8 +135,7 @@ static enum err load_conf(struct engine *engine, uint64_t id, struct buf *value,
 static enum err load_hard(struct engine *engine, uint64_t id, struct buf *value, struct raft_hard_state *ret_hard,
                           struct error *err)
 {
-    struct group_key key = group_key(id, GROUP_HARD_STATE);
-    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), value, err);
+    enum err code = get_row(engine, id, GROUP_HARD_STATE, value, err);
     if (code != ERR_OK)
         return code;
     if (!is_sound(buf_bytes(value), GROUP_HARD_STATE, HARD_SIZE))
@@ -140,8 +149,7 @@ static enum err load_hard(struct engine *engine, uint64_t id, struct buf *value,
 static enum err load_truncated(struct engine *engine, uint64_t id, struct buf *value,
                                struct raft_position *ret_position, struct error *err)
 {
-    struct group_key key = group_key(id, GROUP_TRUNCATED_STATE);
-    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), value, err);
+    enum err code = get_row(engine, id, GROUP_TRUNCATED_STATE, value, err);
     if (code != ERR_OK)
         return code;
     if (!is_sound(buf_bytes(value), GROUP_TRUNCATED_STATE, POSITION_SIZE))

@@ -21,6 +21,7 @@ struct inline_exec {
     struct actor actors[INLINE_ACTORS_MAX];
     uint32_t actor_count;
     enum err spawn_code; /* what the next spawn says */
+    uint32_t lazy_count; /* posts that woke nobody */
 };
 
 static inline enum err inline_spawn(struct executor *base, const char *name, const struct actor_ops *ops, void *state,
@@ -46,6 +47,12 @@ static inline void inline_post_must(struct executor *base, struct actor *actor, 
     actor->last = &take_message->next;
 }
 
+static inline void inline_post_lazy(struct executor *base, struct actor *actor, struct message *take_message)
+{
+    ((struct inline_exec *)base)->lazy_count++;
+    inline_post_must(base, actor, take_message);
+}
+
 static inline enum err inline_post(struct executor *base, struct actor *actor, struct message *take_message)
 {
     inline_post_must(base, actor, take_message);
@@ -64,7 +71,7 @@ static inline void inline_exec_init(struct inline_exec *exec)
     static const struct executor_ops ops = {.spawn = inline_spawn,
                                             .post = inline_post,
                                             .post_must = inline_post_must,
-                                            .post_lazy = inline_post_must,
+                                            .post_lazy = inline_post_lazy,
                                             .post_after = inline_post_after};
     *exec = (struct inline_exec){.base = {.ops = &ops}};
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "group/group_log.h"
 #include "env/clock.h"
@@ -205,9 +206,193 @@ static void a_log_row_under_another_key_is_corrupt(void **state)
     engine_mem_free(engine);
 }
 
+/* ---- rows that are not what was written */
+
+static void put_row(struct world *world, struct group_key key, struct bytes value)
+{
+    struct engine_batch *batch = engine_batch_new(world->env.engine);
+    if (value.data)
+        engine_batch_put(world->env.engine, batch, ENGINE_RAFT, group_key_bytes(&key), value);
+    else
+        engine_batch_delete(world->env.engine, batch, ENGINE_RAFT, group_key_bytes(&key));
+    assert_int_equal(engine_write(world->env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(world->env.engine, batch);
+}
+
+static void expect_open_fails(struct world *world, enum err code, const char *text)
+{
+    struct error error = {0};
+    struct group *group = NULL;
+    struct group_options options = {.id = GROUP,
+                                    .self = PEER,
+                                    .config = &world->config,
+                                    .pool = world->pool,
+                                    .host = &host,
+                                    .user = world,
+                                    .applied_index = GROUP_FIRST_INDEX,
+                                    .applied_term = GROUP_FIRST_TERM};
+    assert_int_equal(group_open(&world->env, &options, &group, &error), code);
+    assert_null(group);
+    if (text && !strstr(error.text, text))
+        fail_msg("\"%s\" does not say \"%s\"", error.text, text);
+}
+
+/* Each row, each byte of it changed, then cut short, then grown beyond all measure, then gone. */
+static void a_damaged_row_is_named_and_the_group_does_not_open(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t suffix;
+        uint64_t index; /* of the log */
+        const char *text;
+    } rows[] = {{GROUP_HARD_STATE, 0, "group 7: hard state"},
+                {GROUP_TRUNCATED_STATE, 0, "group 7: truncated state"},
+                {GROUP_CONF, 0, "group 7: membership"},
+                {GROUP_LOG, GROUP_FIRST_INDEX + 1, "group 7: log entry 6"}};
+    struct world world;
+    world_init(&world);
+    assert_int_equal(raft_campaign(world.group->raft), ERR_OK);
+    settle(&world);
+    propose(&world, 20);
+    propose(&world, 20);
+    for (size_t at = 0; at < sizeof rows / sizeof rows[0]; at++) {
+        struct group_key key = rows[at].index ? group_key_indexed(GROUP, rows[at].suffix, rows[at].index)
+                                              : group_key(GROUP, rows[at].suffix);
+        struct buf good, bad;
+        buf_init(&good, 8192);
+        buf_init(&bad, 8192);
+        assert_int_equal(engine_get(world.env.engine, ENGINE_RAFT, group_key_bytes(&key), &good, NULL), ERR_OK);
+        for (size_t i = 0; i < good.size; i++) {
+            assert_int_equal(buf_assign(&bad, buf_bytes(&good)), ERR_OK);
+            bad.data[i] ^= 0x10;
+            put_row(&world, key, buf_bytes(&bad));
+            expect_open_fails(&world, ERR_CORRUPT, rows[at].text);
+        }
+        for (size_t size = 0; size < good.size; size++) {
+            put_row(&world, key, bytes_of(good.data, size));
+            expect_open_fails(&world, ERR_CORRUPT, rows[at].text);
+        }
+        while (bad.size < 4096)
+            assert_int_equal(buf_append_u8(&bad, 1), ERR_OK);
+        put_row(&world, key, buf_bytes(&bad));
+        expect_open_fails(&world, ERR_CORRUPT, rows[at].text);
+        put_row(&world, key, bytes_empty());
+        if (rows[at].index)
+            expect_open_fails(&world, ERR_CORRUPT, "log entry 6 is missing");
+        else
+            expect_open_fails(&world, ERR_NOT_FOUND, NULL);
+        put_row(&world, key, buf_bytes(&good));
+        buf_fini(&good);
+        buf_fini(&bad);
+    }
+    raft_index last = raft_last_index(world.group->raft);
+    group_close(world.group);
+    open_group(&world, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+    assert_int_equal(raft_last_index(world.group->raft), last);
+    world.committed = last;
+    world_fini(&world);
+}
+
+static void rows_that_contradict_each_other_do_not_make_a_group(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world);
+    struct engine_batch *batch = engine_batch_new(world.env.engine);
+    struct raft_hard_state hard = {.term = 6, .commit = 50}; /* of which the log has nothing */
+    group_log_put_hard(world.env.engine, batch, GROUP, &hard);
+    assert_int_equal(engine_write(world.env.engine, batch, true, NULL), ERR_OK);
+    expect_open_fails(&world, ERR_CORRUPT, "contradict");
+    engine_batch_free(world.env.engine, batch);
+    world_fini(&world);
+}
+
+static void the_term_of_an_entry_is_found_in_the_log_and_at_its_cut(void **state)
+{
+    (void)state;
+    struct world world;
+    struct error error = {0};
+    raft_term term = 0;
+    world_init(&world);
+    assert_int_equal(raft_campaign(world.group->raft), ERR_OK);
+    settle(&world);
+    propose(&world, 20);
+    struct engine *engine = world.env.engine;
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX, &term, &error), ERR_OK);
+    assert_int_equal(term, GROUP_FIRST_TERM);
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX + 2, &term, &error), ERR_OK);
+    assert_int_equal(term, raft_term_now(world.group->raft));
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX - 1, &term, &error), ERR_NOT_FOUND);
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX + 9, &term, &error), ERR_NOT_FOUND);
+    assert_int_equal(group_log_term(engine, GROUP + 1, 3, &term, &error), ERR_NOT_FOUND);
+    put_row(&world, group_key_indexed(GROUP, GROUP_LOG, GROUP_FIRST_INDEX + 2), bytes_of("x", 1));
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX + 2, &term, &error), ERR_CORRUPT);
+    put_row(&world, group_key(GROUP, GROUP_TRUNCATED_STATE), bytes_of("x", 1));
+    assert_int_equal(group_log_term(engine, GROUP, GROUP_FIRST_INDEX, &term, &error), ERR_CORRUPT);
+    world_fini(&world);
+}
+
+static void a_fetch_reads_within_its_limits_and_says_what_it_lacks(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 20, SIZE = 100 };
+    static const struct {
+        raft_index from;
+        uint32_t count_max;
+        uint64_t size_max;
+        enum err code;
+        uint32_t count;
+    } cases[] = {
+        {GROUP_FIRST_INDEX + 1, 100, 1 << 20, ERR_OK, ENTRIES + 1}, /* and the leader's own */
+        {GROUP_FIRST_INDEX + 2, 5, 1 << 20, ERR_OK, 5},
+        {GROUP_FIRST_INDEX + 2, 100, 250, ERR_OK, 3},
+        {GROUP_FIRST_INDEX + 2, 100, 1, ERR_OK, 1}, /* at least one */
+        {GROUP_FIRST_INDEX + ENTRIES + 2, 100, 1 << 20, ERR_NOT_FOUND, 0},
+        {GROUP_FIRST_INDEX, 100, 1 << 20, ERR_NOT_FOUND, 0},
+    };
+    struct world world;
+    world_init(&world);
+    assert_int_equal(raft_campaign(world.group->raft), ERR_OK);
+    settle(&world);
+    for (int i = 0; i < ENTRIES; i++)
+        propose(&world, SIZE);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct group_fetch fetch;
+        struct raft_fetch wanted = {
+            .from = cases[i].from, .count_max = cases[i].count_max, .size_max = cases[i].size_max};
+        group_fetch_init(&fetch, GROUP, &wanted);
+        group_fetch_run(&fetch, world.env.engine, NULL);
+        assert_int_equal(fetch.code, cases[i].code);
+        assert_int_equal(fetch.run.count, cases[i].count);
+        for (uint32_t at = 0; at < fetch.run.count; at++)
+            assert_int_equal(fetch.run.entries[at].index, cases[i].from + at);
+        group_fetched(world.group, &fetch); /* nobody asked: ignored */
+        group_fetch_fini(&fetch);
+    }
+    world_fini(&world);
+}
+
+static void a_lone_group_reads_without_a_lease(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world);
+    assert_false(group_lease_holds(world.group, 0, 0));
+    assert_int_equal(raft_campaign(world.group->raft), ERR_OK);
+    settle(&world);
+    assert_true(group_lease_holds(world.group, UINT64_MAX, 0));
+    world_fini(&world);
+    group_close(NULL);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_log_row_under_another_key_is_corrupt),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_damaged_row_is_named_and_the_group_does_not_open),
+                                       cmocka_unit_test(rows_that_contradict_each_other_do_not_make_a_group),
+                                       cmocka_unit_test(the_term_of_an_entry_is_found_in_the_log_and_at_its_cut),
+                                       cmocka_unit_test(a_fetch_reads_within_its_limits_and_says_what_it_lacks),
+                                       cmocka_unit_test(a_lone_group_reads_without_a_lease),
+                                       cmocka_unit_test(a_log_row_under_another_key_is_corrupt),
                                        cmocka_unit_test(log_is_cut_although_what_is_needed_left_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
