@@ -64,6 +64,14 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static uint32_t count_of(struct side *side, const uint32_t *counter)
+{
+    pthread_mutex_lock(&side->lock);
+    uint32_t count = *counter;
+    pthread_mutex_unlock(&side->lock);
+    return count;
+}
+
 /* Locked. */
 static struct record *record_of(struct side *side, conn_id conn)
 {
@@ -426,7 +434,7 @@ static void a_dialer_without_certificate_is_refused_where_one_is_required(void *
     dial(&pair);
     assert_true(wait_for(pair.dialer, &pair.dialer->closed, 1));
     assert_int_equal(only_record(pair.dialer)->opens, 0);
-    assert_int_equal(pair.listener->opened, 0);
+    assert_int_equal(count_of(pair.listener, &pair.listener->opened), 0);
     pair_fini(&pair);
 }
 
@@ -749,7 +757,8 @@ static void idle_connections_stay_up(void **state)
     pair.listener->echo = true;
     conn_id conn = dial_open(&pair);
     usleep(2000000); /* three times the idle limit */
-    assert_int_equal(pair.dialer->closed + pair.listener->closed, 0);
+    assert_int_equal(count_of(pair.dialer, &pair.dialer->closed), 0);
+    assert_int_equal(count_of(pair.listener, &pair.listener->closed), 0);
     assert_int_equal(transport_send(pair.dialer->transport, conn, frame_new(4, 10)), ERR_OK);
     assert_true(wait_frames(pair.dialer, 2));
     pair_fini(&pair);
@@ -759,8 +768,8 @@ static void idle_connections_stay_up(void **state)
 
 static void raw_and_see_it_closed(struct pair *pair, const void *data, size_t size, bool after_hello, enum err reason)
 {
-    uint32_t closed = pair->listener->closed;
-    uint32_t lines = pair->listener->log_lines;
+    uint32_t closed = count_of(pair->listener, &pair->listener->closed);
+    uint32_t lines = count_of(pair->listener, &pair->listener->log_lines);
     int fd = raw_connect(pair->port);
     if (after_hello)
         raw_frame(fd, 1, FRAME_WIRE_HELLO, bytes_of_string("x"));
@@ -768,8 +777,10 @@ static void raw_and_see_it_closed(struct pair *pair, const void *data, size_t si
     assert_true(raw_wait_end(fd));
     close(fd);
     assert_true(wait_for(pair->listener, &pair->listener->closed, closed + 1));
+    pthread_mutex_lock(&pair->listener->lock);
     assert_int_equal(pair->listener->records[pair->listener->count - 1].reason, reason);
     assert_int_equal(pair->listener->log_lines, lines + 1);
+    pthread_mutex_unlock(&pair->listener->lock);
 }
 
 static void raw_header(struct frame_header header, uint8_t bytes[FRAME_HEADER_SIZE])
@@ -814,7 +825,7 @@ static void protocol_errors_end_that_connection_only_with_one_line(void **state)
 
     assert_int_equal(transport_send(pair.dialer->transport, conn, frame_new(4, 10)), ERR_OK);
     assert_true(wait_frames(pair.dialer, 2));
-    assert_int_equal(pair.dialer->closed, 0);
+    assert_int_equal(count_of(pair.dialer, &pair.dialer->closed), 0);
     pair_fini(&pair);
 }
 
@@ -844,7 +855,7 @@ static void garbage_and_resets_beside_a_good_connection(const char *address, str
         assert_int_equal(transport_send(pair.dialer->transport, conn, frame_new(4, 100)), ERR_OK);
     }
     assert_true(wait_frames(pair.dialer, 301));
-    assert_int_equal(pair.dialer->closed, 0);
+    assert_int_equal(count_of(pair.dialer, &pair.dialer->closed), 0);
     /* all the others go */
     uint64_t begin = now_ms();
     struct transport_nng_stats stats;
@@ -893,7 +904,7 @@ static void large_frames_pass_whole(const char *address, struct transport_nng_op
     assert_int_equal(only_record(pair.dialer)->bytes, bytes);
     assert_int_equal(transport_send(pair.dialer->transport, conn, frame_new(4, FRAME_SIZE_MAX + 1)),
                      ERR_ENTRY_TOO_LARGE);
-    assert_int_equal(pair.dialer->closed, 0);
+    assert_int_equal(count_of(pair.dialer, &pair.dialer->closed), 0);
     pair_fini(&pair);
 }
 
@@ -1159,7 +1170,7 @@ static void a_thousand_idle_connections_are_cheap_and_leave_nothing(void **state
     assert_true(after - before < (size_t)COUNT * 40 * 1024);
 #endif
     usleep(2500000); /* pings keep them all */
-    assert_int_equal(pair.dialer->closed, 0);
+    assert_int_equal(count_of(pair.dialer, &pair.dialer->closed), 0);
     for (uint32_t i = 1; i <= COUNT; i++)
         transport_close_conn(pair.dialer->transport, pair.dialer->records[i].conn);
     assert_true(wait_for(pair.dialer, &pair.dialer->closed, COUNT));
