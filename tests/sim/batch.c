@@ -387,6 +387,8 @@ static bool run_children(struct batch *batch)
             end_child(child, &outcome);
             batch->running--;
             take_outcome(batch, &outcome, child->seed);
+            if (settings->shrink && outcome.failed)
+                next = settings->last + 1; /* one is enough to look at */
         }
         take_times(batch);
         report_progress(settings, &batch->totals, false);
