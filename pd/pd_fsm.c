@@ -280,6 +280,15 @@ static bool regions_are_sane(const struct pd_fsm *fsm, const struct wire_pd_comm
     return command->regions_count > 0;
 }
 
+/* As the tree has it: of one epoch it keeps what came first, whoever its peers are said to be later. */
+static void put_row_of(const struct rows *rows, region_id id)
+{
+    struct wire_peer peers[REGION_PEER_COUNT_MAX];
+    struct wire_region region;
+    region_node_wire(region_tree_find_id(rows->fsm->regions, id), peers, &region);
+    rows_put_region(rows, &region);
+}
+
 static enum err apply_put_regions(const struct rows *rows, const struct wire_pd_command *command,
                                   struct pd_fsm_result *result)
 {
@@ -293,7 +302,7 @@ static enum err apply_put_regions(const struct rows *rows, const struct wire_pd_
     for (uint32_t i = 0; i < command->regions_count; i++) {
         const struct wire_region *region = command->regions[i].region;
         if (region_tree_insert(fsm->regions, region, delete_replaced, (void *)rows) == ERR_OK)
-            rows_put_region(rows, region);
+            put_row_of(rows, region->id);
         else
             result->refused_count++;
     }

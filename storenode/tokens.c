@@ -96,6 +96,7 @@ static void append_entry(struct window *window, uint64_t sequence, uint16_t code
 static enum err load_window(struct tokens *tokens, uint64_t client_id, struct bytes row)
 {
     if (row.size < HEAD_SIZE + CHECKSUM_SIZE || (row.size - HEAD_SIZE - CHECKSUM_SIZE) % ENTRY_SIZE != 0 ||
+        row.size > ROW_SIZE_MAX || client_id == 0 || HASH_COUNT(tokens->windows) >= TOKENS_CLIENTS_MAX ||
         load_u32_be(row.data + row.size - CHECKSUM_SIZE) !=
             group_checksum(STORE_TOKENS, row.data, row.size - CHECKSUM_SIZE))
         return ERR_CORRUPT;
@@ -103,9 +104,13 @@ static enum err load_window(struct tokens *tokens, uint64_t client_id, struct by
     window->sequence_done = load_u64_be(row.data);
     window->last_index = load_u64_be(row.data + 8);
     window->forgetful = row.data[16] != 0;
-    for (size_t at = HEAD_SIZE; at < row.size - CHECKSUM_SIZE; at += ENTRY_SIZE)
-        append_entry(window, window->sequence_done + load_u32_be(row.data + at),
-                     (uint16_t)(row.data[at + 4] << 8 | row.data[at + 5]));
+    for (size_t at = HEAD_SIZE; at < row.size - CHECKSUM_SIZE; at += ENTRY_SIZE) {
+        uint64_t sequence = window->sequence_done + load_u32_be(row.data + at);
+        bool ascends = window->count == 0 || sequence > window->entries[window->count - 1].sequence;
+        if (sequence < window->sequence_done || !ascends)
+            return ERR_CORRUPT;
+        append_entry(window, sequence, (uint16_t)(row.data[at + 4] << 8 | row.data[at + 5]));
+    }
     return ERR_OK;
 }
 
@@ -179,6 +184,8 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
     if (token->sequence < token->sequence_done)
         return ERR_MAYBE; /* contradicts itself; must not be recorded: rows keep distances from sequence_done */
     struct window *window = find(tokens, token->client_id);
+    if (!window && token->sequence - token->sequence_done > UINT32_MAX)
+        return ERR_BUSY; /* a row has no room for that distance */
     if (!window)
         return token->retry && tokens->evicted_index > 0 ? ERR_MAYBE : ERR_OK;
     if (token->sequence < window->sequence_done)

@@ -333,6 +333,27 @@ static void a_second_bootstrap_is_refused(void **state)
     world_fini(&world);
 }
 
+/* Somebody is wrong about the peers; whoever it is, memory and disk must say the same. */
+static void a_region_told_twice_at_one_epoch_is_kept_as_it_was(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world);
+    bootstrap(&world, 4, 1);
+    struct region_node *node = region_tree_seek(pd_fsm_regions(world.fsm), bytes_empty());
+    struct wire_peer peers[REGION_PEER_COUNT_MAX];
+    struct wire_region region;
+    region_node_wire(node, peers, &region);
+    uint64_t before = pd_fsm_digest(world.fsm);
+    peers[0].role = WIRE_PEER_ROLE_LEARNER;
+    struct wire_route route = {.region = &region};
+    struct wire_pd_command command = {.kind = WIRE_PD_COMMAND_KIND_PUT_REGIONS, .regions = &route, .regions_count = 1};
+    assert_int_equal(apply(&world, &command).code, ERR_OK);
+    assert_true(pd_fsm_digest(world.fsm) == before);
+    expect_reload_is_equal(&world);
+    world_fini(&world);
+}
+
 static void what_is_no_command_changes_nothing(void **state)
 {
     (void)state;
@@ -432,6 +453,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_first_regions_fit),
         cmocka_unit_test(a_second_bootstrap_is_refused),
         cmocka_unit_test(what_is_no_command_changes_nothing),
+        cmocka_unit_test(a_region_told_twice_at_one_epoch_is_kept_as_it_was),
         cmocka_unit_test(damaged_rows_are_named),
         cmocka_unit_test(a_bootstrapped_cluster_without_a_region_is_refused),
     };

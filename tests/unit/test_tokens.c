@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "base/rng.h"
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
@@ -224,6 +226,61 @@ static void hostile_numbers_are_refused_and_harm_nothing(void **state)
     replica_fini(&replica);
 }
 
+/* Rows keep distances of 32 bits: the very first write of a client must not be further away either. */
+static void a_first_write_far_from_what_is_done_is_refused(void **state)
+{
+    (void)state;
+    struct replica replica;
+    replica_init(&replica);
+    assert_not_executed(&replica, token(1, 1ULL << 32, 0, false), ERR_BUSY);
+    assert_not_executed(&replica, token(1, UINT64_MAX, 7, false), ERR_BUSY);
+    assert_executed(&replica, token(1, UINT32_MAX, 0, false), ERR_OK, 10);
+    save(&replica);
+    restart(&replica);
+    assert_not_executed(&replica, token(1, UINT32_MAX, 0, true), ERR_OK);
+    replica_fini(&replica);
+}
+
+static void put_window(struct replica *replica, uint64_t client, const uint8_t *entries, size_t size)
+{
+    uint8_t row[17 + 64 + 4] = {0};
+    struct group_key key = group_key_indexed(REGION, STORE_TOKENS, client);
+    memcpy(row + 17, entries, size);
+    store_u32_be(row + 17 + size, group_checksum(STORE_TOKENS, row, 17 + size));
+    engine_batch_put(replica->engine, replica->batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(row, 21 + size));
+    assert_int_equal(engine_write(replica->engine, replica->batch, true, NULL), ERR_OK);
+    engine_batch_clear(replica->engine, replica->batch);
+}
+
+static void rows_that_no_store_writes_are_corrupt(void **state)
+{
+    (void)state;
+    static const uint8_t good[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0}, twice[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0},
+                         down[] = {0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0, 0};
+    static const struct {
+        uint64_t client;
+        const uint8_t *entries;
+        enum err code;
+    } cases[] = {{1, good, ERR_OK}, {1, twice, ERR_CORRUPT}, {1, down, ERR_CORRUPT}, {0, good, ERR_CORRUPT}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct replica replica;
+        replica_init(&replica);
+        put_window(&replica, cases[i].client, cases[i].entries, sizeof good);
+        tokens_free(replica.tokens);
+        replica.tokens = tokens_new(replica.engine, REGION, FIRST_INDEX);
+        assert_int_equal(tokens_load(replica.tokens), cases[i].code);
+        replica_fini(&replica);
+    }
+    struct replica replica;
+    replica_init(&replica);
+    for (uint64_t client = 1; client <= TOKENS_CLIENTS_MAX + 1; client++)
+        put_window(&replica, client, good, sizeof good);
+    tokens_free(replica.tokens);
+    replica.tokens = tokens_new(replica.engine, REGION, FIRST_INDEX);
+    assert_int_equal(tokens_load(replica.tokens), ERR_CORRUPT);
+    replica_fini(&replica);
+}
+
 static void damaged_row_is_corrupt(void **state)
 {
     (void)state;
@@ -318,6 +375,8 @@ int main(void)
         cmocka_unit_test(client_that_comes_back_is_not_told_that_its_lost_writes_never_were),
         cmocka_unit_test(hostile_numbers_are_refused_and_harm_nothing),
         cmocka_unit_test(damaged_row_is_corrupt),
+        cmocka_unit_test(a_first_write_far_from_what_is_done_is_refused),
+        cmocka_unit_test(rows_that_no_store_writes_are_corrupt),
         cmocka_unit_test(replicas_agree_whenever_they_save),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
