@@ -44,8 +44,9 @@ struct actor {
     struct message *first, **last;
     bool scheduled;
     uint64_t busy_until_ns;
+    bool has_news;          /* something waits that is no timer's */
     uint64_t rounds_second; /* in this second ... */
-    uint32_t rounds_count;  /* ... so many rounds */
+    uint32_t rounds_count;  /* ... so many rounds without news */
 };
 
 struct sim_node {
@@ -76,8 +77,8 @@ struct sim {
     uint64_t serial;
     uint64_t event_count;
     uint64_t stall_count, stall_ns;
-    uint32_t most_rounds;
-    char most_rounds_of[48];
+    uint32_t most_idle_rounds;
+    char most_idle_rounds_of[48];
     uint64_t digest;
     struct list nodes;
     uint32_t node_count;
@@ -235,10 +236,10 @@ void sim_digest_add(struct sim *sim, uint64_t value)
     sim->digest = mixed ^ (mixed >> 29);
 }
 
-uint32_t sim_most_rounds(const struct sim *sim, const char **ret_name)
+uint32_t sim_most_idle_rounds(const struct sim *sim, const char **ret_name)
 {
-    *ret_name = sim->most_rounds_of;
-    return sim->most_rounds;
+    *ret_name = sim->most_idle_rounds_of;
+    return sim->most_idle_rounds;
 }
 
 uint64_t sim_stall_count(const struct sim *sim, uint64_t *ret_last_ns)
@@ -331,8 +332,9 @@ static void schedule_round(struct actor *actor)
     push_event(sim, from_ns + draw_wake_ns(sim), event);
 }
 
-static void enqueue(struct actor *actor, struct message *take_message, bool lazy)
+static void enqueue(struct actor *actor, struct message *take_message, bool timer, bool lazy)
 {
+    actor->has_news = actor->has_news || !timer;
     take_message->next = NULL;
     *actor->last = take_message;
     actor->last = &take_message->next;
@@ -358,7 +360,7 @@ static void deliver(struct actor *actor, struct message *take_message, uint64_t 
     struct sim *sim = actor->node->sim;
     uint64_t at_ns = sim_take_now_ns(sim) + delay_ns;
     if (at_ns == sim->heap_ns) {
-        enqueue(actor, take_message, lazy);
+        enqueue(actor, take_message, !counted, lazy);
         return;
     }
     struct event *event = event_new(EVENT_ENQUEUE, actor->node);
@@ -494,10 +496,10 @@ static void count_round(struct actor *actor)
         actor->rounds_second = second;
         actor->rounds_count = 0;
     }
-    if (++actor->rounds_count <= sim->most_rounds)
+    if (actor->has_news || ++actor->rounds_count <= sim->most_idle_rounds)
         return;
-    sim->most_rounds = actor->rounds_count;
-    snprintf(sim->most_rounds_of, sizeof sim->most_rounds_of, "%s %s", actor->node->name, actor->name);
+    sim->most_idle_rounds = actor->rounds_count;
+    snprintf(sim->most_idle_rounds_of, sizeof sim->most_idle_rounds_of, "%s %s", actor->node->name, actor->name);
 }
 
 static void run_round(struct actor *actor)
@@ -520,6 +522,7 @@ static void run_round(struct actor *actor)
     if (actor->ops->on_round)
         actor->ops->on_round(actor->state);
     uint64_t end_ns = leave(sim);
+    actor->has_news = actor->has_news && actor->waiting > 0;
     actor->busy_until_ns = end_ns + rng_below(&sim->rng, (uint64_t)sim->timing.round_cost_max_us * 1000 + 1);
     actor->scheduled = false;
     schedule_round(actor);
@@ -539,7 +542,7 @@ static void run_event(struct sim *sim, struct event *event)
     case EVENT_ENQUEUE:
         if (event->counted)
             event->actor->in_transit--;
-        enqueue(event->actor, event->message, event->lazy);
+        enqueue(event->actor, event->message, !event->counted, event->lazy);
         break;
     case EVENT_ROUND:
         run_round(event->actor);

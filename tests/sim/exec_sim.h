@@ -62,9 +62,9 @@ struct sim_node *sim_last_node(const struct sim *sim);
 /* The actor whose round it was; NULL: it was no round. */
 const char *sim_last_actor(const struct sim *sim);
 uint64_t sim_event_count(const struct sim *sim);
-/* Rounds of one actor in one second of the heap's time: the most so far, and whose it was ("s2 region"). A program that
- * waits for something by asking again and again shows here. */
-uint32_t sim_most_rounds(const struct sim *sim, const char **ret_name);
+/* Rounds of one actor in one second of the heap's time for which only its timers woke it: the most so far, and whose it
+ * was ("s2 region"). A program that waits for something by asking again and again shows here. */
+uint32_t sim_most_idle_rounds(const struct sim *sim, const char **ret_name);
 /* Wake-ups that took up to stall_max_us, and when the last of them began. */
 uint64_t sim_stall_count(const struct sim *sim, uint64_t *ret_last_ns);
 uint64_t sim_digest(const struct sim *sim);

@@ -42,9 +42,10 @@ void report_seed(const struct batch_settings *settings, const struct run_result 
            ULL(net->frames), ULL(net->bytes), ULL(net->dials), ULL(net->dials_failed), ULL(net->conns_lost),
            ULL(net->frames_lost), ULL(net->busy_offers), ULL(net->busy_sends));
     print_done(result->ops.by_op);
-    printf("; linearizability: %llu steps; committed entries looked for on disks: %llu; most rounds in a second: %u "
-           "(%s)\n",
-           ULL(result->linear_steps), ULL(result->raft.durable), result->most_rounds, result->most_rounds_of);
+    printf(
+        "; linearizability: %llu steps; committed entries looked for on disks: %llu; most idle rounds in a second: %u "
+        "(%s)\n",
+        ULL(result->linear_steps), ULL(result->raft.durable), result->most_idle_rounds, result->most_idle_rounds_of);
 }
 
 static double speed(const struct batch_totals *totals, double seconds)

@@ -226,8 +226,8 @@ static void fill_result(struct run *run, struct run_result *result)
     result->net = *net_counts(world_net(run->world));
     result->coverage = *world_coverage(run->world);
     const char *busiest;
-    result->most_rounds = sim_most_rounds(sim, &busiest);
-    strcpy(result->most_rounds_of, busiest);
+    result->most_idle_rounds = sim_most_idle_rounds(sim, &busiest);
+    strcpy(result->most_idle_rounds_of, busiest);
     result->fault_mask = world_swarm(run->world)->fault_mask;
 }
 

@@ -40,9 +40,9 @@ struct run_result {
     struct store_sleep_counts sleep;
     uint64_t linear_steps;
     bool linear_undecided;
-    uint64_t recovery_us; /* from heal to the last probe */
-    uint32_t most_rounds; /* of one actor in a second */
-    char most_rounds_of[48];
+    uint64_t recovery_us;      /* from heal to the last probe */
+    uint32_t most_idle_rounds; /* see exec_sim.h */
+    char most_idle_rounds_of[48];
     struct workload_counts ops;
     struct net_counts net;
     struct coverage coverage;

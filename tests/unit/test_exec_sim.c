@@ -281,6 +281,33 @@ static void a_seed_decides_everything(void **unused)
     }
 }
 
+/* Timers of 10 ms: a hundred rounds a second, and none while others have news for it. */
+static void rounds_that_only_timers_asked_for_are_counted(void **unused)
+{
+    (void)unused;
+    struct sim *sim = sim_new(1);
+    struct sim_node *node = sim_node_new(sim, "s7");
+    static struct toy toy;
+    const char *name;
+    toy = (struct toy){0};
+    sim_node_start(node);
+    toy_start(&toy, sim, node, 100);
+    for (int i = 0; i < 500; i++)
+        actor_post_must(sim_node_executor(node), toy.actor, note_new(KIND_NOTE, i, NULL));
+    sim_run_until(sim, 900000000);
+    assert_int_equal(toy.count, 500);
+    assert_int_equal(sim_most_idle_rounds(sim, &name), 0);
+    sim_enter(node);
+    actor_post_after(sim_node_executor(node), toy.actor, 100000, note_new(KIND_TIMER, 0, NULL));
+    sim_leave(node);
+    sim_run_until(sim, 5000000000u);
+    assert_in_range(sim_most_idle_rounds(sim, &name), 95, 100);
+    assert_string_equal(name, "s7 toy");
+    sim_node_kill(node);
+    sim_node_reap(node);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_kill_undoes_what_a_waiting_handler_would_have_done_later),
         cmocka_unit_test(a_paused_node_runs_nothing_and_its_clock_jumps),
         cmocka_unit_test(a_fast_clock_ends_timers_sooner),
+        cmocka_unit_test(rounds_that_only_timers_asked_for_are_counted),
         cmocka_unit_test(a_seed_decides_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
