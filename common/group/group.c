@@ -23,6 +23,15 @@ void group_create(struct engine *engine, struct engine_batch *batch, uint64_t id
     group_put_conf(engine, batch, id, conf);
 }
 
+/* Nothing is of a later term than the one that was written before it. (The core would take it, and lead in a term that is
+ * over.) */
+static bool terms_are_possible(const struct group_log_state *state, const struct group_log_run *run,
+                               raft_term applied_term)
+{
+    raft_term last = run->count > 0 ? run->entries[run->count - 1].term : applied_term;
+    return state->truncated.term <= applied_term && applied_term <= last && last <= state->hard.term;
+}
+
 enum err group_open(struct env *env, const struct group_options *options, struct group **ret_group, struct error *err)
 {
     struct group_log_run run;
@@ -46,7 +55,9 @@ enum err group_open(struct env *env, const struct group_options *options, struct
                                        .base = {.index = options->applied_index, .term = options->applied_term},
                                        .entries = run.entries,
                                        .entry_count = run.count};
-        code = raft_new(options->config, &initial, options->pool, &group->raft);
+        code = terms_are_possible(&state, &run, options->applied_term)
+                   ? raft_new(options->config, &initial, options->pool, &group->raft)
+                   : ERR_CORRUPT;
         if (code != ERR_OK)
             error_set(err, code, "group %llu: hard state, membership and log contradict each other",
                       (unsigned long long)options->id);
@@ -125,12 +136,19 @@ bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t leas
 
 /* ---- ready -> effects */
 
-/* Does this append need a row at all? A commit index that moved is not worth one: it is learnt again after a restart.
- */
+/* Does this append need a row at all? A commit index that moved alone is not worth one: it is learnt again. */
 static bool needs_rows(const struct group *group, const struct raft_ready *ready)
 {
     return ready->snapshot || ready->entry_count > 0 || ready->hard.term != group->logged_term ||
            ready->hard.vote != group->logged_vote;
+}
+
+static bool holds_conf_change(const struct raft_ready *ready)
+{
+    for (uint32_t i = 0; i < ready->entry_count; i++)
+        if (ready->entries[i].kind != RAFT_ENTRY_NORMAL)
+            return true;
+    return false;
 }
 
 static void put_rows(struct group *group, const struct raft_ready *ready, struct log_task *task)
@@ -145,7 +163,10 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
         group->logged_last = ready->snapshot->index;
         group->log_size = 0;
     }
-    if (ready->hard.term != group->logged_term || ready->hard.vote != group->logged_vote) {
+    /* A change of members takes the commit index along: the change before it is committed, and who has the one and did not
+     * remember the other after a restart could be elected by the members of two changes ago, of whom no majority need
+     * know what those of today have decided. */
+    if (ready->hard.term != group->logged_term || ready->hard.vote != group->logged_vote || holds_conf_change(ready)) {
         group_log_put_hard(engine, task->batch, group->id, &ready->hard);
         group->logged_term = ready->hard.term;
         group->logged_vote = ready->hard.vote;

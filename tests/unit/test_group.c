@@ -299,10 +299,19 @@ static void rows_that_contradict_each_other_do_not_make_a_group(void **state)
     struct world world;
     world_init(&world);
     struct engine_batch *batch = engine_batch_new(world.env.engine);
-    struct raft_hard_state hard = {.term = 6, .commit = 50}; /* of which the log has nothing */
-    group_log_put_hard(world.env.engine, batch, GROUP, &hard);
-    assert_int_equal(engine_write(world.env.engine, batch, true, NULL), ERR_OK);
-    expect_open_fails(&world, ERR_CORRUPT, "contradict");
+    static const struct {
+        struct raft_hard_state hard;
+        struct raft_position truncated;
+    } cases[] = {{{.term = 6, .commit = 50}, {5, 5}}, /* the log has nothing of that */
+                 {{.term = 4, .commit = 5}, {5, 5}},  /* what is applied is of a later term */
+                 {{.term = 9, .commit = 5}, {5, 6}},  /* what was cut off, too */
+                 {{.term = 9, .commit = 5}, {6, 5}}}; /* and more than is applied */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        group_log_put_hard(world.env.engine, batch, GROUP, &cases[i].hard);
+        group_log_put_truncated(world.env.engine, batch, GROUP, cases[i].truncated);
+        assert_int_equal(engine_write(world.env.engine, batch, true, NULL), ERR_OK);
+        expect_open_fails(&world, ERR_CORRUPT, "contradict");
+    }
     engine_batch_free(world.env.engine, batch);
     world_fini(&world);
 }
