@@ -115,6 +115,8 @@ struct world {
     peer_id leaders[TERM_MAX]; /* by term */
     uint8_t votes[TERM_MAX][NODE_COUNT + 1];
     uint64_t read_floor[65536];
+    uint64_t read_round[65536]; /* of a leader, when it was asked */
+    raft_term read_term[65536]; /* in which it leads; 0: it does not */
     uint64_t read_count;
     bool cut[NODE_COUNT][NODE_COUNT];
     bool calm, no_conf, no_crash;
@@ -454,6 +456,15 @@ static void hand_to_apply(struct node *node, const struct raft_ready *ready)
     memcpy(apply->entries, ready->committed, ready->committed_count * sizeof(*apply->entries));
 }
 
+/* Who leads asks a quorum again after the read came: answers to an older round prove nothing. (Where members change, a
+ * read may have been answered while its leader was the only one.) */
+static void check_read_round(const struct world *world, const struct node *node, const struct raft_read_result *read)
+{
+    bool same = raft_is_leader(node->raft) && world->read_term[read->context] == raft_term_now(node->raft);
+    if (read->code == ERR_OK && same && world->no_conf)
+        MUST(raft_confirmed_round(node->raft) > world->read_round[read->context]);
+}
+
 static void do_ready(struct world *world, struct node *node)
 {
     struct raft_ready ready;
@@ -473,6 +484,7 @@ static void do_ready(struct world *world, struct node *node)
         node->fetches[node->fetch_count++] = ready.fetches[i];
     for (uint32_t i = 0; i < ready.read_count; i++) {
         node->reads_answered++;
+        check_read_round(world, node, &ready.reads[i]);
         MUST(ready.reads[i].code != ERR_OK || ready.reads[i].index >= world->read_floor[ready.reads[i].context]);
     }
     check_leader(world, node);
@@ -525,6 +537,8 @@ static void do_read(struct world *world, struct node *node)
     if (world->read_count >= 65536)
         return;
     world->read_floor[world->read_count] = highest_applied(world);
+    world->read_round[world->read_count] = raft_round(node->raft);
+    world->read_term[world->read_count] = raft_is_leader(node->raft) ? raft_term_now(node->raft) : 0;
     if (raft_read(node->raft, world->read_count) == ERR_OK) {
         world->read_count++;
         node->reads_asked++;
@@ -614,6 +628,18 @@ static struct node *leader_of(struct world *world)
     return best;
 }
 
+/* Also one that was deposed and does not know it yet: it is the one to ask. */
+static struct node *any_leader(struct world *world, struct node *or_else)
+{
+    uint64_t first = rng_below(&world->rng, NODE_COUNT);
+    for (uint32_t i = 0; i < NODE_COUNT; i++) {
+        struct node *node = &world->nodes[(first + i) % NODE_COUNT];
+        if (node->raft && raft_is_leader(node->raft))
+            return node;
+    }
+    return or_else;
+}
+
 static void disturb(struct world *world, struct node *node)
 {
     struct node *leader = leader_of(world);
@@ -687,9 +713,9 @@ static void do_something(struct world *world)
     else if (what >= 88 && what < 93)
         do_propose(world, leader_of(world) ? leader_of(world) : node);
     else if (what >= 93 && what < 95)
-        do_read(world, node);
+        do_read(world, chance(world, 50) ? any_leader(world, node) : node);
     else if (what >= 95 && what < 97)
-        do_lease_read(world, node);
+        do_lease_read(world, chance(world, 50) ? any_leader(world, node) : node);
     else if (what >= 97 && !world->calm && chance(world, 50))
         disturb(world, node);
     if (node->raft)

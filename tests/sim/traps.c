@@ -3,10 +3,11 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "client/client_internal.h"
 #include "proto/wire.h"
 #include "raft/raft.h"
 
-enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000, LINGER_NS_MAX = 50000000 };
+enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
 
 struct traps {
     struct world *world;
@@ -29,7 +30,7 @@ struct traps {
     raft_term leading_term;
     struct raft_conf conf;
     bool wants_lease; /* who may be chosen */
-    bool leads_still, has_successor;
+    bool leads_still, has_successor, waits_for_round;
 };
 
 static struct sim *sim_of(struct traps *traps)
@@ -163,6 +164,17 @@ static void see_successor(void *context, const struct store_peer_view *view)
         traps->has_successor = true;
 }
 
+/* Some look for another leader, and find the successor; the others go on to ask the one they know. */
+static void confuse_clients(struct traps *traps)
+{
+    for (uint32_t number = 1; number <= world_options(traps->world)->client_count; number++) {
+        struct client *client = world_client(traps->world, number)->client;
+        struct route *route = client ? router_find_by_id(client->router, traps->region) : NULL;
+        if (route && rng_chance(&traps->rng, 1, 2))
+            router_set_leader(client->router, route, 0);
+    }
+}
+
 static void wait_for_successor(void *context)
 {
     struct traps *traps = context;
@@ -171,9 +183,10 @@ static void wait_for_successor(void *context)
     visit_all(traps, see_successor);
     if (!faults_aim(traps->faults) || now_ns >= traps->give_up_ns || !traps->leads_still)
         remove_walls(traps);
-    else if (traps->has_successor)
-        sim_at(sim_of(traps), now_ns + rng_below(&traps->rng, LINGER_NS_MAX), NULL, remove_walls, NULL, traps);
-    else
+    else if (traps->has_successor) {
+        confuse_clients(traps);
+        sim_at(sim_of(traps), now_ns + rng_below(&traps->rng, election_ns(traps)), NULL, remove_walls, NULL, traps);
+    } else
         sim_at(sim_of(traps), now_ns + LOOK_NS, NULL, wait_for_successor, NULL, traps);
 }
 
@@ -219,17 +232,36 @@ static void set_late(struct traps *traps)
 
 /* ---- handover */
 
-/* Deaf first: answers to what it sent before wait until its successor works. */
+static peer_id any_follower(struct traps *traps)
+{
+    uint32_t first = (uint32_t)rng_below(&traps->rng, traps->conf.count);
+    for (uint32_t i = 0; i < traps->conf.count; i++) {
+        const struct raft_member *member = &traps->conf.members[(first + i) % traps->conf.count];
+        if (member->id != traps->leading_peer && member->roles & RAFT_VOTER)
+            return member->id;
+    }
+    return 0;
+}
+
+/* Deaf first, then a round, and at once the handover: the answers to that round wait until the successor works. */
 static void hand_over_deaf(void *context)
 {
     struct traps *traps = context;
-    peer_id to = traps->conf.members[rng_below(&traps->rng, traps->conf.count)].id;
+    peer_id to = any_follower(traps);
     if (faults_aim(traps->faults) && sim_node_is_up(traps->leader->node) && traps->leader->store) {
         sim_enter(traps->leader->node);
         store_transfer_leader(traps->leader->store, traps->region, to);
         sim_leave(traps->leader->node);
     }
     wait_for_successor(traps);
+}
+
+static void give_up_waiting(void *context)
+{
+    struct traps *traps = context;
+    if (traps->waits_for_round)
+        remove_walls(traps);
+    traps->waits_for_round = false;
 }
 
 static void set_deaf_handover(struct traps *traps)
@@ -239,13 +271,14 @@ static void set_deaf_handover(struct traps *traps)
     sim_trace(sim_of(traps), "trap: %s goes deaf and will hand over region=%llu ", sim_node_name(traps->leader->node),
               (unsigned long long)traps->region);
     wall_in(traps, false);
-    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + draw_heartbeats_ns(traps), NULL, hand_over_deaf, NULL, traps);
+    traps->waits_for_round = true;
+    sim_at(sim_of(traps), traps->give_up_ns, NULL, give_up_waiting, NULL, traps);
 }
 
 static void set_handover(struct traps *traps)
 {
-    peer_id to = traps->conf.members[rng_below(&traps->rng, traps->conf.count)].id;
-    if (to == traps->leading_peer)
+    peer_id to = any_follower(traps);
+    if (to == 0)
         return;
     traps->handover = true;
     sim_enter(traps->leader->node);
@@ -258,6 +291,12 @@ void traps_see_message(void *context, struct sim_node *from, struct sim_node *to
 {
     struct traps *traps = context;
     (void)to;
+    if (traps->waits_for_round && message->region_id == traps->region && message->from == traps->leading_peer &&
+        (message->kind == RAFT_HEARTBEAT || message->kind == RAFT_APP)) {
+        traps->waits_for_round = false;
+        sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_below(&traps->rng, LOOK_NS), NULL, hand_over_deaf, NULL,
+               traps);
+    }
     if (message->kind != RAFT_TIMEOUT_NOW || traps->set || !faults_aim(traps->faults) ||
         !(traps->handover || rng_chance(&traps->rng, 1, 2)))
         return;
