@@ -107,8 +107,9 @@ struct raft_entry {
     uint8_t kind;      /* enum raft_entry_kind */
 };
 
-/* Goes to disk. Synced if `must_sync`; a change of commit alone need not be (then it may be merged into a later write).
- */
+/* Goes to disk. Synced if `must_sync`; a change of commit alone need not be: it may be merged into a later write, at the
+ * latest into the next one that has a conf-change entry. (Who has such an entry must remember that the change before it is
+ * committed, or it could be elected by the members of two changes ago: tests/raft/two_changes_ago.txt.) */
 struct raft_hard_state {
     raft_term term;
     peer_id vote; /* 0: none in this term */

@@ -45,6 +45,7 @@ struct node {
     bool async;
     struct {
         struct raft_hard_state hard;
+        raft_index sure_commit;      /* as of the last write of a term, a vote or a change of members */
         struct raft_position before; /* the entry before the first */
         struct raft_entry *entries;
         uint32_t count;
@@ -373,8 +374,13 @@ static struct wire storage_apply(struct node *node, const struct raft_ready *rea
 static void persist(struct node *node, const struct raft_hard_state *hard, const struct raft_snapshot *snapshot,
                     const struct raft_entry *entries, uint32_t count)
 {
+    bool with = hard && (hard->term != node->disk.hard.term || hard->vote != node->disk.hard.vote);
+    for (uint32_t i = 0; i < count; i++)
+        with |= entries[i].kind != RAFT_ENTRY_NORMAL;
     if (hard)
         node->disk.hard = *hard;
+    if (with)
+        node->disk.sure_commit = node->disk.hard.commit;
     if (snapshot) {
         disk_install(node, snapshot);
         node->installed = *snapshot;
@@ -1071,7 +1077,8 @@ static void run_process_fetch(struct world *world, const struct directive *direc
     answer_fetch(node, &fetch, code);
 }
 
-/* The process dies: what was not on disk is gone, what it said is under way. */
+/* The process dies: what was not on disk is gone, what it said is under way. With lazy=true so is the commit index, unless
+ * it was written along with something else: all that a disk has to keep. */
 static void run_restart(struct world *world, const struct directive *directive, struct text *out)
 {
     struct node *node = first_node(world, directive);
@@ -1091,6 +1098,8 @@ static void run_restart(struct world *world, const struct directive *directive, 
     free_wires(&node->append_work);
     free_wires(&node->apply_work);
     node->early_count = node->fetch_count = 0;
+    if (directive_flag(directive, "lazy"))
+        node->disk.hard.commit = node->disk.sure_commit;
     raft_free(node->raft);
     start_node(world, node, id);
 }

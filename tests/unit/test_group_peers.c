@@ -765,6 +765,37 @@ static void members_that_change_are_remembered(void **state)
     arena_fini(&arena);
 }
 
+/* Who has a change of members on its disk knows from its disk that the one before it is committed; else, started again, it
+ * could be elected by the members of two changes ago. (Scenario: tests/raft/two_changes_ago.txt.) */
+static void a_change_of_members_takes_the_commit_index_along(void **state)
+{
+    struct world *world = *state;
+    struct node *leader = &world->nodes[0];
+    raft_index first, second;
+    raft_term term;
+    lead(world, leader);
+    struct raft_conf_change change = {.entry_kind = RAFT_ENTRY_CONF_CHANGE, .count = 1};
+    change.changes[0].kind = RAFT_CHANGE_ADD_LEARNER;
+    change.changes[0].id = 8;
+    assert_int_equal(raft_propose_conf(leader->group->raft, &change, &first, &term), ERR_OK);
+    settle(world);
+    tick(world, world->config.heartbeat_ticks);
+    change.changes[0].id = 9;
+    assert_int_equal(raft_propose_conf(leader->group->raft, &change, &second, &term), ERR_OK);
+    settle(world);
+    for (uint32_t i = 0; i < NODES; i++) {
+        struct node *node = &world->nodes[i];
+        struct group_log_state loaded;
+        struct group_log_run run;
+        struct error error = {0};
+        group_log_run_init(&run);
+        assert_int_equal(group_log_load(node->env.engine, GROUP, GROUP_FIRST_INDEX, &loaded, &run, &error), ERR_OK);
+        assert_int_equal(run.entries[run.count - 1].index, second);
+        assert_true(loaded.hard.commit >= first);
+        group_log_run_fini(&run);
+    }
+}
+
 static void memberships_that_cannot_be_are_refused_at_the_wire(void **state)
 {
     (void)state;
@@ -814,6 +845,7 @@ int main(void)
         CLAIM(another_leaders_entries_replace_the_tail_on_the_disk),
         CLAIM(campaigns_given_up_leave_one_vote_for_oneself),
         CLAIM(members_that_change_are_remembered),
+        CLAIM(a_change_of_members_takes_the_commit_index_along),
         CLAIM(memberships_that_cannot_be_are_refused_at_the_wire),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
