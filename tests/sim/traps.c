@@ -7,7 +7,7 @@
 #include "proto/wire.h"
 #include "raft/raft.h"
 
-enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 10000 };
+enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 3000, REDIAL_MS = 60, RIPE_MAX = 16 };
 
 struct traps {
     struct world *world;
@@ -25,7 +25,12 @@ struct traps {
     struct world_node *visited;
     struct world_node *peers[WORLD_STORE_MAX];
     uint32_t peer_count, seen_count;
-    uint32_t deadline; /* ticks until the campaigner campaigns */
+    struct {
+        region_id region;
+        raft_index last;
+    } ripe[RIPE_MAX];
+    uint32_t ripe_count;
+    bool is_ripe, clients_are_out;
     peer_id leading_peer;
     raft_term leading_term;
     struct raft_conf conf;
@@ -66,6 +71,17 @@ static void set_wall(struct traps *traps, const struct world_node *store, bool m
     net_block(net, traps->leader->node, store->node, true);
 }
 
+/* Nobody writes there: who misses a write wins no election. */
+static void keep_clients_out(struct traps *traps, bool out)
+{
+    if (out == traps->clients_are_out)
+        return;
+    traps->clients_are_out = out;
+    for (uint32_t number = 1; number <= world_options(traps->world)->client_count && faults_aim(traps->faults);
+         number++)
+        net_block(world_net(traps->world), world_client(traps->world, number)->node, traps->leader->node, out);
+}
+
 static void remove_walls(void *context)
 {
     struct traps *traps = context;
@@ -78,6 +94,7 @@ static void remove_walls(void *context)
             net_block(net, traps->leader->node, store->node, false);
         traps->deaf[number] = traps->mute[number] = false;
     }
+    keep_clients_out(traps, false);
     traps->set = false;
 }
 
@@ -103,11 +120,26 @@ static void find_peers(void *context, const struct store_peer_view *view)
         traps->peers[traps->peer_count++] = traps->visited;
 }
 
-static void see_deadline(void *context, const struct store_peer_view *view)
+/* Regions in which the campaigner campaigns soon. */
+static void see_ripe(void *context, const struct store_peer_view *view)
 {
     struct traps *traps = context;
-    if (view->region == traps->region && traps->visited == traps->campaigner)
-        traps->deadline = raft_next_deadline(view->raft);
+    if (traps->visited != traps->campaigner || raft_is_leader(view->raft) || traps->ripe_count == RIPE_MAX ||
+        raft_next_deadline(view->raft) > traps->ticks_before)
+        return;
+    traps->ripe[traps->ripe_count].region = view->region;
+    traps->ripe[traps->ripe_count++].last = raft_last_index(view->raft);
+}
+
+/* One of them that the leader has a lease on, and in which nothing was written since: else nobody votes for it. */
+static void see_ripe_leader(void *context, const struct store_peer_view *view)
+{
+    struct traps *traps = context;
+    for (uint32_t i = 0; i < traps->ripe_count && traps->visited == traps->leader && view->lease; i++)
+        if (traps->ripe[i].region == view->region && traps->ripe[i].last == raft_last_index(view->raft)) {
+            traps->region = view->region;
+            traps->is_ripe = true;
+        }
 }
 
 static void spring(struct traps *traps)
@@ -116,8 +148,7 @@ static void spring(struct traps *traps)
               sim_node_name(traps->restarter->node), sim_node_name(traps->leader->node),
               sim_node_name(traps->campaigner->node), (unsigned long long)traps->region);
     set_wall(traps, traps->restarter, true);
-    faults_kill(traps->faults, traps->restarter, rng_chance(&traps->rng, 1, 2),
-                rng_between(&traps->rng, 1, DOWN_US_MAX) * 1000);
+    faults_kill(traps->faults, traps->restarter, false, rng_between(&traps->rng, 1, DOWN_US_MAX) * 1000);
     sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + 2 * election_ns(traps), NULL, remove_walls, NULL, traps);
 }
 
@@ -125,11 +156,13 @@ static void look(void *context)
 {
     struct traps *traps = context;
     uint64_t now_ns = sim_heap_ns(sim_of(traps));
-    traps->deadline = UINT32_MAX;
-    visit_all(traps, see_deadline);
+    traps->ripe_count = 0;
+    traps->is_ripe = false;
+    visit_all(traps, see_ripe);
+    visit_all(traps, see_ripe_leader);
     if (!faults_aim(traps->faults) || now_ns >= traps->give_up_ns || !sim_node_is_up(traps->restarter->node))
         remove_walls(traps);
-    else if (traps->deadline <= traps->ticks_before)
+    else if (traps->is_ripe)
         spring(traps);
     else
         sim_at(sim_of(traps), now_ns + LOOK_NS, NULL, look, NULL, traps);
@@ -145,9 +178,11 @@ static void set_restart(struct traps *traps)
     traps->campaigner = traps->peers[first];
     traps->restarter = traps->peers[1 - first];
     traps->set = true;
-    traps->ticks_before = (uint32_t)rng_between(&traps->rng, 1, 4);
-    traps->give_up_ns = sim_heap_ns(sim_of(traps)) + 3 * election_ns(traps);
+    /* Time enough for the campaigner to find the restarted one, and hardly more: the lease goes on. */
+    traps->ticks_before = (uint32_t)(1 + REDIAL_MS / world_swarm(traps->world)->tick_ms + rng_below(&traps->rng, 2));
+    traps->give_up_ns = sim_heap_ns(sim_of(traps)) + 5 * election_ns(traps);
     set_wall(traps, traps->campaigner, true);
+    keep_clients_out(traps, true);
     look(traps);
 }
 
