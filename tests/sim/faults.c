@@ -206,6 +206,12 @@ static void block(struct faults *faults, enum fault_kind kind, struct world_node
          draw_duration_ns(faults));
 }
 
+/* Mostly the store, sometimes pd. */
+static struct world_node *with_disk(struct faults *faults, struct world_node *store)
+{
+    return rng_chance(&faults->rng, 1, 8) ? world_pd(faults->world) : store;
+}
+
 static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
 {
     if (kind == FAULT_DISK) {
@@ -230,7 +236,7 @@ static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct
 /* Half of the time it never ends: until all is healed, or the node dies. */
 static void begin_hang(struct faults *faults, struct world_node *store)
 {
-    struct world_node *node = rng_chance(&faults->rng, 1, 8) ? world_pd(faults->world) : store;
+    struct world_node *node = with_disk(faults, store);
     uint64_t now_ns = sim_heap_ns(sim_of(faults)), rest_ns = faults->heal_ns > now_ns ? faults->heal_ns - now_ns : 0;
     uint64_t duration_ns = rng_chance(&faults->rng, 1, 2) ? rest_ns : draw_duration_ns(faults);
     duration_ns = duration_ns < rest_ns ? duration_ns : rest_ns;
@@ -345,7 +351,7 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     case FAULT_EIO:
     case FAULT_FSYNC:
     case FAULT_BAD_READ:
-        begin_disk_fault(faults, kind, store);
+        begin_disk_fault(faults, kind, with_disk(faults, store));
         break;
     case FAULT_HANG:
         begin_hang(faults, store);

@@ -328,7 +328,7 @@ void world_kill(struct world *world, struct world_node *node, bool machine)
 
 static void reap_stopped(struct world *world, struct world_node *node)
 {
-    enum err code = node->store ? store_failure(node->store) : ERR_OK;
+    enum err code = node->store ? store_failure(node->store) : node->pd ? pd_failure(node->pd) : ERR_OK;
     if (code == ERR_OK)
         return;
     if (!node->may_stop && !(node->disk_full && code == ERR_DISK_FULL))
