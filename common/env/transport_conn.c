@@ -173,6 +173,24 @@ static void end_failed(struct conn *conn, int rv)
 
 /* ---- writing */
 
+void conn_count_pending(struct conn *conn)
+{
+    uint64_t size = conn->is_dialer || conn->writer.pending_size < MUCH_PENDING ? 0 : conn->writer.pending_size;
+    if (size == conn->counted_size)
+        return;
+    counter_add(&conn->transport->pending_size, size - conn->counted_size); /* unsigned: down as well */
+    conn->counted_size = size;
+}
+
+/* Locked. Who dials us may be anybody, and may have a thousand connections on which nothing is read. */
+static bool total_is_reached(const struct conn *conn, size_t size)
+{
+    const struct nng_transport *transport = conn->transport;
+    if (conn->is_dialer || (size <= SMALL_SIZE_MAX && conn->writer.pending_size < MUCH_PENDING))
+        return false;
+    return __atomic_load_n(&transport->pending_size, __ATOMIC_RELAXED) + size > transport->options.pending_total_max;
+}
+
 /* Locked. True: there is something to write on `aio`, and the caller unlocks and does it. */
 static bool write_prepare(struct conn *conn, nng_aio *aio)
 {
@@ -195,6 +213,7 @@ static void written(struct conn *conn, int rv, size_t size)
 {
     if (rv == 0) {
         frame_writer_sent(&conn->writer, size);
+        conn_count_pending(conn);
         conn->wrote = conn->said = true;
         counter_add(&conn->transport->bytes_out, size);
     } else {
@@ -262,6 +281,7 @@ static void on_written(void *argument)
 static void put(struct conn *conn, struct frame *take_frame, uint32_t checksum)
 {
     frame_writer_put(&conn->writer, conn->version, take_frame, checksum);
+    conn_count_pending(conn);
     counter_add(&conn->transport->frames_out, 1);
 }
 
@@ -304,6 +324,8 @@ enum err conn_send(struct nng_transport *transport, conn_id id, struct frame *ta
         code = pending > 0 && pending + take_frame->size + FRAME_HEADER_SIZE > transport->options.pending_size_max
                    ? ERR_BUSY
                    : ERR_OK;
+    if (!code && total_is_reached(conn, take_frame->size))
+        code = ERR_BUSY;
     if (code)
         frame_unref(take_frame);
     else
@@ -328,6 +350,7 @@ static void answer_hello(struct conn *conn, const struct frame *hello)
     if (conn->state == CONN_HELLO) {
         if (code) {
             frame_writer_fini(&conn->writer);
+            conn_count_pending(conn);
             conn->state = CONN_REFUSING;
             conn->reason = code;
         } else {

@@ -39,7 +39,9 @@ enum {
     LINGER_MS = 1000, /* how long a refused dialer may take to read why */
     STUCK_MS = 5000,  /* nng owes an operation for this long after the close: go on without it */
     CLOSE_RETRY_MS = 20,
-    SLOT_BITS = 20, /* of a conn_id; the rest is a number that only grows */
+    MUCH_PENDING = 256 * 1024,  /* what counts towards pending_total_max: below, counting costs more than it saves */
+    SMALL_SIZE_MAX = 64 * 1024, /* frames of this size leave even when the total is reached */
+    SLOT_BITS = 20,             /* of a conn_id; the rest is a number that only grows */
 };
 
 enum conn_state { CONN_FREE, CONN_DIALING, CONN_HELLO, CONN_OPEN, CONN_REFUSING, CONN_ENDING };
@@ -69,6 +71,7 @@ struct conn {
     bool may_write;
     uint16_t version; /* put in what is sent */
     struct frame_writer writer;
+    uint64_t counted_size; /* the part of transport->pending_size that is ours */
 
     struct frame_reader reader; /* receive callback only */
     struct frame *held;         /* receive callback only: offered, refused with ERR_BUSY */
@@ -114,6 +117,7 @@ struct nng_transport {
     bool full; /* said that connections_max was reached */
     struct nng_listener *listeners;
 
+    uint64_t pending_size; /* atomic: of accepted connections that have much */
     uint64_t opened, closed, refused, frames_in, frames_out, bytes_in, bytes_out, writes; /* atomic */
 };
 
@@ -143,6 +147,8 @@ void conn_end(struct conn *conn, enum err reason);
 void conn_end_because(struct conn *conn, enum err reason, enum log_level level, const char *why);
 /* Locked: says something, if there is nothing to be said. Unlocks. */
 void conn_ping(struct conn *conn);
+/* Locked: after every change of what is pending. */
+void conn_count_pending(struct conn *conn);
 
 /* transport_keeper.c */
 enum err keeper_start(struct nng_transport *transport, struct error *err);

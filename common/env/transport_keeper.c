@@ -181,6 +181,7 @@ static void release(struct conn *conn)
     pthread_mutex_lock(&conn->lock);
     frame_reader_fini(&conn->reader);
     frame_writer_fini(&conn->writer);
+    conn_count_pending(conn);
     frame_unref(conn->held);
     free(conn->address);
     conn->receive_aio = conn->write_aio = conn->quick_aio = NULL;

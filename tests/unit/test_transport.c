@@ -749,6 +749,53 @@ static void a_client_that_does_not_read_is_closed(void **state)
     pair_fini(&pair);
 }
 
+static uint64_t pending_of(struct side *side)
+{
+    struct transport_nng_stats stats;
+    transport_nng_stats(side->transport, &stats);
+    return stats.pending_size;
+}
+
+static void many_clients_that_do_not_read_share_a_limit(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 8, LARGE = 1024 * 1024, TOTAL_MAX = 8 * LARGE };
+    struct pair pair;
+    struct transport_nng_options options = {.pending_total_max = TOTAL_MAX};
+    pair_init(&pair, "tcp://127.0.0.1:0", options);
+    int fds[CLIENTS];
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        fds[i] = raw_connect(pair.port);
+        raw_frame(fds[i], 1, FRAME_WIRE_HELLO, bytes_of_string("x"));
+        assert_true(wait_for(pair.listener, &pair.listener->opened, i + 1));
+    }
+    struct transport *transport = pair.listener->transport;
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 400; i++) {
+        refused += transport_send(transport, pair.listener->records[i % CLIENTS].conn, frame_new(4, LARGE)) == ERR_BUSY;
+        assert_true(pending_of(pair.listener) <= TOTAL_MAX + CLIENTS * FRAME_HEADER_SIZE * 100);
+    }
+    assert_true(refused > 200); /* the kernel holds some */
+    assert_true(pending_of(pair.listener) > TOTAL_MAX / 2);
+    /* One that reads is served as long as its frames are small. */
+    conn_id polite = dial_open(&pair);
+    conn_id served = pair.listener->records[CLIENTS].conn;
+    assert_int_equal(transport_send(transport, served, frame_new(4, LARGE)), ERR_BUSY);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(transport_send(transport, served, frame_new(4, 1000)), ERR_OK);
+    assert_true(wait_frames(pair.dialer, 101)); /* one came inside on_open */
+    assert_int_equal(transport_send(pair.dialer->transport, polite, frame_new(4, LARGE)),
+                     ERR_OK); /* we chose whom we dial */
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    assert_true(wait_for(pair.listener, &pair.listener->closed, CLIENTS));
+    for (int i = 0; i < PATIENCE_MS && pending_of(pair.listener) > 0; i++)
+        usleep(1000);
+    assert_int_equal(pending_of(pair.listener), 0);
+    assert_int_equal(transport_send(transport, served, frame_new(4, LARGE)), ERR_OK);
+    pair_fini(&pair);
+}
+
 static void idle_connections_stay_up(void **state)
 {
     (void)state;
@@ -1243,6 +1290,7 @@ int main(void)
         cmocka_unit_test(a_client_that_says_nothing_over_tls_is_closed),
         cmocka_unit_test(a_client_that_falls_silent_is_closed),
         cmocka_unit_test(a_client_that_does_not_read_is_closed),
+        cmocka_unit_test(many_clients_that_do_not_read_share_a_limit),
         cmocka_unit_test(idle_connections_stay_up),
         cmocka_unit_test(protocol_errors_end_that_connection_only_with_one_line),
         cmocka_unit_test(garbage_and_resets_over_tcp_hurt_nobody_else),
