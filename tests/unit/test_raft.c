@@ -655,6 +655,36 @@ static void what_the_disk_hands_over_is_checked_before_it_is_sent(void **state)
     raft_pool_free(pool);
 }
 
+/* At most one question per follower is open: the disk is not asked twice because it is slow. */
+static void an_answer_to_an_older_question_leaves_the_newer_one_open(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft_entry entries[] = {{.term = 1, .index = 12}, {.term = 1, .index = 13}};
+    struct raft_fetch older;
+    struct raft *raft = make_leader_that_fetches(pool, &config, &older);
+    struct raft_ready ready;
+    struct raft_message refusal = {.kind = RAFT_APP_RESP, .from = 3, .to = 1, .term = raft->term, .reject = true};
+    refusal.index = 11; /* of what was sent before: it has even less */
+    refusal.reject_hint = 10;
+    refusal.log_term = 1;
+    assert_int_equal(raft_step(raft, &refusal), ERR_OK);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.fetch_count, 1);
+    assert_int_equal(ready.fetches[0].from, 11);
+    struct raft_fetch newer = ready.fetches[0];
+    raft_fetched(raft, &older, ERR_OK, 1, entries, 2);
+    assert_false(raft_ready(raft, &ready));
+    entries[0].index = 11;
+    entries[1].index = 12;
+    raft_fetched(raft, &newer, ERR_OK, 1, entries, 2);
+    assert_int_equal(entries_sent_to(raft, 3), 2);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void retention_may_cut_what_every_member_has(void **state)
 {
     (void)state;
@@ -708,6 +738,29 @@ static void a_read_that_waits_is_a_deadline(void **state)
     assert_int_equal(ready.read_count, 1);
     assert_int_equal(ready.reads[0].code, ERR_NOT_READY);
     assert_int_equal(ready.reads[0].context, 7);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
+static void a_leader_that_slept_speaks_at_its_first_tick(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.check_quorum = true;
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_ready ready;
+    assert_true(config.heartbeat_ticks > 1);
+    make_leader(raft);
+    raft_wake(raft, 1000, 0);
+    raft_tick(raft, 1);
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.message_count, 2);
+    assert_int_equal(ready.messages[0].kind, RAFT_HEARTBEAT);
+    raft_tick(raft, config.election_ticks - 2);
+    assert_true(raft_is_leader(raft)); /* it has one election timeout to hear from a quorum, and no more */
+    raft_tick(raft, 1);
+    assert_false(raft_is_leader(raft));
     raft_free(raft);
     raft_pool_free(pool);
 }
@@ -1017,8 +1070,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(uncommitted_size_comes_back_to_zero),
         cmocka_unit_test(initial_states_that_contradict_themselves_are_refused),
         cmocka_unit_test(what_the_disk_hands_over_is_checked_before_it_is_sent),
+        cmocka_unit_test(an_answer_to_an_older_question_leaves_the_newer_one_open),
         cmocka_unit_test(retention_may_cut_what_every_member_has),
         cmocka_unit_test(a_read_that_waits_is_a_deadline),
+        cmocka_unit_test(a_leader_that_slept_speaks_at_its_first_tick),
         cmocka_unit_test(an_impossible_change_is_not_even_proposed),
         cmocka_unit_test(the_log_tells_a_mismatch_from_a_contradiction),
         cmocka_unit_test(a_heartbeat_that_knows_more_than_we_ever_had_stops_us),
