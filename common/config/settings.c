@@ -113,6 +113,8 @@ static enum err set_value(struct settings *settings, size_t index, enum setting_
     if (origin < value->origin)
         return ERR_OK;
     if (setting->type == SETTING_STRINGS) {
+        if (origin != ORIGIN_DEFAULT && count_items(text) == 0)
+            return error_set(err, ERR_INVALID, "has no value"); /* as YAML's [] has none */
         if (again)
             return append_to_list(setting, value, text, err);
         if (count_items(text) > setting->list_max)

@@ -268,6 +268,7 @@ static void what_a_flag_says_wrongly_is_named(void **state)
     assert_flag_refused("--count", NULL, "--count wants a value (N)");
     assert_flag_refused("--count", "x", "--count: \"x\" is not a number");
     assert_flag_refused("--wait=3", NULL, "--wait: \"3\" has no unit; write for example 3ms (units: ms, s, min, h)");
+    assert_flag_refused("--hosts", ",,", "--hosts: has no value");
     assert_flag_refused("--count=", NULL, "--count: \"\" is not a number");
     struct settings *settings = settings_new(rows, ROW_COUNT);
     struct error err;
