@@ -88,7 +88,8 @@ static struct packet encode(struct group *group, const struct raft_message *mess
 
 static void post(struct world *world, struct packet packet)
 {
-    if (world->cut[packet.from] || world->cut[packet.to] || world->net_count == NET_MAX) {
+    bool is_here = packet.to <= NODES;
+    if (!is_here || world->cut[packet.from] || world->cut[packet.to] || world->net_count == NET_MAX) {
         free(packet.data);
         return;
     }
