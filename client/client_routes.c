@@ -168,8 +168,10 @@ static void stores_done(struct pd_ask *ask, enum err code, const struct wire_pd_
         if (known)
             client_store_set_address(known, store->address);
     }
-    if (code != ERR_OK)
+    if (code != ERR_OK) { /* or who has no address would never get one: nobody is sent there who could ask again */
+        client->stores_wanted = true;
         return;
+    }
     for (struct client_store *store = client->stores; store; store = store->hh.next)
         if (!store->address)
             client_store_unreachable(store);

@@ -190,6 +190,8 @@ static void answer_pd(struct fake_cluster *cluster, conn_id conn, const struct w
     bool page = request->op == WIRE_PD_OP_SCAN_REGIONS;
     uint32_t limit = page ? request->limit : 1;
     cluster->pd_request_count++;
+    if (request->op == WIRE_PD_OP_LIST_STORES && cluster->pd_lists_nothing)
+        return;
     if (request->op == WIRE_PD_OP_LIST_STORES) {
         cluster->store_list_count++;
         for (uint32_t i = 0; i < FAKE_STORES; i++) {

@@ -576,6 +576,33 @@ static void without_pd_it_says_so(void **state)
     fake_free(cluster);
 }
 
+/* It told the route and then nothing, for longer than any question lasts. */
+static void addresses_are_asked_for_until_pd_tells_them(void **state)
+{
+    (void)state;
+    struct fake_cluster *cluster = fake_new(1);
+    fake_open_client(cluster, NULL);
+    struct pending pending;
+    submit(cluster, put("k", "v"), &pending);
+    cluster->pd_lists_nothing = true;
+    fake_run(cluster, 20 * SECOND, &pending.came);
+    assert_true(pending.came);
+    assert_int_equal(pending.result->outcome, POLDER_NOT_DONE);
+    polder_result_free(pending.result);
+    for (uint32_t i = 0; i < 2; i++) {
+        submit(cluster, put("k", "v"), &pending);
+        fake_run(cluster, 20 * SECOND, &pending.came);
+        assert_true(pending.came);
+        assert_int_equal(pending.result->outcome, POLDER_NOT_DONE);
+        polder_result_free(pending.result);
+    }
+    cluster->pd_lists_nothing = false;
+    uint64_t before_us = cluster->now_us;
+    expect(cluster, put("k", "v"), POLDER_DONE, POLDER_OK);
+    assert_true(cluster->now_us - before_us <= 5 * SECOND);
+    fake_free(cluster);
+}
+
 static void a_pd_that_is_not_ready_is_waited_for(void **state)
 {
     (void)state;
@@ -1341,6 +1368,7 @@ int main(void)
         cmocka_unit_test(nothing_sent_is_not_done_at_the_deadline),
         cmocka_unit_test(without_pd_it_says_so),
         cmocka_unit_test(a_pd_that_is_not_ready_is_waited_for),
+        cmocka_unit_test(addresses_are_asked_for_until_pd_tells_them),
         cmocka_unit_test(a_wait_that_passes_the_deadline_is_told_at_once),
         cmocka_unit_test(busy_is_waited_out),
         cmocka_unit_test(closing_tells_everybody_the_truth),
