@@ -55,7 +55,7 @@ struct sm { /* the state machine: a hash of all that was applied */
 };
 
 struct append { /* handed to the disk; payloads are still the core's */
-    bool hard_changed, has_snapshot;
+    bool has_snapshot;
     struct raft_hard_state hard;
     struct raft_snapshot snapshot;
     struct raft_entry *entries;
@@ -214,14 +214,23 @@ static void boot(struct world *world, struct node *node)
     memset(node->round_time, 0, sizeof(node->round_time));
 }
 
+/* All that a disk has to keep of the commit index: it goes along with a term, a vote, or a change of members. */
+static bool takes_commit_along(const struct node *node, const struct append *append)
+{
+    bool takes = append->hard.term != node->hard.term || append->hard.vote != node->hard.vote;
+    for (uint32_t i = 0; i < append->count; i++)
+        takes |= append->entries[i].kind != RAFT_ENTRY_NORMAL;
+    return takes;
+}
+
 static void write_append(struct world *world, struct node *node, struct append *append)
 {
-    if (append->hard_changed) {
-        MUST(append->hard.term > node->hard.term ||
-             (append->hard.term == node->hard.term && (node->hard.vote == 0 || node->hard.vote == append->hard.vote)));
-        MUST(append->hard.commit >= node->hard.commit);
-        node->hard = append->hard;
-    }
+    MUST(append->hard.term > node->hard.term ||
+         (append->hard.term == node->hard.term && (node->hard.vote == 0 || node->hard.vote == append->hard.vote)));
+    MUST(append->hard.commit >= node->hard.commit);
+    raft_index commit = takes_commit_along(node, append) ? append->hard.commit : node->hard.commit;
+    node->hard = append->hard;
+    node->hard.commit = commit;
     if (append->has_snapshot) {
         free_deep(node->log, node->log_count);
         node->log = NULL;
@@ -434,7 +443,7 @@ static void do_fetch(struct world *world, struct node *node)
 static void hand_to_disk(struct node *node, const struct raft_ready *ready)
 {
     struct append *append = &node->appends[(node->append_head + node->append_count++) % QUEUE_MAX];
-    *append = (struct append){.hard_changed = ready->hard_changed, .hard = ready->hard, .token = ready->token};
+    *append = (struct append){.hard = ready->hard, .token = ready->token};
     append->has_snapshot = ready->snapshot != NULL;
     if (ready->snapshot)
         append->snapshot = *ready->snapshot;
