@@ -7,7 +7,7 @@
 #include "proto/wire.h"
 #include "raft/raft.h"
 
-enum { PAUSE_MS_MAX = 1000, LOOK_NS = 1000000, DOWN_US_MAX = 3000, REDIAL_MS = 60, RIPE_MAX = 16 };
+enum { PAUSE_MS_MAX = 300, LOOK_NS = 1000000, DOWN_US_MAX = 3000, REDIAL_MS = 120, RIPE_MAX = 16 };
 
 struct traps {
     struct world *world;
