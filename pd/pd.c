@@ -17,6 +17,7 @@
 #include "pd/pd_service.h"
 #include "pd/split_keys.h"
 #include "proto/wire.h"
+#include "rpc/admission.h"
 #include "rpc/frame_kind.h"
 
 enum {
@@ -30,12 +31,14 @@ enum {
     READ_COUNT_MAX = 16,
 };
 
+enum { REQUESTS_SIZE_MAX = 128 * 1024 * 1024, CONNECTION_REQUESTS_SIZE_MAX = 32 * 1024 * 1024 };
 enum pd_message_kind { PD_TICK = 1, PD_FRAME, PD_LOGGED, PD_APPLIED };
 
 struct pd_frame {
     struct message message;
     conn_id conn;
     struct frame *frame; /* owned */
+    struct admission_charge *charge;
 };
 
 /* The rows of one run of committed entries, on their way through the apply worker. */
@@ -68,6 +71,7 @@ struct pd {
     /* For other threads. */
     _Atomic(uint64_t) cluster;
     _Atomic(bool) ready;
+    struct admission *requests; /* owned; bytes that came in and wait in the mailbox, which counts messages */
     _Atomic(int) failure; /* enum err */
 };
 
@@ -328,6 +332,7 @@ static void post_tick(struct pd *pd, struct message *take_tick)
 static void frame_message_free(struct message *message)
 {
     struct pd_frame *frame = (struct pd_frame *)message;
+    admission_charge_unref(frame->charge);
     frame_unref(frame->frame);
     free(frame);
 }
@@ -432,13 +437,20 @@ static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
     struct pd *pd = context;
     if (take_frame->kind != FRAME_PD_REQUEST)
         return ERR_INVALID;
+    struct admission_charge *charge = admission_charge(pd->requests, conn, take_frame->size);
+    if (!charge)
+        return ERR_BUSY; /* the transport offers it again, and reads no more there until then */
     struct pd_frame *message = calloc(1, sizeof(*message));
     CHECK(message);
-    *message =
-        (struct pd_frame){.message = {.kind = PD_FRAME, .free = frame_message_free}, .conn = conn, .frame = take_frame};
+    *message = (struct pd_frame){.message = {.kind = PD_FRAME, .free = frame_message_free},
+                                 .conn = conn,
+                                 .frame = take_frame,
+                                 .charge = charge};
     enum err code = actor_post(pd->env->executor, pd->actor, &message->message);
-    if (code != ERR_OK)
-        free(message); /* the frame stays the transport's */
+    if (code != ERR_OK) {
+        message->frame = NULL; /* stays the transport's */
+        frame_message_free(&message->message);
+    }
     return code;
 }
 
@@ -591,6 +603,7 @@ enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret
     pd->env = env;
     pd->config = config;
     pd->fsm = pd_fsm_new();
+    pd->requests = admission_new(REQUESTS_SIZE_MAX, CONNECTION_REQUESTS_SIZE_MAX);
     pd->service = pd_service_new(env, config, pd->fsm, &own_host);
     *ret_pd = pd;
     code = open_data(pd, err);
@@ -617,6 +630,7 @@ void pd_free(struct pd *pd)
     group_close(pd->group);
     raft_pool_free(pd->pool);
     pd_fsm_free(pd->fsm);
+    admission_unref(pd->requests);
     free(pd);
 }
 

@@ -17,7 +17,7 @@
 #include "group/apply_worker.h"
 #include "group/log_worker.h"
 #include "meta/region.h"
-#include "storenode/admission.h"
+#include "rpc/admission.h"
 #include "storenode/read_worker.h"
 #include "storenode/replies.h"
 #include "storenode/store_config.h"

@@ -487,10 +487,32 @@ static void dialed(struct conn *conn, int rv)
     pthread_mutex_unlock(&conn->lock);
 }
 
+/* All of the frame at once, so that whoever has begun can end. Dialed connections and those of other stores (tag) are
+ * not counted: they are few, and must not wait behind strangers. */
+bool conn_reserve(struct conn *conn)
+{
+    struct nng_transport *transport = conn->transport;
+    bool counts = conn->reader.large && !conn->is_dialer && conn->tag == 0;
+    uint64_t size = counts ? conn->reader.large_size : 0;
+    if (size == conn->reserved_size)
+        return true;
+    __atomic_fetch_sub(&transport->arriving_size, conn->reserved_size, __ATOMIC_RELAXED);
+    conn->reserved_size = 0;
+    uint64_t now = __atomic_load_n(&transport->arriving_size, __ATOMIC_RELAXED);
+    do {
+        if (size > 0 && now > 0 && now + size > transport->options.arriving_total_max)
+            return false;
+    } while (!__atomic_compare_exchange_n(&transport->arriving_size, &now, now + size, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    conn->reserved_size = size;
+    conn->reserved_ms = 0;
+    return true;
+}
+
 /* Locked; prepares the next operation on receive_aio. */
 static void receive_prepare(struct conn *conn)
 {
-    if (conn->held) {
+    if (conn->held || !conn_reserve(conn)) {
         conn->receive_op = OP_PAUSE;
         return;
     }

@@ -77,6 +77,9 @@ struct conn {
     struct frame *held;         /* receive callback only: offered, refused with ERR_BUSY */
     uint64_t tag;               /* receive callback only: of the listener's hello, for every frame */
 
+    uint64_t reserved_size; /* the part of transport->arriving_size that is ours */
+    uint64_t reserved_ms;   /* keeper: since when; 0: it has not seen it yet */
+
     bool heard, said, wrote; /* since the keeper last looked */
     uint64_t since_ms;       /* when the state began; 0: the keeper has not seen it yet */
     uint64_t heard_ms, said_ms, wrote_ms;
@@ -117,7 +120,8 @@ struct nng_transport {
     bool full; /* said that connections_max was reached */
     struct nng_listener *listeners;
 
-    uint64_t pending_size; /* atomic: of accepted connections that have much */
+    uint64_t pending_size;  /* atomic: of accepted connections that have much */
+    uint64_t arriving_size; /* atomic */
     uint64_t opened, closed, refused, frames_in, frames_out, bytes_in, bytes_out, writes; /* atomic */
 };
 
@@ -147,6 +151,8 @@ void conn_end(struct conn *conn, enum err reason);
 void conn_end_because(struct conn *conn, enum err reason, enum log_level level, const char *why);
 /* Locked: says something, if there is nothing to be said. Unlocks. */
 void conn_ping(struct conn *conn);
+/* Locked: room for the large frame that is arriving, if there is one; else gives it back. False: there is no room yet. */
+bool conn_reserve(struct conn *conn);
 /* Locked: after every change of what is pending. */
 void conn_count_pending(struct conn *conn);
 

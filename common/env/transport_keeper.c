@@ -44,6 +44,8 @@ static void note_times(struct conn *conn, uint64_t now, bool slept)
      */
     if (conn->heard || conn->receive_op != OP_READ || slept)
         conn->heard_ms = now;
+    if (conn->reserved_ms == 0 || conn->receive_op != OP_READ || slept)
+        conn->reserved_ms = now;
     if (conn->said)
         conn->said_ms = now;
     if (conn->wrote || !conn->writing || slept)
@@ -60,6 +62,15 @@ static bool is_dead(const struct conn *conn)
 {
     nng_sockaddr address;
     return conn->is_tls && conn->stream && nng_stream_get_addr(conn->stream, NNG_OPT_REMADDR, &address) != 0;
+}
+
+/* Locked. Its frame takes long to arrive while others wait for the room. */
+static bool is_slow(const struct conn *conn, uint64_t now)
+{
+    const struct nng_transport *transport = conn->transport;
+    uint64_t arriving = __atomic_load_n(&transport->arriving_size, __ATOMIC_RELAXED);
+    return conn->reserved_size > 0 && arriving > transport->options.arriving_total_max / 2 &&
+           now - conn->reserved_ms >= transport->options.idle_timeout_ms / 3; /* before those who wait give up */
 }
 
 /* Locked; unlocks. */
@@ -88,6 +99,8 @@ static void watch(struct conn *conn, uint64_t now, bool slept)
     case CONN_OPEN:
         if (now - conn->heard_ms >= options->idle_timeout_ms)
             conn_end_because(conn, ERR_TIMEOUT, LOG_INFO, "nothing heard for too long");
+        else if (is_slow(conn, now))
+            conn_end_because(conn, ERR_TIMEOUT, LOG_INFO, "a large frame does not arrive");
         else if (now - conn->wrote_ms >= options->idle_timeout_ms)
             conn_end_because(conn, ERR_TIMEOUT, LOG_INFO, "the other side does not read");
         else if (now - conn->said_ms >= options->ping_interval_ms) {
@@ -180,6 +193,7 @@ static void release(struct conn *conn)
     bool was_stuck = conn->stuck;
     pthread_mutex_lock(&conn->lock);
     frame_reader_fini(&conn->reader);
+    (void)conn_reserve(conn); /* nothing arrives: gives back */
     frame_writer_fini(&conn->writer);
     conn_count_pending(conn);
     frame_unref(conn->held);

@@ -227,6 +227,8 @@ static enum err fill_defaults(struct transport_nng_options *options, struct erro
         options->pending_size_max = 64 * 1024 * 1024;
     if (options->pending_total_max == 0)
         options->pending_total_max = 512 * 1024 * 1024;
+    if (options->arriving_total_max == 0)
+        options->arriving_total_max = 512 * 1024 * 1024;
     if (options->connections_max == 0)
         options->connections_max = 10000;
     if (options->version == 0)
@@ -353,6 +355,7 @@ void transport_nng_stats(struct transport *base, struct transport_nng_stats *ret
         .frames_out = __atomic_load_n(&transport->frames_out, __ATOMIC_RELAXED),
         .bytes_in = __atomic_load_n(&transport->bytes_in, __ATOMIC_RELAXED),
         .bytes_out = __atomic_load_n(&transport->bytes_out, __ATOMIC_RELAXED),
+        .arriving_size = __atomic_load_n(&transport->arriving_size, __ATOMIC_RELAXED),
         .pending_size = __atomic_load_n(&transport->pending_size, __ATOMIC_RELAXED),
         .writes = __atomic_load_n(&transport->writes, __ATOMIC_RELAXED),
     };

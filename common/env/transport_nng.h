@@ -29,24 +29,26 @@ struct log;
 
 /* 0 and NULL mean the default. Nothing of it is needed after transport_nng_new, but for `log` and `clock`. */
 struct transport_nng_options {
-    uint64_t hello_timeout_ms;  /* from the connection to the other side's hello, TLS handshake included: 5000 */
-    uint64_t idle_timeout_ms;   /* nothing heard: 30000 */
-    uint64_t ping_interval_ms;  /* nothing said: 5000 */
-    uint64_t dial_timeout_ms;   /* name lookup and connect: 3000 */
-    uint64_t pending_size_max;  /* bytes waiting to leave on one connection, then ERR_BUSY: 64 MiB */
-    uint64_t pending_total_max; /* the same over all accepted connections, then ERR_BUSY for large frames and on those
+    uint64_t hello_timeout_ms;   /* from the connection to the other side's hello, TLS handshake included: 5000 */
+    uint64_t idle_timeout_ms;    /* nothing heard: 30000 */
+    uint64_t ping_interval_ms;   /* nothing said: 5000 */
+    uint64_t dial_timeout_ms;    /* name lookup and connect: 3000 */
+    uint64_t pending_size_max;   /* bytes waiting to leave on one connection, then ERR_BUSY: 64 MiB */
+    uint64_t pending_total_max;  /* the same over all accepted connections, then ERR_BUSY for large frames and on those
                                    where much is pending: 512 MiB */
-    uint32_t connections_max;   /* dialed and accepted; more are refused: 10000 */
-    uint16_t version;           /* newest protocol version that this process speaks: 1 */
-    uint16_t version_min;       /* oldest: 1 */
-    const char *tls_ca_file;    /* PEM; who may vouch for the other side. NULL: anybody may be there */
-    const char *tls_cert_file;  /* PEM; own certificate. Listeners on tls+tcp need it */
-    const char *tls_key_file;   /* PEM; its key */
-    bool tls_require_client;    /* a listener wants a certificate vouched for by tls_ca_file from the dialer too */
-    bool tls_verify_name;       /* a dialer wants the host of the address in the listener's certificate, unless it is
+    uint64_t arriving_total_max; /* bytes of large frames that are arriving on accepted connections; the next one waits,
+                                    and who takes a third of idle_timeout then is closed: 512 MiB */
+    uint32_t connections_max;    /* dialed and accepted; more are refused: 10000 */
+    uint16_t version;            /* newest protocol version that this process speaks: 1 */
+    uint16_t version_min;        /* oldest: 1 */
+    const char *tls_ca_file;     /* PEM; who may vouch for the other side. NULL: anybody may be there */
+    const char *tls_cert_file;   /* PEM; own certificate. Listeners on tls+tcp need it */
+    const char *tls_key_file;    /* PEM; its key */
+    bool tls_require_client;     /* a listener wants a certificate vouched for by tls_ca_file from the dialer too */
+    bool tls_verify_name;        /* a dialer wants the host of the address in the listener's certificate, unless it is
                                   a number: then the chain alone counts */
-    struct log *log;            /* borrowed; NULL: silent */
-    struct clock *clock;        /* borrowed; NULL: the machine's monotonic clock */
+    struct log *log;             /* borrowed; NULL: silent */
+    struct clock *clock;         /* borrowed; NULL: the machine's monotonic clock */
 };
 
 struct transport_nng_stats {
@@ -57,6 +59,7 @@ struct transport_nng_stats {
     uint64_t
         connections_stuck; /* nng never gave an operation back: on_close was called, memory is kept. A fault of nng */
     uint64_t frames_in, frames_out, bytes_in, bytes_out; /* pings and hellos included */
+    uint64_t arriving_size;                              /* of large frames that are arriving on accepted connections */
     uint64_t pending_size;                               /* what waits on accepted connections where much waits */
     uint64_t writes;                                     /* frames_out / writes: how well it coalesces */
 };

@@ -48,7 +48,7 @@ struct side {
     struct record records[RECORDS_MAX];
     uint32_t count, opened, closed;
     uint64_t frames;
-    bool echo, is_listener;
+    bool echo, is_listener, no_tags;
     enum err refuse;       /* on_open answers this */
     uint32_t busy_count;   /* so many offers are refused with ERR_BUSY */
     enum err frame_answer; /* on_frame answers this */
@@ -100,7 +100,7 @@ static enum err on_open(void *context, conn_id conn, struct bytes hello, struct 
     if (side->is_listener) {
         (void)transport_send(side->transport, conn, frame_copy(9, bytes_of_string("sent inside on_open")));
         *ret_reply = frame_copy(FRAME_WIRE_HELLO, bytes_of_string(refuse ? "go away" : "welcome"));
-        (*ret_reply)->tag = ~conn;
+        (*ret_reply)->tag = side->no_tags ? 0 : ~conn;
     }
     return refuse;
 }
@@ -111,7 +111,7 @@ static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
     pthread_mutex_lock(&side->lock);
     struct record *record = record_of(side, conn);
     record->after_close |= record->closes > 0;
-    record->wrong_tag |= take_frame->tag != (side->is_listener ? ~conn : 0);
+    record->wrong_tag |= take_frame->tag != (side->is_listener && !side->no_tags ? ~conn : 0);
     enum err answer = side->frame_answer;
     if (side->busy_count > 0) {
         side->busy_count--;
@@ -796,6 +796,59 @@ static void many_clients_that_do_not_read_share_a_limit(void **state)
     pair_fini(&pair);
 }
 
+static uint64_t arriving_of(struct side *side)
+{
+    struct transport_nng_stats stats;
+    transport_nng_stats(side->transport, &stats);
+    return stats.arriving_size;
+}
+
+/* Frames that begin and do not end: what they may take is bounded, and who waits for them gets through after a while. */
+static void large_frames_that_do_not_arrive_share_a_limit_and_a_time(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 3, LARGE = 4 * 1024 * 1024, TOTAL_MAX = 2 * LARGE, PART = 200 * 1024 };
+    struct pair pair;
+    struct transport_nng_options options = quick();
+    options.arriving_total_max = TOTAL_MAX;
+    pair_init(&pair, "tcp://127.0.0.1:0", options);
+    pair.listener->no_tags = true; /* strangers, all of them */
+    int fds[CLIENTS];
+    uint8_t *begin = calloc(1, PART);
+    CHECK(begin);
+    struct frame_header header = {.size = LARGE, .version = 1, .kind = 4};
+    frame_header_encode(&header, begin);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        fds[i] = raw_connect(pair.port);
+        raw_frame(fds[i], 1, FRAME_WIRE_HELLO, bytes_of_string("x"));
+        assert_true(wait_for(pair.listener, &pair.listener->opened, i + 1));
+        CHECK(send(fds[i], begin, PART, MSG_NOSIGNAL) > 0);
+    }
+    for (int i = 0; i < PATIENCE_MS && arriving_of(pair.listener) < TOTAL_MAX; i++)
+        usleep(1000);
+    assert_int_equal(arriving_of(pair.listener), TOTAL_MAX);
+    (void)dial_open(&pair);
+    conn_id conn = pair.dialer->records[0].conn;
+    assert_int_equal(transport_send(pair.dialer->transport, conn, frame_new(4, LARGE)), ERR_OK);
+    /* They trickle, so they are not silent; but whoever is slow while others wait goes. */
+    uint64_t start = now_ms();
+    while (now_ms() - start < PATIENCE_MS && pair.listener->records[CLIENTS].frames == 0) {
+        for (uint32_t i = 0; i < CLIENTS; i++)
+            (void)(send(fds[i], begin, 1, MSG_NOSIGNAL) > 0);
+        assert_true(arriving_of(pair.listener) <= TOTAL_MAX);
+        usleep(20000);
+    }
+    assert_int_equal(pair.listener->records[CLIENTS].frames, 1);
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    assert_true(wait_for(pair.listener, &pair.listener->closed, CLIENTS));
+    for (int i = 0; i < PATIENCE_MS && arriving_of(pair.listener) > 0; i++)
+        usleep(1000);
+    assert_int_equal(arriving_of(pair.listener), 0);
+    free(begin);
+    pair_fini(&pair);
+}
+
 static void idle_connections_stay_up(void **state)
 {
     (void)state;
@@ -1291,6 +1344,7 @@ int main(void)
         cmocka_unit_test(a_client_that_falls_silent_is_closed),
         cmocka_unit_test(a_client_that_does_not_read_is_closed),
         cmocka_unit_test(many_clients_that_do_not_read_share_a_limit),
+        cmocka_unit_test(large_frames_that_do_not_arrive_share_a_limit_and_a_time),
         cmocka_unit_test(idle_connections_stay_up),
         cmocka_unit_test(protocol_errors_end_that_connection_only_with_one_line),
         cmocka_unit_test(garbage_and_resets_over_tcp_hurt_nobody_else),

@@ -1,4 +1,4 @@
-/* admission: how many bytes of requests may be inside a store at the same time, from one connection and in all.
+/* admission: how many bytes of requests may be inside a process at the same time, from one connection and in all.
  *
  * Mailboxes are bounded by count; a message can be 32 MiB. So what enters is charged with its bytes, decoded structs
  * included, and the charge ends when the last message that holds those bytes is freed. What finds no room is refused at
@@ -8,8 +8,8 @@
  * all the harm; in exchange nothing is looked up under a lock, or left behind when a connection ends.
  *
  * Threads: any. Lives until its owner and the last charge have let go: messages of a node that died may be freed late. */
-#ifndef STORENODE_ADMISSION_H
-#define STORENODE_ADMISSION_H
+#ifndef RPC_ADMISSION_H
+#define RPC_ADMISSION_H
 
 #include "env/transport.h"
 
