@@ -66,6 +66,11 @@ static void check_acknowledgement(struct check_promise *check, const struct worl
     raft_term term;
     if (message->index == 0) /* "your term is old" */
         return;
+    /* Late words of an older term: writes that waited for a slow disk together became one, and what they speak of may
+     * be overwritten in it already. It is as if they had been sent in time, and were slow on their way. */
+    if (read_row(check, store->disk, group_key(message->region_id, GROUP_HARD_STATE)) &&
+        load_u64_be(check->row.data + TERM_AT_HARD) > message->term)
+        return;
     if (!read_entry_term(check, store->disk, message->region_id, message->index, &term)) {
         if (read_truncated(check, store->disk, message->region_id) < message->index)
             world_fail(check->world, "promise", message->region_id,

@@ -2,7 +2,8 @@
  * store itself cannot see).
  *
  *   P1 a vote that leaves is in the durable hard state of its store, in its term
- *   P2 an acknowledgement that leaves names an entry that is durable there (or truncated), not of a later term
+ *   P2 an acknowledgement that leaves names an entry that is durable there (or truncated), not of a later term, unless
+ *      the store is in a later term itself by then
  *   P3 a new life begins with the term, the vote and the log that the disk holds
  *
  * Owner: the thread of the world. */
