@@ -31,6 +31,7 @@ struct pd_config {
     uint64_t store_down_ms;         /* and "down" after this long: 30 min */
     uint64_t timestamp_window_ms;   /* persisted ahead: 3 s */
     uint64_t block_cache_size;      /* 32 MiB */
+    uint64_t disk_reserve_size;     /* a quarter of it is kept for a full disk: 64 MiB */
     uint64_t write_buffer_size;     /* 16 MiB */
     char *tls_ca_file;              /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
     char *tls_cert_file;            /* owned; PEM, own certificate; a tls+tcp:// address needs it */

@@ -438,9 +438,24 @@ static void start_links(struct pd_link *link)
     use_endpoint(link, 0, link->store->config->pd[0]);
 }
 
+/* Here, because this actor may wait for the system and has a timer. */
+static void look_at_disk(struct pd_link *link)
+{
+    struct store *store = link->store;
+    struct engine_space space;
+    engine_get_space(link->env->engine, &space);
+    if (!disk_guard_look(&store->disk_guard, &space, store->config->disk_reserve_size))
+        return;
+    bool low = disk_guard_is_low(&store->disk_guard);
+    log_event(link->env->log, low ? LOG_WARN : LOG_INFO, "event=%s free=%llu capacity=%llu%s",
+              low ? "disk_low" : "disk_not_low", (unsigned long long)space.available_size,
+              (unsigned long long)space.capacity_size, low ? " msg=\"only reads and deletes are taken\"" : "");
+}
+
 static void on_tick(struct pd_link *link)
 {
     uint64_t now_us = clock_now_us(link->env->clock);
+    look_at_disk(link);
     if (!link->links)
         start_links(link);
     links_tick(link->links);

@@ -186,11 +186,27 @@ static size_t entry_size_of(const struct wire_kv_request *request)
     return size;
 }
 
+static bool only_deletes(const struct wire_kv_request *request)
+{
+    if (request->op == WIRE_KV_OP_DELETE_KEY)
+        return true;
+    if (request->op != WIRE_KV_OP_BATCH_WRITE)
+        return false;
+    for (uint32_t i = 0; i < request->pairs_count; i++)
+        if (!request->pairs[i].remove)
+            return false;
+    return true;
+}
+
 static void take_write(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     if (!raft_is_leader(peer->group->raft)) {
         refuse(peer, to, ERR_NOT_LEADER, 0);
+        return;
+    }
+    if (disk_guard_is_low(&region_worker_store(peer->worker)->disk_guard) && !only_deletes(request)) {
+        refuse(peer, to, ERR_DISK_FULL, DISK_FULL_WAIT_MS);
         return;
     }
     if (peer->pending_count + peer->proposed_count >= config->region_proposals_max) {

@@ -43,6 +43,7 @@ struct store_config {
     uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
     uint64_t store_heartbeat_ms;   /* 1000 */
     uint64_t block_cache_size;     /* 256 MiB */
+    uint64_t disk_reserve_size;    /* free space below which only reads and deletes are taken: 256 MiB */
     uint64_t write_buffer_size;    /* 32 MiB per column family; a restart after a crash replays up to twice that */
     uint32_t scan_limit_max;       /* rows per reply: 10000 */
     uint64_t scan_size_max;        /* bytes per reply: 8 MiB */

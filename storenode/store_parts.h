@@ -18,6 +18,7 @@
 #include "group/log_worker.h"
 #include "meta/region.h"
 #include "rpc/admission.h"
+#include "storenode/disk_guard.h"
 #include "storenode/read_worker.h"
 #include "storenode/replies.h"
 #include "storenode/store_config.h"
@@ -43,6 +44,7 @@ struct store {
     /* Written once, by whoever learns it; read by every thread. */
     _Atomic uint64_t cluster_id, store_id;
     _Atomic bool ready;
+    struct disk_guard disk_guard;
     _Atomic uint64_t frames_refused; /* not what may come on their connection; it was closed */
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;

@@ -83,6 +83,8 @@ static enum err open_engine(const struct server_options *options, struct server 
         .create = true,
         .block_cache_size = options->block_cache_size,
         .write_buffer_size = options->write_buffer_size,
+        .reserve_size = options->disk_reserve_size / 4,
+        .log = server->env.log,
     };
     enum err code = engine_rocks_open(&rocks, &server->env.engine, err);
     free(path);

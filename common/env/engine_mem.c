@@ -672,8 +672,9 @@ static enum err engine_mem_iter_error(const struct engine_iter *iter, struct err
 
 static void engine_mem_space(struct engine *engine, struct engine_space *ret_space)
 {
-    (void)engine;
-    *ret_space = (struct engine_space){0}; /* memory: nobody counts */
+    const struct engine_mem *self = self_of(engine);
+    *ret_space = self->has_disk && self->disk.space ? self->disk.space(self->disk.context)
+                                                    : (struct engine_space){0}; /* memory: nobody counts */
 }
 
 static const struct engine_ops ops = {

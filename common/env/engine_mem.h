@@ -41,6 +41,7 @@ struct engine_mem_disk {
      * before it is sure any more, whatever is synced later, and the engine refuses all writes until the next crash. */
     bool (*sync_fails)(void *context);
     bool (*read_fails)(void *context); /* asked before each get and move of an iterator: ERR_IO, this once */
+    struct engine_space (*space)(void *context); /* NULL: not known */
     bool writes_wait;                  /* unsynced writes wait for a sync that is under way: they have one queue */
 };
 void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *disk); /* copied; NULL: no disk model */

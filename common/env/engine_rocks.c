@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "env/engine_batch.h"
 #include "env/rocks_log.h"
+#include "env/rocks_reserve.h"
 #include "env/rocks_wal.h"
 
 /* Measured (2 cores, one virtual disk, a thread that syncs rounds of log entries beside one that applies):
@@ -35,6 +36,7 @@ struct engine_rocks {
     rocksdb_readoptions_t *read_options;
     rocksdb_cache_t *cache;
     rocksdb_env_t *files;
+    struct rocks_reserve *reserve;
     char *path;            /* owned */
     atomic_bool is_broken; /* a write failed: what a later success means is not known */
 };
@@ -271,6 +273,7 @@ void engine_rocks_close(struct engine *engine)
     rocksdb_readoptions_destroy(self->read_options);
     rocksdb_cache_destroy(self->cache);
     rocks_wal_env_free(self->files);
+    rocks_reserve_free(self->reserve);
     free(self->path);
     free(self);
 }
@@ -292,6 +295,7 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
     CHECK(self->path);
     self->cache = rocksdb_cache_create_lru(wanted.block_cache_size);
     self->files = rocks_wal_env_new();
+    self->reserve = rocks_reserve_new(wanted.path, wanted.reserve_size, wanted.log);
     self->write_options = rocksdb_writeoptions_create();
     self->read_options = rocksdb_readoptions_create();
     code = open_database(self, &wanted, err);
@@ -353,6 +357,8 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
     CHECK(batch->engine == engine);
     if (atomic_load(&self->is_broken))
         return error_set(err, ERR_IO, "data directory %s: an earlier write failed", self->path);
+    if (!rocks_reserve_allows(self->reserve))
+        return error_set(err, ERR_DISK_FULL, "data directory %s: the disk is full", self->path);
     char *text = NULL;
     if (engine_batch_data_count(batch) > 0) {
         rocksdb_writebatch_t *inner = rocksdb_writebatch_create_from((const char *)batch->data.data, batch->data.size);
@@ -505,8 +511,9 @@ static void engine_rocks_space(struct engine *engine, struct engine_space *ret_s
 {
     struct engine_rocks_stats stats;
     engine_rocks_stats(engine, &stats);
+    uint64_t taken = rocks_reserve_taken(self_of(engine)->reserve);
     *ret_space = (struct engine_space){.used_size = stats.table_size + stats.memtable_size,
-                                       .available_size = stats.disk_free_size,
+                                       .available_size = stats.disk_free_size > taken ? stats.disk_free_size - taken : 0,
                                        .capacity_size = stats.disk_size};
 }
 

@@ -7,10 +7,10 @@
  * by others before it is durable.
  *
  * A write that failed for another reason than a full disk is final: from then on every write gets ERR_IO; reads go on.
- * A write that met a full disk (ERR_DISK_FULL) changed nothing, and so do all after it until, some seconds after there
- * is room for a write buffer again, RocksDB goes on by itself (measured on tmpfs and ext4). A *sync* that fails is
- * final whatever the reason. Opening needs room too. So refuse work before the disk is full: engine_rocks_stats says
- * how much room there is.
+ * A write that met a full disk (ERR_DISK_FULL) changed nothing, and may be tried again. With a reserve RocksDB does not
+ * even hear of it. Without, or when others eat the reserve, too: writes fail until, some seconds after there is room for
+ * a write buffer again, RocksDB goes on by itself (measured on tmpfs and ext4); and a *sync* that fails is final
+ * whatever the reason.
  *
  * Errors of open: ERR_LOCKED (another process, or this one, has it open), ERR_NOT_FOUND (no database there and `create`
  * is false), ERR_VERSION (column families that we do not know), ERR_CORRUPT (names the file), ERR_DISK_FULL, ERR_IO. */
@@ -28,6 +28,7 @@ struct engine_rocks_options {
     uint64_t wal_size_max;      /* what a restart has to replay at most; 0: two write buffers */
     uint32_t background_jobs;   /* flushes and compactions at a time; 0: 2 */
     uint32_t open_files_max;    /* 0: 2000 */
+    uint64_t reserve_size;      /* kept free for a full disk (rocks_reserve.h); 0: none */
     struct log *log;            /* RocksDB's warnings and errors; borrowed until close; may be NULL */
 };
 

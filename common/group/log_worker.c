@@ -5,8 +5,9 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "group/disk_wait.h"
 
-enum { LOG_WORKER_TASK };
+enum { LOG_WORKER_TASK, LOG_WORKER_RETRY };
 
 struct log_worker {
     struct env *env;
@@ -15,6 +16,7 @@ struct log_worker {
     struct message *first, **last; /* tasks of this round, in order */
     uint32_t task_count, task_max;
     bool failed; /* a write failed: everything later fails too */
+    bool full;   /* the disk is: tasks wait, and are tried again after a while */
     struct error error;
 };
 
@@ -134,10 +136,15 @@ static void complete(struct log_worker *worker, struct log_task *task)
 
 static void flush(struct log_worker *worker)
 {
-    if (worker->task_count == 0)
+    if (worker->task_count == 0 || worker->full)
         return;
     if (!worker->failed) {
         enum err code = write_tasks(worker, &worker->error);
+        if (code == ERR_DISK_FULL) {
+            worker->full = true;
+            disk_wait_post(worker->env, worker->actor, LOG_WORKER_RETRY);
+            return;
+        }
         if (code != ERR_OK) {
             worker->failed = true;
             worker->error.code = code;
@@ -162,6 +169,11 @@ static void flush(struct log_worker *worker)
 static void on_message(void *state, struct message *take_message)
 {
     struct log_worker *worker = state;
+    if (take_message->kind == LOG_WORKER_RETRY) {
+        worker->full = false;
+        message_free(take_message);
+        return;
+    }
     take_message->next = NULL;
     *worker->last = take_message;
     worker->last = &take_message->next;

@@ -218,8 +218,8 @@ static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct
         node->slow_disk = (uint32_t)rng_between(&faults->rng, 2, 200);
     } else if (kind == FAULT_FULL) {
         node->disk_full = true;
-        node->may_stop = true; /* a log that cannot be written is the end of a store, today */
-        node->full_at_sync = rng_chance(&faults->rng, 1, 2);
+        node->full_mode = (enum full_mode)rng_below(&faults->rng, FULL_MODE_COUNT);
+        node->may_stop |= node->full_mode == FULL_AT_SYNC; /* a sync that failed is the end of a store */
     } else { /* they may come at a start, too, and the store is then not there until its supervisor tries again */
         node->may_stop = true;
         if (kind == FAULT_EIO)
@@ -471,7 +471,8 @@ static void bring_up(struct faults *faults, struct world_node *node)
     enum err code = node->role == WORLD_CLIENT ? workload_start_client(faults->workload, node, &err)
                                                : world_start(faults->world, node, &err);
     if (code == ERR_OK) {
-        node->may_stop = node->failing_writes + node->failing_syncs + node->failing_reads > 0 || node->disk_full;
+        node->may_stop = node->failing_writes + node->failing_syncs + node->failing_reads > 0 ||
+                         (node->disk_full && node->full_mode == FULL_AT_SYNC);
         return;
     }
     bool excused = (code == ERR_IO && node->may_stop) || (code == ERR_DISK_FULL && node->disk_full);

@@ -72,7 +72,7 @@ static uint64_t disk_sync_cost_us(void *context, size_t size)
 static bool disk_sync_fails(void *context)
 {
     struct world_node *node = context;
-    if (node->disk_full && node->full_at_sync)
+    if (node->disk_full && node->full_mode == FULL_AT_SYNC)
         return true;
     if (node->failing_syncs == 0)
         return false;
@@ -94,6 +94,13 @@ static bool disk_read_fails(void *context)
     return true;
 }
 
+static struct engine_space disk_space(void *context)
+{
+    const struct world_node *node = context;
+    enum { GIB = 1 << 30 };
+    return (struct engine_space){.available_size = node->disk_full ? 0 : GIB / 2, .capacity_size = GIB};
+}
+
 static enum err disk_fault(void *context, bool sync, size_t size)
 {
     struct world_node *node = context;
@@ -106,7 +113,8 @@ static enum err disk_fault(void *context, bool sync, size_t size)
         sim_trace(node->world->sim, "a write fails");
         return ERR_IO;
     }
-    return node->disk_full && !(sync && node->full_at_sync) ? ERR_DISK_FULL : ERR_OK;
+    (void)sync;
+    return node->disk_full && node->full_mode == FULL_REFUSES ? ERR_DISK_FULL : ERR_OK;
 }
 
 static struct world_node *add_node(struct world *world, enum world_role role, uint32_t number)
@@ -128,6 +136,7 @@ static struct world_node *add_node(struct world *world, enum world_role role, ui
                                                                   .world_us = disk_world_us,
                                                                   .sync_fails = disk_sync_fails,
                                                                   .read_fails = disk_read_fails,
+                                                                  .space = disk_space,
                                                                   .writes_wait = world->swarm.writes_wait});
         engine_mem_set_fault(node->disk, disk_fault, node);
     }
@@ -331,7 +340,7 @@ static void reap_stopped(struct world *world, struct world_node *node)
     enum err code = node->store ? store_failure(node->store) : node->pd ? pd_failure(node->pd) : ERR_OK;
     if (code == ERR_OK)
         return;
-    if (!node->may_stop && !(node->disk_full && code == ERR_DISK_FULL))
+    if (!node->may_stop)
         world_fail(world, "store", 0, "%s gave up with %s, and nothing was wrong with its disk",
                    sim_node_name(node->node), err_name(code));
     sim_trace(world->sim, "%s gave up: %s", sim_node_name(node->node), err_name(code));

@@ -39,6 +39,9 @@ struct world_options {
 
 struct world;
 
+/* A full disk only says so, refuses writes, or (others took the reserve) fails at the sync. */
+enum full_mode { FULL_IS_SAID, FULL_REFUSES, FULL_AT_SYNC, FULL_MODE_COUNT };
+
 struct world_node {
     struct world *world;
     enum world_role role;
@@ -57,7 +60,8 @@ struct world_node {
     uint64_t synced_us;      /* when the disk is done with the syncs it was given */
     uint32_t failing_writes; /* so many of the next writes fail with ERR_IO */
     uint32_t failing_syncs, failing_reads;
-    bool disk_full, full_at_sync; /* full: the write is refused, or its sync fails */
+    bool disk_full;
+    enum full_mode full_mode;
     bool may_stop;                /* it was given a failing disk: giving up is right */
 };
 

@@ -23,6 +23,7 @@ struct world {
     struct log log;
     uint32_t log_count;
     enum err write_code;
+    uint32_t full_count; /* so many writes meet a full disk first */
     uint32_t write_count, sync_count, write_count_at_send;
     struct {
         conn_id conn;
@@ -43,6 +44,10 @@ static enum err fault(void *context, bool sync, size_t size)
     (void)size;
     world->write_count++;
     world->sync_count += sync;
+    if (world->full_count > 0) {
+        world->full_count--;
+        return ERR_DISK_FULL;
+    }
     return world->write_code;
 }
 
@@ -194,7 +199,7 @@ static void a_failed_log_write_is_final_and_nothing_of_it_is_promised(void **sta
     struct world *world = *state;
     struct log_worker *worker;
     assert_int_equal(log_worker_new(&world->env, 64, &worker), ERR_OK);
-    world->write_code = ERR_DISK_FULL;
+    world->write_code = ERR_IO;
     log_worker_post(worker, task_of(world, "a", true, 10));
     log_worker_post(worker, task_of(world, "b", true, 11));
     inline_exec_run(&world->exec);
@@ -206,8 +211,30 @@ static void a_failed_log_write_is_final_and_nothing_of_it_is_promised(void **sta
     assert_int_equal(world->sent_count, 0);
     assert_int_equal(world->done_count, 3);
     for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(world->done[i], ERR_DISK_FULL);
+        assert_int_equal(world->done[i], ERR_IO);
     assert_false(is_there(world, ENGINE_RAFT, "c"));
+    log_worker_free(worker);
+}
+
+static void tasks_that_meet_a_full_disk_wait_for_room_in_order(void **state)
+{
+    struct world *world = *state;
+    struct log_worker *worker;
+    assert_int_equal(log_worker_new(&world->env, 2, &worker), ERR_OK);
+    world->full_count = 3;
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (uint16_t i = 0; i < 5; i++)
+        log_worker_post(worker, task_of(world, names[i], true, (uint16_t)(10 + i)));
+    inline_exec_run(&world->exec);
+    assert_int_equal(world->write_count, 4); /* the last one takes all */
+    assert_int_equal(world->done_count, 5);
+    assert_int_equal(world->sent_count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(world->done[i], ERR_OK);
+        assert_ptr_equal(world->done_user[i], names[i]);
+        assert_int_equal(world->sent[i].kind, 10 + i);
+        assert_true(is_there(world, ENGINE_RAFT, names[i]));
+    }
     log_worker_free(worker);
 }
 
@@ -407,7 +434,7 @@ static void a_failed_apply_write_comes_to_every_task_from_then_on(void **state)
 {
     struct world *world = *state;
     struct apply_worker *worker = apply_worker_of(world, 0);
-    world->write_code = ERR_DISK_FULL;
+    world->write_code = ERR_IO;
     apply_worker_post(worker, item_of(world, "a", 10, false));
     apply_worker_post(worker, item_of(world, "b", 10, false));
     inline_exec_run(&world->exec);
@@ -416,9 +443,49 @@ static void a_failed_apply_write_comes_to_every_task_from_then_on(void **state)
     inline_exec_run(&world->exec);
     assert_int_equal(world->log_count, 1);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(world->done[i], ERR_DISK_FULL);
+        assert_int_equal(world->done[i], ERR_IO);
     assert_false(is_there(world, ENGINE_DEFAULT, "c"));
     apply_worker_free(worker);
+}
+
+static void applies_that_meet_a_full_disk_wait_for_room_in_order(void **state)
+{
+    struct world *world = *state;
+    struct apply_worker *worker = apply_worker_of(world, 80);
+    world->full_count = 3;
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++)
+        apply_worker_post(worker, item_of(world, names[i], 40, false));
+    inline_exec_run(&world->exec);
+    assert_int_equal(world->done_count, 5);
+    assert_int_equal(world->write_count, 3 + 3); /* two by two, and what is left */
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(world->done[i], ERR_OK);
+        assert_ptr_equal(world->done_user[i], names[i]);
+        assert_true(is_there(world, ENGINE_DEFAULT, names[i]));
+    }
+    apply_worker_free(worker);
+}
+
+static void workers_may_go_while_the_disk_is_full(void **state)
+{
+    struct world *world = *state;
+    struct apply_worker *applier = apply_worker_of(world, 0);
+    struct log_worker *logger;
+    assert_int_equal(log_worker_new(&world->env, 2, &logger), ERR_OK);
+    world->full_count = UINT32_MAX;
+    for (int i = 0; i < 3; i++) {
+        apply_worker_post(applier, item_of(world, "a", 300, false));
+        log_worker_post(logger, task_of(world, "b", true, 10));
+    }
+    for (int i = 0; i < 3; i++) { /* not for ever: each round tries once more */
+        for (uint32_t actor = 0; actor < world->exec.actor_count; actor++)
+            inline_exec_round(&world->exec.actors[actor]);
+        apply_worker_post(applier, item_of(world, "c", 300, false));
+    }
+    assert_int_equal(world->done_count, 0);
+    apply_worker_free(applier);
+    log_worker_free(logger);
 }
 
 static void an_apply_worker_may_go_with_tasks_that_wait(void **state)
@@ -461,6 +528,9 @@ int main(void)
         CLAIM(unsynced_tasks_are_not_synced_and_empty_ones_not_written),
         CLAIM(so_many_tasks_make_a_write_and_no_more),
         CLAIM(a_failed_log_write_is_final_and_nothing_of_it_is_promised),
+        CLAIM(tasks_that_meet_a_full_disk_wait_for_room_in_order),
+        CLAIM(applies_that_meet_a_full_disk_wait_for_room_in_order),
+        CLAIM(workers_may_go_while_the_disk_is_full),
         CLAIM(a_task_comes_back_lazily_only_if_nobody_waits_for_it),
         CLAIM(a_task_that_is_reset_serves_another_round),
         CLAIM(a_log_worker_may_go_with_tasks_that_wait),
