@@ -65,7 +65,7 @@ struct region_worker {
     uint64_t tick_count;      /* given to awake peers since the start */
     uint32_t beat_ticks;      /* worker 0: since the last beat */
     uint32_t log_tasks_out;   /* at the log worker, ... */
-    uint64_t log_progress_us; /* ... which last took or gave back one of them then */
+    uint32_t log_still_ticks; /* ... which has given none of them back for so long */
     bool disk_hangs;
     struct store_sleep_counts sleep_counts;
     uint32_t own_appends_out; /* log tasks with what this store leads */
@@ -358,7 +358,7 @@ static void post_log_task(struct region_worker *worker, struct log_task *take_ta
         worker->own_appends_out++;
     }
     if (worker->log_tasks_out++ == 0)
-        worker->log_progress_us = worker->now_us;
+        worker->log_still_ticks = 0;
     log_worker_post(worker->store->log_worker, take_task);
 }
 
@@ -453,7 +453,7 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         region_worker_touch(worker, peer);
     }
     worker->log_tasks_out--;
-    worker->log_progress_us = worker->now_us;
+    worker->log_still_ticks = 0;
     if (take_task->user)
         worker->own_appends_out--;
     if (worker->spare_count >= SPARE_LOG_TASKS_MAX) {
@@ -755,14 +755,18 @@ static void give_leadership_away(struct region_worker *worker)
     }
 }
 
-static void check_disk(struct region_worker *worker)
+/* While we were stopped ourselves, what the disk has done since waits in the mailbox: that counts for little. */
+static void check_disk(struct region_worker *worker, uint32_t ticks)
 {
-    bool hangs = worker->log_tasks_out > 0 && worker->now_us > worker->log_progress_us + election_us(worker);
-    if (hangs != worker->disk_hangs)
-        log_event(worker->env->log, LOG_WARN,
-                  hangs ? "event=disk_hangs msg=\"no write has ended for %llu ms\""
-                        : "event=disk_answers after_ms=%llu",
-                  (unsigned long long)(worker->now_us - worker->log_progress_us) / 1000);
+    const struct store_config *config = worker->store->config;
+    if (worker->log_tasks_out > 0)
+        worker->log_still_ticks += ticks < config->heartbeat_ticks ? ticks : config->heartbeat_ticks;
+    bool hangs = worker->log_tasks_out > 0 && worker->log_still_ticks >= config->election_ticks;
+    if (hangs && !worker->disk_hangs)
+        log_event(worker->env->log, LOG_WARN, "event=disk_hangs msg=\"no write has ended for %llu ms\"",
+                  (unsigned long long)worker->log_still_ticks * config->tick_ms);
+    else if (!hangs && worker->disk_hangs)
+        log_event(worker->env->log, LOG_WARN, "event=disk_answers");
     worker->disk_hangs = hangs;
     if (hangs)
         give_leadership_away(worker);
@@ -772,7 +776,7 @@ static void check_disk(struct region_worker *worker)
 
 static void tick_pairs(struct region_worker *worker, uint32_t ticks)
 {
-    check_disk(worker);
+    check_disk(worker, ticks);
     store_pairs_tick(worker->pairs, ticks, on_silent, worker);
     if (worker->index == 0)
         send_beats(worker, ticks);
