@@ -11,6 +11,6 @@ find "$build" -name '*.gcda' -delete
 tools/run_tests.py "$build" --suite unit --suite raft --timeout-multiplier 5
 low=0
 python3 tools/coverage.py "$build" --save "$build/coverage_unit.json" --folder common/raft --folder common/group --min 95 || low=1
-tools/run_tests.py "$build" --suite sim --timeout-multiplier 5
+"$build/polder" sim --swarm --seeds 1..40 --jobs 2 --quiet
 python3 tools/coverage.py "$build" --before "$build/coverage_unit.json"
 exit $low
