@@ -329,8 +329,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&world->arena);
     inline_exec_init(&world->exec);
     store_config_init(&world->config);
-    world->config.pd[0] = strdup("tcp://127.0.0.1:1");
-    world->config.pd_count = 1;
     world->config.read_workers = 1;
     world->config.region_workers = 1 + fuzz_u8(&world->input) % 2;
     world->env = (struct env){.executor = &world->exec.base, .clock = &world->clock, .transport = &world->transport};
