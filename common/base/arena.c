@@ -4,7 +4,8 @@
 
 #include "base/check.h"
 
-enum { BLOCK_SIZE = 16 * 1024, KEEP_SIZE_MAX = 64 * 1024 };
+/* Many arenas hold one small message and go: their first block is of a size that malloc has at hand. */
+enum { FIRST_BLOCK_SIZE = 1008, BLOCK_SIZE = 16 * 1024, KEEP_SIZE_MAX = 64 * 1024 };
 
 struct arena_block {
     struct arena_block *next;
@@ -49,7 +50,8 @@ static void next_block(struct arena *arena, size_t size)
 {
     struct arena_block *following = arena->current ? arena->current->next : arena->first;
     if (!following || following->capacity < size) {
-        size_t capacity = size > BLOCK_SIZE ? size : BLOCK_SIZE;
+        size_t usual = arena->first ? BLOCK_SIZE : FIRST_BLOCK_SIZE;
+        size_t capacity = size > usual ? size : usual;
         struct arena_block *block = malloc(sizeof *block + capacity);
         CHECK(block);
         block->capacity = capacity;

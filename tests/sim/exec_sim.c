@@ -68,6 +68,7 @@ struct sim_node {
 };
 
 struct sim {
+    struct list spare_events; /* used ones, to be used again */
     struct rng rng;
     uint64_t seed;
     struct sim_timing timing;
@@ -158,23 +159,27 @@ static struct event *pop_event(struct sim *sim)
     return top.event;
 }
 
-static struct event *event_new(enum event_kind kind, struct sim_node *node)
+static struct event *event_new(struct sim *sim, enum event_kind kind, struct sim_node *node)
 {
-    struct event *event = calloc(1, sizeof *event);
+    struct list *spare = list_pop_front(&sim->spare_events);
+    struct event *event = spare ? LIST_ENTRY(spare, struct event, link) : malloc(sizeof *event);
     CHECK(event);
-    event->kind = kind;
-    event->node = node;
-    event->generation = node ? node->generation : 0;
+    *event = (struct event){.kind = kind, .node = node, .generation = node ? node->generation : 0};
     return event;
 }
 
+static void event_free(struct sim *sim, struct event *event)
+{
+    list_push_front(&sim->spare_events, &event->link);
+}
+
 /* Frees an event that will not run. */
-static void drop_event(struct event *event)
+static void drop_event(struct sim *sim, struct event *event)
 {
     message_free(event->message);
     if (event->drop)
         event->drop(event->context);
-    free(event);
+    event_free(sim, event);
 }
 
 /* ---- time */
@@ -326,7 +331,7 @@ static void schedule_round(struct actor *actor)
     if (actor->scheduled || !actor->first)
         return;
     actor->scheduled = true;
-    struct event *event = event_new(EVENT_ROUND, actor->node);
+    struct event *event = event_new(sim, EVENT_ROUND, actor->node);
     event->actor = actor;
     uint64_t from_ns = sim->heap_ns > actor->busy_until_ns ? sim->heap_ns : actor->busy_until_ns;
     push_event(sim, from_ns + draw_wake_ns(sim), event);
@@ -363,7 +368,7 @@ static void deliver(struct actor *actor, struct message *take_message, uint64_t 
         enqueue(actor, take_message, !counted, lazy);
         return;
     }
-    struct event *event = event_new(EVENT_ENQUEUE, actor->node);
+    struct event *event = event_new(sim, EVENT_ENQUEUE, actor->node);
     event->actor = actor;
     event->message = take_message;
     event->counted = counted;
@@ -548,7 +553,7 @@ static void run_event(struct sim *sim, struct event *event)
         run_round(event->actor);
         break;
     }
-    free(event);
+    event_free(sim, event);
 }
 
 bool sim_step(struct sim *sim)
@@ -561,7 +566,7 @@ bool sim_step(struct sim *sim)
     sim->last_node = NULL;
     sim->last_actor = NULL;
     if (node && (!node->up || node->generation != event->generation)) { /* S3 */
-        drop_event(event);
+        drop_event(sim, event);
         return true;
     }
     if (node && node->paused) {
@@ -586,7 +591,7 @@ void sim_run_until(struct sim *sim, uint64_t until_ns)
 void sim_at(struct sim *sim, uint64_t at_ns, struct sim_node *node, void (*run)(void *context),
             void (*drop)(void *context), void *context)
 {
-    struct event *event = event_new(EVENT_CALL, node);
+    struct event *event = event_new(sim, EVENT_CALL, node);
     event->run = run;
     event->drop = drop;
     event->context = context;
@@ -695,7 +700,7 @@ static void drop_events_of(struct sim_node *node)
         list_push_back(&dead, link);
     }
     for (struct list *link; (link = list_pop_front(&dead));)
-        drop_event(LIST_ENTRY(link, struct event, link));
+        drop_event(sim, LIST_ENTRY(link, struct event, link));
 }
 
 void sim_node_kill(struct sim_node *node)
@@ -794,6 +799,7 @@ struct sim *sim_new(uint64_t seed)
                                       .stall_max_us = 5000,
                                       .take_all_percent = 50};
     list_init(&sim->nodes);
+    list_init(&sim->spare_events);
     return sim;
 }
 
@@ -802,12 +808,14 @@ void sim_free(struct sim *sim)
     if (!sim)
         return;
     while (sim->count > 0)
-        drop_event(pop_event(sim));
+        drop_event(sim, pop_event(sim));
     for (struct list *link; (link = list_pop_front(&sim->nodes));) {
         struct sim_node *node = LIST_ENTRY(link, struct sim_node, link);
         CHECK(!node->up && list_is_empty(&node->actors));
         free(node);
     }
+    for (struct list *link; (link = list_pop_front(&sim->spare_events));)
+        free(LIST_ENTRY(link, struct event, link));
     free(sim->slots);
     free(sim);
 }
