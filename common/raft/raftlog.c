@@ -343,13 +343,11 @@ void raftlog_accept_committed(struct raftlog *log, const struct raft_config *con
 
 void raftlog_applied_to(struct raftlog *log, const struct raft_config *config, raft_index index)
 {
-    CHECK(index >= log->applied && index <= log->commit);
+    CHECK(index >= log->applied && index <= log->applying);
     /* Entries that a snapshot has replaced meanwhile are gone from the ring, and their sizes with them. */
     uint64_t size = log->applied >= log->base.index ? size_between(log, log->applied + 1, index) : log->applying_size;
     log->applying_size -= size < log->applying_size ? size : log->applying_size;
     log->applied = index;
-    if (log->applying < index)
-        log->applying = index;
     log->applying_paused = config->committed_size_max != 0 && log->applying_size >= config->committed_size_max;
 }
 
@@ -404,8 +402,6 @@ void raftlog_truncate(struct raftlog *log, struct raft_position position)
         return;
     raftlog_evict_to(log, position.index);
     log->truncated = position;
-    if (log->base.index < position.index)
-        log->base = position;
 }
 
 size_t raftlog_memory_size(const struct raftlog *log)
