@@ -121,8 +121,10 @@ void shrink(const struct batch_settings *settings, uint64_t seed, const struct b
     fprintf(stderr, "shrink: looking for less that fails by \"%s\"\n", self.checker);
     if (!try(&self, &candidate, "with all that the seed decided spelt out"))
         return;
-    while (drop_faults(&self) | lower_sizes(&self))
-        ;
+    for (bool less = true; less;) {
+        less = drop_faults(&self);
+        less |= lower_sizes(&self);
+    }
     batch_run_one(settings, &self.options, self.seed, &self.outcome);
     printf("  least, after %u runs: ", self.run_count);
     batch_print_command(settings, &self.options, self.seed, stdout);
