@@ -15,6 +15,8 @@
 
 /* Terms and indexes from the wire stay below this, so that adding one never overflows. */
 #define RAFT_NUMBER_MAX (UINT64_MAX / 4)
+/* Our own log may go on from there: what was written must be readable at the next start. */
+#define RAFT_OWN_INDEX_MAX (UINT64_MAX / 2)
 
 struct read_slot {
     uint64_t context;

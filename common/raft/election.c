@@ -137,6 +137,8 @@ enum err election_hup(struct raft *raft, enum election_kind kind)
         return ERR_EXISTS;
     if (!election_is_promotable(raft) || has_unapplied_conf_change(raft))
         return ERR_NOT_READY;
+    if (raft->term >= RAFT_NUMBER_MAX) /* somebody lied; nobody would take a message of the term after it */
+        return ERR_NOT_READY;
     if (raft->refuse_ticks > 0 && kind != ELECTION_TRANSFER) /* a vote for ourselves is a vote */
         return ERR_NOT_READY;
     campaign(raft, kind);

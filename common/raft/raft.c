@@ -58,7 +58,7 @@ static enum err check_initial(const struct raft_initial *initial)
     if (initial->id == 0 || (initial->conf.count > 0 && raft_conf_check(&initial->conf) != ERR_OK))
         return ERR_INVALID;
     if (initial->truncated.index > initial->base.index || initial->base.index > initial->applied ||
-        initial->applied > last || initial->hard.commit > last || last > RAFT_NUMBER_MAX ||
+        initial->applied > last || initial->hard.commit > last || last > RAFT_OWN_INDEX_MAX ||
         initial->hard.term > RAFT_NUMBER_MAX)
         return ERR_CORRUPT;
     return entries_follow(initial->base, initial->entries, initial->entry_count, RAFT_NUMBER_MAX) ? ERR_OK

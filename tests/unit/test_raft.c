@@ -867,6 +867,57 @@ static void what_is_retired_is_held_however_much_and_freed_with_the_group(void *
     raft_pool_free(pool);
 }
 
+/* One forged message must not leave a state on disk that no start accepts. */
+static void the_last_term_and_index_there_are_can_be_started_from(void **state)
+{
+    (void)state;
+    struct raft_config config = config_plain();
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft *raft = make(pool, &config, 1, 3, 2, 0);
+    struct raft_message heartbeat = {.kind = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = RAFT_NUMBER_MAX};
+    assert_int_equal(raft_step(raft, &heartbeat), ERR_OK);
+    drain(raft);
+    for (int i = 0; i < 10; i++) {
+        raft_tick(raft, 3 * config.election_ticks);
+        drain(raft);
+    }
+    assert_int_equal(raft_campaign(raft), ERR_NOT_READY);
+    assert_int_equal(raft_term_now(raft), RAFT_NUMBER_MAX);
+    raft_free(raft);
+
+    struct raft_snapshot snapshot = {.index = RAFT_NUMBER_MAX - 1, .term = 2};
+    for (peer_id id = 1; id <= 3; id++)
+        assert_int_equal(raft_conf_add(&snapshot.conf, id, RAFT_VOTER), ERR_OK);
+    raft = make(pool, &config, 1, 3, 2, 0);
+    struct raft_message install = {.kind = RAFT_SNAPSHOT, .from = 2, .to = 1, .term = 2, .snapshot = &snapshot};
+    assert_int_equal(raft_step(raft, &install), ERR_OK);
+    drain(raft);
+    make_leader(raft);
+    raft_index index;
+    raft_term term;
+    struct raft_entry entries[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        if (i > 0)
+            assert_int_equal(raft_propose(raft, bytes_of("x", 1), &index, &term), ERR_OK);
+        entries[i] = (struct raft_entry){.term = raft_term_now(raft), .index = RAFT_NUMBER_MAX + i};
+    }
+    drain(raft);
+    raft_check(raft);
+    struct raft_initial initial = {.id = 1,
+                                   .hard = {.term = raft_term_now(raft), .commit = snapshot.index},
+                                   .conf = snapshot.conf,
+                                   .applied = snapshot.index,
+                                   .entries = entries,
+                                   .entry_count = (uint32_t)(raft_last_index(raft) - snapshot.index)};
+    assert_in_range(initial.entry_count, 2, 8);
+    initial.truncated = initial.base = (struct raft_position){.index = snapshot.index, .term = snapshot.term};
+    raft_free(raft);
+    assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void messages_have_names_for_logs(void **state)
 {
     (void)state;
@@ -1078,6 +1129,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_log_tells_a_mismatch_from_a_contradiction),
         cmocka_unit_test(a_heartbeat_that_knows_more_than_we_ever_had_stops_us),
         cmocka_unit_test(what_is_retired_is_held_however_much_and_freed_with_the_group),
+        cmocka_unit_test(the_last_term_and_index_there_are_can_be_started_from),
         cmocka_unit_test(messages_have_names_for_logs),
         cmocka_unit_test(no_message_breaks_a_node),
     };
