@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "env/clock.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
@@ -977,7 +978,12 @@ void region_worker_start(struct region_worker *worker)
     struct links_handler handler = {
         .context = worker, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
     worker->links = links_new(worker->env, worker->actor, WORKER_LINKS, &hello, &options, &handler);
-    worker->ticked_us = worker->now_us = clock_now_us(worker->env->clock);
+    /* The first tick is late by a part of a tick, at random: stores that were started together, and lose a leader
+     * together, would campaign in the same instant and split their votes. */
+    struct rng rng;
+    rng_init(&rng, worker->env->seed + worker->index, "tick");
+    worker->now_us = clock_now_us(worker->env->clock);
+    worker->ticked_us = worker->now_us + rng_below(&rng, worker->store->config->tick_ms * 1000);
     atomic_store(&worker->store->fit_us[worker->index], worker->now_us);
     post_tick(worker);
 }
