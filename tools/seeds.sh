@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.." || exit 2
 seeds=${1:-1..10000}
 jobs=${2:-2}
 polder=${3:-build/polder}
-record=docs/runs/seeds-$(echo "$seeds" | tr . -).txt
+record=docs/runs/seeds-$(echo "$seeds" | sed 's,\.\.,-,').txt
 [ -x "$polder" ] || { echo "$polder is not there: make first, or name it" >&2; exit 2; }
 mkdir -p docs/runs
 changed=$(git status --porcelain --untracked-files=no)
