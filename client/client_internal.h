@@ -137,7 +137,6 @@ struct client_store {
     struct list ready, throttled, sent;
     struct retry_budget budget;
     uint64_t write_us;  /* how long a write takes, smoothed */
-    uint64_t gather_us; /* until then writes gather for one frame; 0: they do not */
     uint64_t released_us; /* when `throttled` was last looked through */
     bool dirty;
     struct list dirty_link; /* in client->dirty */
@@ -176,7 +175,7 @@ struct client {
     uint64_t part_id_last;
     struct part **heap; /* open parts by due_us */
     uint32_t heap_count, heap_capacity;
-    uint64_t gather_due_us; /* the first of the stores' gather_us; UINT64_MAX: none gathers */
+    uint64_t gather_due_us; /* until then fresh writes wait for others; UINT64_MAX: they do not */
     struct list writes; /* parts that have a sequence, in its order */
     uint64_t sequence_last;
     uint64_t armed_us; /* when the earliest timer will come; UINT64_MAX: none */

@@ -319,49 +319,87 @@ static void open_store(struct client *client, struct client_store *store)
     store->state = STORE_DIALING;
 }
 
-/* Many small frames cost everybody, the client first. So fresh writes wait for company while more of them are under way
- * to that store than wait here, for as long as a write takes at most (and 4 ms): frames grow to half of what is
- * outstanding, and a lone writer, or two, never wait. The store would have made them wait for the round before, anyhow.
- * Reads wait for nothing, and take along what does. */
-static bool writes_should_gather(struct client *client, struct client_store *store)
+/* Many small frames cost everybody, the client first; and rounds of several stores that run at the same time share
+ * syncs and wake-ups. So writes are sent in waves: fresh ones wait until most of the last wave is answered, for as long
+ * as a write takes at most (and 4 ms). A lone writer, or two, never wait. Reads wait for nothing, and take along what
+ * does. */
+enum { GATHER_MIN_US = 200, GATHER_MAX_US = 4000, GATHER_COUNT_MAX = 256, WAVE_COUNT_MIN = 8, WAVE_REST = 7 };
+
+static bool is_fresh_write(const struct part *part)
 {
-    enum { GATHER_MIN_US = 200, GATHER_MAX_US = 4000, GATHER_COUNT_MAX = 256 };
-    uint32_t ready = 0, sent = 0;
-    LIST_FOR_EACH (link, &store->ready) {
-        const struct part *part = LIST_ENTRY(link, struct part, link);
-        if (!part->retry.write || part->retry.attempts > 0 || ++ready >= GATHER_COUNT_MAX)
-            return false;
-    }
-    LIST_FOR_EACH (link, &store->sent) {
-        sent += LIST_ENTRY(link, struct part, link)->retry.write;
-        if (sent > ready)
-            break;
-    }
-    if (ready == 0 || sent <= ready)
-        return false;
-    if (store->gather_us == 0) {
-        uint64_t wait_us = store->write_us;
-        wait_us = wait_us < GATHER_MIN_US ? GATHER_MIN_US : wait_us > GATHER_MAX_US ? GATHER_MAX_US : wait_us;
-        store->gather_us = client->now_us + wait_us;
-    }
-    return client->now_us < store->gather_us;
+    return part->retry.write && part->retry.attempts == 0;
 }
 
-static void flush_or_gather(struct client *client, struct client_store *store)
+/* Something among what is ready cannot wait. */
+static bool is_urgent(const struct client_store *store)
 {
-    if (writes_should_gather(client, store)) {
-        client_store_dirty(store);
-        if (store->gather_us < client->gather_due_us)
-            client->gather_due_us = store->gather_us;
-        return;
+    uint32_t count = 0;
+    LIST_FOR_EACH (link, &store->ready)
+        if (!is_fresh_write(LIST_ENTRY(link, struct part, link)) || ++count >= GATHER_COUNT_MAX)
+            return true;
+    return false;
+}
+
+static uint32_t count_ready(const struct client_store *store, uint32_t enough)
+{
+    uint32_t count = 0;
+    LIST_FOR_EACH (link, &store->ready)
+        if (is_fresh_write(LIST_ENTRY(link, struct part, link)) && ++count >= enough)
+            break;
+    return count;
+}
+
+/* Writes that it will answer soon; a store that has been silent for much longer than usual holds up nobody. */
+static uint32_t count_sent(const struct client_store *store, uint32_t enough)
+{
+    uint32_t count = 0;
+    LIST_FOR_EACH (link, &store->sent) { /* the oldest first */
+        const struct part *part = LIST_ENTRY(link, struct part, link);
+        if (store->client->now_us > part->sent_us + 4 * store->write_us + GATHER_MAX_US)
+            return 0;
+        count += part->retry.write;
+        if (count >= enough)
+            break;
     }
-    store->gather_us = 0;
-    flush_store(client, store);
+    return count;
+}
+
+/* True: client->gather_due_us is when they go in any case. */
+static bool writes_should_gather(struct client *client)
+{
+    uint32_t ready = 0, sent = 0;
+    uint64_t wait_us = GATHER_MIN_US;
+    for (struct client_store *store = client->stores; store && ready < GATHER_COUNT_MAX; store = store->hh.next)
+        if (store->state == STORE_UP)
+            ready += count_ready(store, GATHER_COUNT_MAX - ready);
+    uint32_t rest = ready < WAVE_COUNT_MIN ? ready : ready / WAVE_REST; /* may be out while the next wave leaves */
+    for (struct client_store *store = client->stores; store && sent <= rest; store = store->hh.next) {
+        if (store->state != STORE_UP)
+            continue;
+        sent += count_sent(store, rest + 1 - sent);
+        if (store->write_us > wait_us)
+            wait_us = store->write_us;
+    }
+    if (ready == 0 || ready >= GATHER_COUNT_MAX || sent <= rest || client->now_us >= client->gather_due_us) {
+        client->gather_due_us = UINT64_MAX;
+        return false;
+    }
+    if (client->gather_due_us == UINT64_MAX)
+        client->gather_due_us = client->now_us + (wait_us < GATHER_MAX_US ? wait_us : GATHER_MAX_US);
+    return true;
+}
+
+static void flush_or_gather(struct client *client, struct client_store *store, bool gather)
+{
+    if (gather && !is_urgent(store))
+        client_store_dirty(store);
+    else
+        flush_store(client, store);
 }
 
 void client_stores_flush(struct client *client)
 {
-    client->gather_due_us = UINT64_MAX;
+    bool gather = writes_should_gather(client);
     struct list dirty;
     list_init(&dirty);
     while (!list_is_empty(&client->dirty)) /* what gets dirty meanwhile waits for its turn at the end */
@@ -375,7 +413,7 @@ void client_stores_flush(struct client *client)
         if (!store->link)
             open_store(client, store);
         else if (store->state == STORE_UP && link_is_up(store->link))
-            flush_or_gather(client, store);
+            flush_or_gather(client, store, gather);
         if (!list_is_empty(&store->throttled))
             client_store_dirty(store);
     }

@@ -222,6 +222,60 @@ static void what_is_ready_together_leaves_together(void **state)
     fake_free(cluster);
 }
 
+static uint32_t count_arrived(const struct fake_cluster *cluster, uint64_t store)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < cluster->log_count; i++)
+        count += cluster->log[i].store == store;
+    return count;
+}
+
+static void writes_leave_in_waves_but_a_silent_store_holds_up_nobody_for_long(void **state)
+{
+    (void)state;
+    enum { HELD = 20, FRESH = 10 };
+    struct fake_cluster *cluster = open_cluster(4);
+    cluster->regions[1].leader = cluster->regions[1].pd_leader = 2; /* keys from b on */
+    expect(cluster, put("a", "warm"), POLDER_DONE, POLDER_OK);
+    expect(cluster, put("c", "warm"), POLDER_DONE, POLDER_OK);
+    struct pending held[HELD], fresh[2 * FRESH], lone;
+    cluster->store_silent[2] = true;
+    for (int i = 0; i < HELD; i++)
+        submit(cluster, put("c", "v"), &held[i]);
+    fake_run(cluster, 100, NULL);
+    assert_int_equal(count_arrived(cluster, 2), 1 + HELD); /* nothing was out: no reason to wait */
+
+    for (int i = 0; i < FRESH; i++)
+        submit(cluster, put("a", "v"), &fresh[i]);
+    fake_run(cluster, 100, NULL);
+    assert_int_equal(count_arrived(cluster, 1), 1); /* most of the last wave is still out */
+    fake_run(cluster, 5 * MS, NULL);
+    assert_int_equal(count_arrived(cluster, 1), 1 + FRESH); /* time is up */
+
+    for (int i = FRESH; i < 2 * FRESH; i++)
+        submit(cluster, put("a", "v"), &fresh[i]);
+    fake_run(cluster, 100, NULL);
+    assert_int_equal(count_arrived(cluster, 1), 1 + 2 * FRESH); /* the silent one counts no more */
+    submit(cluster, put("a", "v"), &lone);
+    fake_run(cluster, 100, NULL);
+    assert_int_equal(count_arrived(cluster, 1), 2 + 2 * FRESH);
+
+    cluster->store_silent[2] = false;
+    fake_run(cluster, 20 * SECOND, NULL);
+    for (int i = 0; i < HELD; i++) {
+        assert_true(held[i].came);
+        polder_result_free(held[i].result);
+    }
+    for (int i = 0; i < 2 * FRESH; i++) {
+        assert_true(fresh[i].came);
+        assert_int_equal(fresh[i].result->outcome, POLDER_DONE);
+        polder_result_free(fresh[i].result);
+    }
+    assert_true(lone.came);
+    polder_result_free(lone.result);
+    fake_free(cluster);
+}
+
 static void sequence_done_is_the_oldest_write_that_has_not_ended(void **state)
 {
     (void)state;
@@ -1352,6 +1406,7 @@ int main(void)
         cmocka_unit_test(bad_keys_and_values_are_refused_before_anything_is_sent),
         cmocka_unit_test(the_longest_key_is_fine),
         cmocka_unit_test(what_is_ready_together_leaves_together),
+        cmocka_unit_test(writes_leave_in_waves_but_a_silent_store_holds_up_nobody_for_long),
         cmocka_unit_test(sequence_done_is_the_oldest_write_that_has_not_ended),
         cmocka_unit_test(past_the_maximum_operations_are_refused_as_busy),
         cmocka_unit_test(routes_are_fetched_by_the_page_and_remembered),
