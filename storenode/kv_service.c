@@ -177,6 +177,11 @@ static enum err post_kv(struct store *store, conn_id conn, struct frame *take_fr
         message_free(&batch->message);
         return refuse_frame(store, conn, take_frame, "too many requests in one frame");
     }
+    if (batch->batch.requests_count == 0) { /* it asks for nothing */
+        message_free(&batch->message);
+        frame_unref(take_frame);
+        return ERR_OK;
+    }
     uint32_t workers = workers_of_requests(store, &batch->batch);
     uint64_t size = take_frame->size + arena_size(&batch->batch_arena) * (uint32_t)__builtin_popcount(workers);
     batch->charge = admission_charge(store->requests, conn, size);
@@ -200,8 +205,6 @@ static enum err post_kv(struct store *store, conn_id conn, struct frame *take_fr
         }
         posted = true;
     }
-    if (!posted && code == ERR_OK)
-        message_free(&batch->message); /* it asks for nothing */
     admission_charge_unref(charge);
     if (code == ERR_OK)
         frame_unref(take_frame);

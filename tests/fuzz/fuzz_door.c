@@ -17,7 +17,7 @@
 #include "storenode/store.h"
 #include "storenode/store_keys.h"
 
-enum { CLUSTER = 77, SELF = 1, STEPS_MAX = 100, REQUESTS_MAX = 4, CONNS = 4, TICK_US = 100 * 1000 };
+enum { CLUSTER = 77, SELF = 1, STEPS_MAX = 100, REQUESTS_MAX = 4, CONNS = 4, TICK_US = 100 * 1000, LARGE_SIZE = 40000 };
 
 struct world {
     struct transport transport; /* first */
@@ -205,8 +205,8 @@ static struct bytes draw_key(struct world *world)
 static struct bytes draw_value(struct world *world)
 {
     uint8_t how = fuzz_u8(&world->input);
-    if (how == 255 && fuzz_u8(&world->input) == 255) /* rarely: it takes long */
-        return (struct bytes){arena_alloc(&world->arena, VALUE_SIZE_MAX + 1), VALUE_SIZE_MAX + 1};
+    if (how == 255)
+        return (struct bytes){arena_alloc(&world->arena, LARGE_SIZE), LARGE_SIZE};
     return fuzz_take(&world->input, how % 16);
 }
 
@@ -330,6 +330,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     inline_exec_init(&world->exec);
     store_config_init(&world->config);
     world->config.read_workers = 1;
+    /* Limits that little reaches. */
+    world->config.proposal_size_max = LARGE_SIZE;
+    world->config.scan_size_max = 4096;
+    world->config.admission_size_max = 8 * LARGE_SIZE;
+    world->config.connection_admission_size_max = 4 * LARGE_SIZE;
+    world->config.region_proposals_max = 8;
     world->config.region_workers = 1 + fuzz_u8(&world->input) % 2;
     world->env = (struct env){.executor = &world->exec.base, .clock = &world->clock, .transport = &world->transport};
     CHECK(engine_mem_new(&world->env.engine) == ERR_OK);

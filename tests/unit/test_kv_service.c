@@ -30,7 +30,7 @@ struct world {
     struct store store;
     struct transport_handler handler;
     enum err send_code;
-    uint32_t busy_count, other_count, wait_ms;
+    uint32_t sent_count, busy_count, other_count, wait_ms;
     conn_id closed;
     uint32_t log_count;
     uint64_t tag; /* of the hello that was last answered */
@@ -43,6 +43,7 @@ static enum err fake_send(struct transport *transport, conn_id conn, struct fram
     struct wire_kv_reply_batch batch;
     arena_init(&arena);
     (void)conn;
+    world->sent_count++;
     assert_int_equal(take_frame->kind, FRAME_KV_REPLY);
     assert_int_equal(wire_decode_kv_reply_batch(frame_bytes(take_frame), &arena, &batch), ERR_OK);
     for (uint32_t i = 0; i < batch.replies_count; i++) {
@@ -267,6 +268,16 @@ static void a_frame_larger_than_all_limits_gets_in_when_nothing_else_is_inside(v
     assert_int_equal(world->busy_count, 1);
 }
 
+static void a_frame_without_requests_is_not_answered_even_when_there_is_no_room(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(offer(world, CLIENT_CONN, 0, kv_frame(1, 2 * TOTAL_MAX)), ERR_OK);
+    assert_int_equal(offer(world, CLIENT_CONN, 0, kv_frame(0, 0)), ERR_OK);
+    assert_int_equal(world->sent_count, 0);
+    inline_exec_run(&world->exec);
+    assert_int_equal(world->sent_count, 1);
+}
+
 static void who_does_not_even_read_refusals_is_closed(void **state)
 {
     struct world *world = *state;
@@ -314,6 +325,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_refused_a_thousand_times_is_logged_ten_times, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bytes_inside_are_bounded_per_connection_and_in_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_frame_larger_than_all_limits_gets_in_when_nothing_else_is_inside, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_frame_without_requests_is_not_answered_even_when_there_is_no_room, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_does_not_even_read_refusals_is_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(raft_without_room_is_dropped_and_beats_are_not, set_up, tear_down),
