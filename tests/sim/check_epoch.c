@@ -12,7 +12,7 @@
 #include "proto/wire.h"
 #include "rpc/frame_kind.h"
 
-enum { INTERVAL_MS_MAX = 500, WATCH_NS = 2000000000, STALE_MAX = 64, REGIONS_MAX = 64 };
+enum { INTERVAL_MS_MAX = 150, WATCH_NS = 2000000000, STALE_MAX = 64, REGIONS_MAX = 64 };
 
 /* The newest version of a region that a route had before it was made old. */
 struct known {

@@ -619,6 +619,11 @@ void check_raft_describe(struct check_raft *check)
     }
 }
 
+raft_index check_raft_applied(struct check_raft *check, region_id region)
+{
+    return log_of(check, region)->last;
+}
+
 const struct check_raft_counts *check_raft_counts(struct check_raft *check)
 {
     check->counts.durable = check_durable_count(check->durable);

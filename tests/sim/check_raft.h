@@ -46,6 +46,8 @@ void check_raft_set_listener(struct check_raft *check, check_raft_listener *list
 bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_t size);
 /* What each peer of each region thinks, to the trace: for whoever asks why a cluster is stuck. */
 void check_raft_describe(struct check_raft *check);
+/* The newest index of a region that was applied anywhere. */
+raft_index check_raft_applied(struct check_raft *check, region_id region);
 /* How far the run got into the corners that matter. */
 struct check_raft_counts {
     uint64_t applied;     /* entries seen applied, each once */

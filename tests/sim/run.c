@@ -9,6 +9,7 @@
 #include "check_pd.h"
 #include "check_promise.h"
 #include "check_raft.h"
+#include "check_reads.h"
 #include "check_region.h"
 #include "faults.h"
 #include "operators.h"
@@ -31,6 +32,7 @@ struct run {
     struct check_promise *promise;
     struct check_pd *pd;
     struct check_epoch *epoch;
+    struct check_reads *reads;
     struct operators *operators;
     struct traps *traps;
     uint64_t ranges_checked_us;
@@ -251,6 +253,7 @@ static void see_frame(void *context, struct sim_node *from, struct sim_node *to,
     struct run *run = context;
     check_raft_frame(run->raft, from, to, frame);
     check_epoch_frame(run->epoch, from, to, frame);
+    check_reads_frame(run->reads, from, to, frame);
 }
 
 void run_seed(const struct run_options *options, struct run_result *ret_result)
@@ -277,6 +280,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.promise = check_promise_new(run.world);
     run.pd = check_pd_new(run.world);
     run.epoch = check_epoch_new(run.world);
+    run.reads = check_reads_new(run.world, run.raft);
     run.operators = operators_new(run.world);
     run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, &run);
@@ -294,6 +298,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_promise_free(run.promise);
     check_pd_free(run.pd);
     check_epoch_free(run.epoch);
+    check_reads_free(run.reads);
     operators_free(run.operators);
     traps_free(run.traps);
     faults_free(run.faults);
