@@ -299,3 +299,13 @@ raft_index tokens_saved_index(const struct tokens *tokens)
 {
     return tokens->saved_index;
 }
+
+enum err tokens_check_row(struct bytes key, struct bytes value)
+{
+    if (key.size != 18)
+        return ERR_CORRUPT;
+    struct tokens *tokens = tokens_new(NULL, 0, 0);
+    enum err code = load_window(tokens, load_u64_be(key.data + 10), value);
+    tokens_free(tokens);
+    return code;
+}

@@ -49,5 +49,7 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
 void tokens_record(struct tokens *tokens, const struct token *token, enum err code, raft_index index);
 /* Puts the rows of all clients that changed since the last call into `batch`: everything up to `index` is told. */
 void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index);
+/* Is this the row of a client, by itself? For who looks in. ERR_CORRUPT. */
+enum err tokens_check_row(struct bytes key, struct bytes value);
 
 #endif

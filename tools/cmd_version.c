@@ -54,16 +54,16 @@ static int run_completion(const struct command *command, int argc, char **argv)
         print_flags(*at);
         printf("\" -- \"$word\"));;\n");
     }
-    static const char *const groups[] = {"kv", "config"};
-    for (size_t group = 0; group < 2; group++) {
+    static const char *const groups[] = {"kv", "config", "store", "store region", "store raft"};
+    for (size_t group = 0; group < sizeof groups / sizeof groups[0]; group++) {
         size_t size = strlen(groups[group]);
         printf("    \"%s\") COMPREPLY=($(compgen -W \"", groups[group]);
         for (const struct command *const *at = commands; *at; at++)
             if (strncmp((*at)->name, groups[group], size) == 0 && (*at)->name[size] == ' ')
-                printf("%s ", (*at)->name + size + 1);
+                printf("%.*s ", (int)strcspn((*at)->name + size + 1, " "), (*at)->name + size + 1);
         printf("\" -- \"$word\"));;\n");
     }
-    printf("    \"\") COMPREPLY=($(compgen -W \"kv config help");
+    printf("    \"\") COMPREPLY=($(compgen -W \"kv config store help");
     for (const struct command *const *at = commands; *at; at++)
         if (!strchr((*at)->name, ' '))
             printf(" %s", (*at)->name);

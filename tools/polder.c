@@ -6,17 +6,36 @@
 #include "config/nearest.h"
 
 const struct command *const commands[] = {
-    &command_up,           &command_down,
-    &command_restart,      &command_status,
-    &command_kv_put,       &command_kv_get,
-    &command_kv_delete,    &command_kv_scan,
-    &command_kv_cas,       &command_kv_batch,
-    &command_kv_load,      &command_kv_verify,
-    &command_bench,        &command_pd,
-    &command_storenode,    &command_config_gen,
-    &command_config_check, &command_config_show,
-    &command_sim,          &command_version,
-    &command_completion,   NULL,
+    &command_up,
+    &command_down,
+    &command_restart,
+    &command_status,
+    &command_kv_put,
+    &command_kv_get,
+    &command_kv_delete,
+    &command_kv_scan,
+    &command_kv_cas,
+    &command_kv_batch,
+    &command_kv_load,
+    &command_kv_verify,
+    &command_bench,
+    &command_pd,
+    &command_storenode,
+    &command_config_gen,
+    &command_config_check,
+    &command_config_show,
+    &command_store_region_list,
+    &command_store_region_show,
+    &command_store_raft_list,
+    &command_store_raft_show,
+    &command_store_raft_log,
+    &command_store_raft_min_checkpoint,
+    &command_store_size,
+    &command_store_check,
+    &command_sim,
+    &command_version,
+    &command_completion,
+    NULL,
 };
 
 /* True if `name` is `group` and one word more. */
@@ -30,7 +49,7 @@ static void print_commands(const char *group)
 {
     for (const struct command *const *at = commands; *at; at++)
         if (!group || in_group((*at)->name, group))
-            printf("  %-14s %s\n", (*at)->name, (*at)->summary);
+            printf("  %-25s %s\n", (*at)->name, (*at)->summary);
 }
 
 static int help(void)
@@ -68,6 +87,7 @@ static int unknown(const char *group, const char *word)
     if (!group) {
         nearest_offer(&nearest, "kv");
         nearest_offer(&nearest, "config");
+        nearest_offer(&nearest, "store");
         nearest_offer(&nearest, "help");
     }
     fprintf(stderr, "polder%s%s: unknown command \"%.64s\"", group ? " " : "", group ? group : "", word);
@@ -86,10 +106,15 @@ static int run_group(const char *group, int argc, char **argv)
     }
     if (is_help(argv[0]))
         return group_help(group);
-    for (const struct command *const *at = commands; *at; at++)
-        if (in_group((*at)->name, group) && strcmp((*at)->name + strlen(group) + 1, argv[0]) == 0)
+    char name[96]; /* longer ones name nothing */
+    bool inner = false;
+    snprintf(name, sizeof name, "%s %s", group, argv[0]);
+    for (const struct command *const *at = commands; *at; at++) {
+        if (strcmp((*at)->name, name) == 0)
             return (*at)->run(*at, argc, argv);
-    return unknown(group, argv[0]);
+        inner = inner || in_group((*at)->name, name);
+    }
+    return inner ? run_group(name, argc - 1, argv + 1) : unknown(group, argv[0]);
 }
 
 /* `argv[0]` is the subcommand. */
@@ -114,8 +139,8 @@ int main(int argc, char **argv)
     if (is_help(argv[1]) && argc > 2) {
         /* `polder help kv put` is `polder kv put --help`. */
         char flag[] = "--help";
-        char *words[4] = {argv[2], argc > 3 ? argv[3] : flag, flag, NULL};
-        code = run(argc > 3 ? 3 : 2, words);
+        char *words[5] = {argv[2], argc > 3 ? argv[3] : flag, argc > 4 ? argv[4] : flag, flag, NULL};
+        code = run(argc > 4 ? 4 : argc - 1, words);
     } else if (is_help(argv[1])) {
         code = help();
     } else if (strcmp(argv[1], "--version") == 0) {

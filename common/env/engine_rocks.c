@@ -38,6 +38,7 @@ struct engine_rocks {
     rocksdb_env_t *files;
     struct rocks_reserve *reserve;
     char *path;            /* owned */
+    bool read_only;
     atomic_bool is_broken; /* a write failed: what a later success means is not known */
 };
 
@@ -100,13 +101,15 @@ static void set_log_and_files(rocksdb_options_t *options, const struct engine_ro
     /* What is not synced stays in our memory until the next sync: it may be forgotten anyway, and a write call per
      * applied batch costs as much as the batch. */
     rocksdb_options_set_manual_wal_flush(options, 1);
-    rocksdb_options_set_wal_recovery_mode(options, rocksdb_point_in_time_recovery);
+    /* Strict: only a last record that was cut off is no damage. */
+    rocksdb_options_set_wal_recovery_mode(options, wanted->strict_wal ? rocksdb_tolerate_corrupted_tail_records_recovery
+                                                                      : rocksdb_point_in_time_recovery);
     rocksdb_options_set_max_total_wal_size(options, wanted->wal_size_max);
     rocksdb_options_set_db_write_buffer_size(options, 3 * buffer_size); /* of all column families */
     rocksdb_options_set_max_background_jobs(options, (int)wanted->background_jobs);
     rocksdb_options_set_max_open_files(options, (int)wanted->open_files_max);
     rocksdb_options_set_bytes_per_sync(options, MIB); /* spreads the writing of tables, so that a log sync waits less */
-    rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
+    rocksdb_options_set_skip_stats_update_on_db_open(options, !wanted->read_only); /* for counts of rows */
     rocksdb_options_set_stats_dump_period_sec(options, 0); /* nothing is done while nothing happens */
     rocksdb_options_set_stats_persist_period_sec(options, 0);
     rocksdb_options_set_manifest_preallocation_size(options, 64 * 1024);
@@ -239,8 +242,11 @@ static enum err open_database(struct engine_rocks *self, const struct engine_roc
     enum err code = check_families(options, wanted->path, err);
     if (code == ERR_OK) {
         char *text = NULL;
-        self->db = rocksdb_open_column_families(options, wanted->path, ENGINE_CF_COUNT, cf_names, cf_options, self->cfs,
-                                                &text);
+        self->db = wanted->read_only ? rocksdb_open_for_read_only_column_families(options, wanted->path, ENGINE_CF_COUNT,
+                                                                                  cf_names, cf_options, self->cfs, 0,
+                                                                                  &text)
+                                     : rocksdb_open_column_families(options, wanted->path, ENGINE_CF_COUNT, cf_names,
+                                                                    cf_options, self->cfs, &text);
         if (text)
             code = take_open_error(text, wanted->path, err);
     }
@@ -291,6 +297,7 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
     CHECK(self);
     self->engine.ops = &ops;
     atomic_init(&self->is_broken, false);
+    self->read_only = wanted.read_only;
     self->path = strdup(wanted.path);
     CHECK(self->path);
     self->cache = rocksdb_cache_create_lru(wanted.block_cache_size);
@@ -355,6 +362,8 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
 {
     struct engine_rocks *self = self_of(engine);
     CHECK(batch->engine == engine);
+    if (self->read_only)
+        return error_set(err, ERR_UNSUPPORTED, "data directory %s is open for reading only", self->path);
     if (atomic_load(&self->is_broken))
         return error_set(err, ERR_IO, "data directory %s: an earlier write failed", self->path);
     if (!rocks_reserve_allows(self->reserve))
@@ -583,6 +592,41 @@ void engine_rocks_stats(struct engine *engine, struct engine_rocks_stats *ret_st
         ret_stats->disk_size = (uint64_t)space.f_blocks * space.f_frsize;
         ret_stats->disk_free_size = (uint64_t)space.f_bavail * space.f_frsize;
     }
+}
+
+void engine_rocks_family(struct engine *engine, enum engine_cf cf, struct engine_rocks_family *ret_family)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } properties[] = {
+        {"rocksdb.live-sst-files-size", offsetof(struct engine_rocks_family, table_size)},
+        {"rocksdb.cur-size-all-mem-tables", offsetof(struct engine_rocks_family, memtable_size)},
+        {"rocksdb.estimate-num-keys", offsetof(struct engine_rocks_family, row_count)},
+    };
+    CHECK((unsigned)cf < ENGINE_CF_COUNT);
+    struct engine_rocks *self = self_of(engine);
+    *ret_family = (struct engine_rocks_family){.name = cf_names[cf]};
+    for (size_t i = 0; i < sizeof properties / sizeof properties[0]; i++) {
+        uint64_t value = 0;
+        if (rocksdb_property_int_cf(self->db, self->cfs[cf], properties[i].name, &value) == 0)
+            memcpy((char *)ret_family + properties[i].offset, &value, sizeof value);
+    }
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(self->db);
+    for (int i = 0; i < rocksdb_livefiles_count(files); i++)
+        ret_family->table_count += strcmp(rocksdb_livefiles_column_family_name(files, i), cf_names[cf]) == 0;
+    rocksdb_livefiles_destroy(files);
+}
+
+void engine_rocks_visit_tables(struct engine *engine, void (*visit)(void *context, const char *name, uint64_t size),
+                               void *context)
+{
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(self_of(engine)->db);
+    for (int i = 0; i < rocksdb_livefiles_count(files); i++) {
+        const char *name = rocksdb_livefiles_name(files, i);
+        visit(context, name[0] == '/' ? name + 1 : name, rocksdb_livefiles_size(files, i));
+    }
+    rocksdb_livefiles_destroy(files);
 }
 
 enum err engine_rocks_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start, struct bytes end,

@@ -29,6 +29,11 @@ struct engine_rocks_options {
     uint32_t background_jobs;   /* flushes and compactions at a time; 0: 2 */
     uint32_t open_files_max;    /* 0: 2000 */
     uint64_t reserve_size;      /* kept free for a full disk (rocks_reserve.h); 0: none */
+    /* Nothing in the directory changes: the log is replayed into memory, writes are ERR_UNSUPPORTED. RocksDB's own lock is
+     * not taken: see to it that nobody writes meanwhile. */
+    bool read_only;
+    /* With read_only: a log that is bad in the middle is ERR_CORRUPT, not the end of the log. */
+    bool strict_wal;
     struct log *log;            /* RocksDB's warnings and errors; borrowed until close; may be NULL */
 };
 
@@ -53,6 +58,18 @@ struct engine_rocks_stats {
     bool is_broken; /* a write failed for good */
 };
 void engine_rocks_stats(struct engine *engine, struct engine_rocks_stats *ret_stats);
+
+/* One column family by itself. */
+struct engine_rocks_family {
+    const char *name;
+    uint64_t table_size, table_count; /* files that are live */
+    uint64_t memtable_size;
+    uint64_t row_count; /* an estimate */
+};
+void engine_rocks_family(struct engine *engine, enum engine_cf cf, struct engine_rocks_family *ret_family);
+/* The live tables, by name as in the directory ("000012.sst"). */
+void engine_rocks_visit_tables(struct engine *engine, void (*visit)(void *context, const char *name, uint64_t size),
+                               void *context);
 
 /* Bytes on disk of [start, end) in one column family, an estimate; an empty bound is open. */
 enum err engine_rocks_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start, struct bytes end,

@@ -46,6 +46,9 @@ char *os_path_join(const char *directory, const char *name);
  * ERR_LOCKED names the directory and the pid that holds it. */
 struct os_lock;
 enum err os_lock_dir(const char *directory, struct os_lock **ret_lock, struct error *err);
+/* For who only reads: any number at a time, none beside an owner, and nothing is written. ERR_NOT_FOUND: nobody ever
+ * locked this directory. */
+enum err os_lock_dir_shared(const char *directory, struct os_lock **ret_lock, struct error *err);
 void os_unlock(struct os_lock *lock); /* NULL is fine */
 
 /* --- reading lines --- */

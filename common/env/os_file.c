@@ -323,6 +323,28 @@ struct os_lock {
     int descriptor;
 };
 
+static struct os_lock *lock_new(int descriptor)
+{
+    struct os_lock *lock = malloc(sizeof *lock);
+    CHECK(lock);
+    lock->descriptor = descriptor;
+    return lock;
+}
+
+/* Who has it, as it wrote there; a reader writes nothing, so the pid may be that of an owner long gone: not named. */
+static enum err lock_failed(const char *directory, const char *path, int descriptor, struct error *err)
+{
+    if (errno != EWOULDBLOCK)
+        return os_failed(err, errno, "lock", path);
+    char owner[32] = "";
+    ssize_t size = pread(descriptor, owner, sizeof owner - 1, 0);
+    owner[size > 0 ? strspn(owner, "0123456789") : 0] = '\0';
+    if (owner[0] && !os_process_is_alive((struct os_process){.pid = (int32_t)strtol(owner, NULL, 10)}))
+        owner[0] = '\0';
+    return error_set(err, ERR_LOCKED, "directory %s is used by another process%s%s", directory,
+                     owner[0] ? ", pid " : "", owner);
+}
+
 enum err os_lock_dir(const char *directory, struct os_lock **ret_lock, struct error *err)
 {
     char *path = os_path_join(directory, "LOCK.polder");
@@ -331,14 +353,7 @@ enum err os_lock_dir(const char *directory, struct os_lock **ret_lock, struct er
     if (descriptor < 0) {
         code = os_failed(err, errno, "open", path);
     } else if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-        char owner[32] = "";
-        ssize_t size = errno == EWOULDBLOCK ? pread(descriptor, owner, sizeof owner - 1, 0) : -1;
-        owner[size > 0 ? strspn(owner, "0123456789") : 0] = '\0';
-        if (size >= 0)
-            code = error_set(err, ERR_LOCKED, "directory %s is used by another process%s%s", directory,
-                             owner[0] ? ", pid " : "", owner);
-        else
-            code = os_failed(err, errno, "lock", path);
+        code = lock_failed(directory, path, descriptor, err);
     } else {
         char owner[32];
         int size = snprintf(owner, sizeof owner, "%ld\n", (long)getpid());
@@ -346,13 +361,27 @@ enum err os_lock_dir(const char *directory, struct os_lock **ret_lock, struct er
         if (ftruncate(descriptor, 0) == 0 && pwrite(descriptor, owner, (size_t)size, 0) < 0)
             (void)0;
     }
-    if (code == ERR_OK) {
-        *ret_lock = malloc(sizeof **ret_lock);
-        CHECK(*ret_lock);
-        (*ret_lock)->descriptor = descriptor;
-    } else if (descriptor >= 0) {
+    if (code == ERR_OK)
+        *ret_lock = lock_new(descriptor);
+    else if (descriptor >= 0)
         close(descriptor);
-    }
+    free(path);
+    return code;
+}
+
+enum err os_lock_dir_shared(const char *directory, struct os_lock **ret_lock, struct error *err)
+{
+    char *path = os_path_join(directory, "LOCK.polder");
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    enum err code = ERR_OK;
+    if (descriptor < 0)
+        code = os_failed(err, errno, "open", path);
+    else if (flock(descriptor, LOCK_SH | LOCK_NB) != 0)
+        code = lock_failed(directory, path, descriptor, err);
+    if (code == ERR_OK)
+        *ret_lock = lock_new(descriptor);
+    else if (descriptor >= 0)
+        close(descriptor);
     free(path);
     return code;
 }

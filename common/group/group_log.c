@@ -159,8 +159,8 @@ static enum err load_truncated(struct engine *engine, uint64_t id, struct buf *v
 }
 
 /* One row of the log; the payload is borrowed from `value`. */
-static enum err parse_entry(uint64_t id, struct bytes key, struct bytes value, raft_index want_index,
-                            struct raft_entry *ret_entry, struct error *err)
+enum err group_log_parse(uint64_t id, struct bytes key, struct bytes value, raft_index want_index,
+                         struct raft_entry *ret_entry, struct error *err)
 {
     if (key.size != 18 || load_u64_be(key.data + 10) != want_index)
         return error_set(err, ERR_CORRUPT, "group %llu: log entry %llu is missing", (unsigned long long)id,
@@ -190,8 +190,8 @@ enum err group_log_read(struct engine *engine, uint64_t id, raft_index from, uin
         if (run->count >= count_max || (run->count > 0 && size >= size_max))
             break;
         struct raft_entry entry;
-        code = parse_entry(id, engine_iter_key(engine, iter), engine_iter_value(engine, iter), from + run->count,
-                           &entry, err);
+        code = group_log_parse(id, engine_iter_key(engine, iter), engine_iter_value(engine, iter), from + run->count,
+                               &entry, err);
         if (code != ERR_OK)
             break;
         if (run->count == run->capacity) {
@@ -229,7 +229,7 @@ enum err group_log_term(struct engine *engine, uint64_t id, raft_index index, ra
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
     struct raft_entry entry;
     if (code == ERR_OK)
-        code = parse_entry(id, group_key_bytes(&key), buf_bytes(&value), index, &entry, err);
+        code = group_log_parse(id, group_key_bytes(&key), buf_bytes(&value), index, &entry, err);
     if (code == ERR_NOT_FOUND) {
         struct raft_position truncated;
         code = load_truncated(engine, id, &value, &truncated, err);
@@ -256,6 +256,34 @@ enum err group_log_load(struct engine *engine, uint64_t id, raft_index applied, 
     if (code == ERR_OK)
         code = group_log_read(engine, id, applied + 1, UINT32_MAX, UINT64_MAX, run, err);
     run->count -= BUG(log_row_lost_on_restart) && run->count > 0;
+    buf_fini(&value);
+    return code;
+}
+
+enum err group_log_load_hard(struct engine *engine, uint64_t id, struct raft_hard_state *ret_hard, struct error *err)
+{
+    struct buf value;
+    buf_init(&value, CONF_SIZE_MAX);
+    enum err code = load_hard(engine, id, &value, ret_hard, err);
+    buf_fini(&value);
+    return code;
+}
+
+enum err group_log_load_truncated(struct engine *engine, uint64_t id, struct raft_position *ret_position,
+                                  struct error *err)
+{
+    struct buf value;
+    buf_init(&value, CONF_SIZE_MAX);
+    enum err code = load_truncated(engine, id, &value, ret_position, err);
+    buf_fini(&value);
+    return code;
+}
+
+enum err group_log_load_conf(struct engine *engine, uint64_t id, struct raft_conf *ret_conf, struct error *err)
+{
+    struct buf value;
+    buf_init(&value, CONF_SIZE_MAX);
+    enum err code = load_conf(engine, id, &value, ret_conf, err);
     buf_fini(&value);
     return code;
 }

@@ -35,6 +35,15 @@ enum err group_log_read(struct engine *engine, uint64_t id, raft_index from, uin
 /* ERR_NOT_FOUND: neither in the log nor its truncated edge. */
 enum err group_log_term(struct engine *engine, uint64_t id, raft_index index, raft_term *ret_term, struct error *err);
 
+/* One row, for who looks in: the entry, its payload borrowed from `value`. ERR_CORRUPT: another index, or damaged. */
+enum err group_log_parse(uint64_t id, struct bytes key, struct bytes value, raft_index want_index,
+                         struct raft_entry *ret_entry, struct error *err);
+/* One row each, for who goes on when another one is damaged. ERR_NOT_FOUND: there is none; no text. */
+enum err group_log_load_hard(struct engine *engine, uint64_t id, struct raft_hard_state *ret_hard, struct error *err);
+enum err group_log_load_truncated(struct engine *engine, uint64_t id, struct raft_position *ret_position,
+                                  struct error *err);
+enum err group_log_load_conf(struct engine *engine, uint64_t id, struct raft_conf *ret_conf, struct error *err);
+
 struct group_log_state {
     struct raft_hard_state hard;
     struct raft_conf conf;

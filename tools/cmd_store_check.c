@@ -1,0 +1,266 @@
+/* cmd_store_check: `polder store check`: reads everything in a data directory and says what is wrong with it.
+ *
+ * In this order, each whatever the one before has found: the database opens, with a log that is whole (if it is not: with
+ * what a storenode would get of it); every table file, block by block; every row (storenode/store_inspect.h). */
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "commands.h"
+#include "env/engine_rocks.h"
+#include "env/os.h"
+#include "env/rocks_table.h"
+#include "progress_bar.h"
+#include "store_dir.h"
+
+struct options {
+    char *data_dir, *output;
+    bool progress;
+};
+
+static const struct setting rows[] = {
+    STORE_DIR_ROW(struct options, data_dir),
+    {.key = "progress",
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct options, progress),
+     .default_text = "false",
+     .help = "show on standard error how far it is"},
+    CLI_OUTPUT_ROW(struct options, output),
+};
+
+struct names {
+    char **names; /* owned, both */
+    size_t count, capacity;
+};
+
+struct check {
+    struct store_dir dir;
+    struct inspect inspect;
+    struct progress_bar bar;
+    bool show_progress;
+    uint64_t row_estimate;
+    struct names live, files; /* tables that the database has; *.sst in the directory */
+    uint64_t table_count, table_size;
+    cJSON *json; /* owned; findings; NULL: text */
+};
+
+static void names_add(struct names *names, const char *name)
+{
+    if (names->count == names->capacity) {
+        names->capacity = names->capacity ? 2 * names->capacity : 64;
+        names->names = realloc(names->names, names->capacity * sizeof(char *));
+        CHECK(names->names);
+    }
+    names->names[names->count] = strdup(name);
+    CHECK(names->names[names->count]);
+    names->count++;
+}
+
+static bool names_have(const struct names *names, const char *name)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void names_fini(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->names[i]);
+    free(names->names);
+}
+
+static void on_found(void *context, bool is_warning, const char *text)
+{
+    struct check *check = context;
+    if (check->show_progress)
+        progress_bar_end(&check->bar);
+    if (!check->json) {
+        printf("%s: %s\n", is_warning ? "warning" : "finding", text);
+        fflush(stdout);
+        return;
+    }
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddStringToObject(item, "severity", is_warning ? "warning" : "finding");
+    cJSON_AddStringToObject(item, "text", text);
+    cJSON_AddItemToArray(check->json, item);
+}
+
+static void on_progress(void *context, const struct inspect_totals *totals)
+{
+    struct check *check = context;
+    if (check->show_progress)
+        progress_bar_update(&check->bar, totals->row_count, totals->row_count, check->row_estimate);
+}
+
+/* ---- opening */
+
+static bool is_damage(enum err code)
+{
+    return code == ERR_CORRUPT || code == ERR_IO || code == ERR_NOT_FOUND;
+}
+
+/* CLI_GO_ON with or without an engine: without, that was a finding. */
+static int open_engine(struct check *check)
+{
+    struct error strict, lenient;
+    struct engine_rocks_options options = {.path = check->dir.engine_path, .read_only = true, .strict_wal = true};
+    if (engine_rocks_open(&options, &check->dir.engine, &strict) == ERR_OK)
+        return CLI_GO_ON;
+    options.strict_wal = false;
+    enum err code = engine_rocks_open(&options, &check->dir.engine, &lenient);
+    if (code == ERR_OK)
+        inspect_found(&check->inspect, false,
+                      "%s; a start would take the log up to there, and what was written later is lost to this store "
+                      "(if the machine lost its power just then, it was never acknowledged)",
+                      strict.text);
+    else if (is_damage(code))
+        inspect_found(&check->inspect, false, "the database cannot be opened: %s", lenient.text);
+    else
+        return cli_usage(check->dir.command, "%s", lenient.text);
+    return CLI_GO_ON;
+}
+
+/* ---- table files */
+
+static void add_table(void *context, const char *name)
+{
+    size_t size = strlen(name);
+    if (size > 4 && strcmp(name + size - 4, ".sst") == 0)
+        names_add(context, name);
+}
+
+static void add_live_table(void *context, const char *name, uint64_t size)
+{
+    struct check *check = context;
+    names_add(&check->live, name);
+    check->table_size += size;
+}
+
+static void check_tables(struct check *check)
+{
+    struct error err;
+    if (check->dir.engine)
+        engine_rocks_visit_tables(check->dir.engine, add_live_table, check);
+    if (os_dir_list(check->dir.engine_path, add_table, &check->files, &err) != ERR_OK)
+        inspect_found(&check->inspect, false, "%s", err.text);
+    progress_bar_init(&check->bar, "check", "files", 0);
+    for (size_t i = 0; i < check->files.count; i++) {
+        char *path = os_path_join(check->dir.engine_path, check->files.names[i]);
+        bool live = !check->dir.engine || names_have(&check->live, check->files.names[i]);
+        if (rocks_table_check(path, &err) != ERR_OK)
+            inspect_found(&check->inspect, !live, "%s", err.text);
+        if (!live)
+            inspect_found(&check->inspect, true, "%s belongs to nothing: left by a crash, or forgotten by the MANIFEST",
+                          path);
+        free(path);
+        check->table_count++;
+        if (check->show_progress)
+            progress_bar_update(&check->bar, i, i, check->files.count);
+    }
+    for (size_t i = 0; i < check->live.count; i++)
+        if (!names_have(&check->files, check->live.names[i]))
+            inspect_found(&check->inspect, false, "%s/%s is missing", check->dir.engine_path, check->live.names[i]);
+}
+
+/* ---- rows */
+
+static void check_rows(struct check *check)
+{
+    for (int cf = 0; cf < ENGINE_CF_COUNT; cf++) {
+        struct engine_rocks_family family;
+        engine_rocks_family(check->dir.engine, (enum engine_cf)cf, &family);
+        check->row_estimate += family.row_count;
+    }
+    progress_bar_init(&check->bar, "check", "rows", 0);
+    check->inspect.engine = check->dir.engine;
+    inspect_all(&check->inspect);
+}
+
+static void print_summary(struct check *check)
+{
+    const struct inspect_totals *totals = &check->inspect.totals;
+    char size[32];
+    if (check->json) {
+        cJSON *all = cJSON_CreateObject();
+        cJSON_AddNumberToObject(all, "rows", (double)totals->row_count);
+        cJSON_AddNumberToObject(all, "bytes", (double)totals->size);
+        cJSON_AddNumberToObject(all, "log_entries", (double)totals->log_count);
+        cJSON_AddNumberToObject(all, "groups", (double)totals->group_count);
+        cJSON_AddNumberToObject(all, "tables", (double)check->table_count);
+        cJSON_AddNumberToObject(all, "findings", (double)totals->finding_count);
+        cJSON_AddNumberToObject(all, "warnings", (double)totals->warning_count);
+        cJSON_AddItemToObject(all, "list", check->json);
+        check->json = NULL;
+        cli_json_print(all);
+        return;
+    }
+    cli_print_size(totals->size, size);
+    printf("checked %" PRIu64 " rows, %s, %" PRIu64 " log entries of %" PRIu64 " groups, %" PRIu64 " files: %" PRIu64
+           " findings, %" PRIu64 " warnings\n",
+           totals->row_count, size, totals->log_count, totals->group_count, check->table_count, totals->finding_count,
+           totals->warning_count);
+}
+
+static int check_dir(const struct command *command, const struct options *options, struct check *check)
+{
+    int code = store_dir_lock(command, options->data_dir, &check->dir);
+    if (code != CLI_GO_ON)
+        return code;
+    code = open_engine(check);
+    if (code != CLI_GO_ON)
+        return code;
+    check_tables(check);
+    if (check->dir.engine)
+        check_rows(check);
+    if (check->show_progress)
+        progress_bar_end(&check->bar);
+    print_summary(check);
+    return check->inspect.totals.finding_count > 0 ? CLI_FAILED : CLI_OK;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct options options;
+    struct settings *settings;
+    int code = cli_parse(command, argc, argv, &settings, &options);
+    if (code != CLI_GO_ON)
+        return code;
+    struct check check = {.show_progress = options.progress};
+    check.inspect = (struct inspect){.context = &check, .found = on_found, .progress = on_progress};
+    if (options.output[0] == 'j')
+        check.json = cJSON_CreateArray();
+    code = check_dir(command, &options, &check);
+    cJSON_Delete(check.json);
+    names_fini(&check.live);
+    names_fini(&check.files);
+    store_dir_close(&check.dir);
+    settings_fini_target(rows, command->table_count, &options);
+    settings_free(settings);
+    return code;
+}
+
+const struct command command_store_check = {
+    .name = "store check",
+    .operands = "",
+    .summary = "is all that a data directory holds sound?",
+    .text =
+        "Reads everything in the data directory of a storenode that does not run, compares every checksum, and holds "
+        "rows\n"
+        "against each other: tables, write-ahead log, Raft logs without holes, apply state, membership, regions, "
+        "tokens,\n"
+        "the user's rows. Says of each finding which file or row it is in, and goes on. Changes nothing.\n"
+        "\n"
+        "What it cannot see: that the end of the write-ahead log is missing as a whole, and what was never written.\n"
+        "\n"
+        "Examples:\n"
+        "  polder store check --data-dir polder-data/storenode-1\n"
+        "  polder store check --data-dir /var/lib/polder --progress -o json\n"
+        "\n"
+        "Exit codes: 0 sound, 1 findings, 2 wrong usage, in use by a process, or not a storenode's directory.\n\n",
+    CLI_TABLE(rows),
+    .run = run,
+};
