@@ -10,6 +10,7 @@
 #include "env/clock.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/store.h"
@@ -68,6 +69,7 @@ struct region_worker {
     uint32_t log_tasks_out;   /* at the log worker, ... */
     uint32_t log_still_ticks; /* ... which has given none of them back for so long */
     bool disk_hangs;
+    bool leaving; /* being stopped in order: leads nothing, if others can */
     struct store_sleep_counts sleep_counts;
     uint32_t own_appends_out; /* log tasks with what this store leads */
     uint32_t proposals_out;   /* entries proposed here and not committed yet */
@@ -415,9 +417,9 @@ static void on_kv_batch(struct region_worker *worker, struct kv_batch *take_batc
     hold(worker, &take_batch->message);
 }
 
-static void on_beat(struct region_worker *worker, store_id from, uint64_t incarnation)
+static void on_beat(struct region_worker *worker, store_id from, const struct wire_store_beat *beat)
 {
-    enum pairs_event event = store_pairs_heard(worker->pairs, from, incarnation);
+    enum pairs_event event = store_pairs_heard(worker->pairs, from, beat->incarnation, beat->leaving);
     if (event == PAIRS_NOTHING)
         return;
     if (event == PAIRS_RESTARTED)
@@ -429,7 +431,7 @@ static void on_beat(struct region_worker *worker, store_id from, uint64_t incarn
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
     if (take_batch->batch.beat)
-        on_beat(worker, take_batch->batch.from_store, take_batch->batch.beat->incarnation);
+        on_beat(worker, take_batch->batch.from_store, take_batch->batch.beat);
     for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
         const struct wire_raft_message *wire = &take_batch->batch.messages[i];
         struct peer *peer = find_peer(worker, wire->region_id);
@@ -706,7 +708,7 @@ static void send_beat(void *context, store_id store)
     struct neighbour *neighbour = neighbour_of(worker, store);
     if (!neighbour || !link_is_up(neighbour->link))
         return;
-    struct wire_store_beat beat = {.incarnation = worker->store->incarnation};
+    struct wire_store_beat beat = {.incarnation = worker->store->incarnation, .leaving = worker->leaving};
     struct wire_raft_batch batch = {
         .from_store = atomic_load(&worker->store->store_id), .to_store = store, .beat = &beat};
     struct frame *frame = wire_frame_raft_batch(FRAME_RAFT, &batch);
@@ -727,33 +729,30 @@ static void send_beats(struct region_worker *worker, uint32_t ticks)
     store_pairs_each(worker->pairs, send_beat, worker);
 }
 
-/* The voter elsewhere that has most of the log, and lives; 0: none. */
-static peer_id best_successor(const struct region_worker *worker, const struct peer *peer)
+/* Others should lead what is awake here. Returns how many groups are on their way. */
+static uint32_t hand_over_all(struct region_worker *worker)
 {
-    struct raft_status status;
-    const struct raft_peer_status *best = NULL;
-    raft_get_status(peer->group->raft, &status);
-    for (uint32_t i = 0; i < status.peer_count && status.transfer_to == 0; i++) {
-        const struct raft_peer_status *other = &status.peers[i];
-        const struct region_peer *member = region_peer_by_id(peer->region, other->id);
-        if (other->id != peer->id && other->roles == RAFT_VOTER && other->state == RAFT_REPLICATE && member &&
-            store_pairs_is_live(worker->pairs, member->store_id) && (!best || other->match > best->match))
-            best = other;
+    uint32_t count = 0;
+    LIST_FOR_EACH (link, &worker->awake) {
+        enum hand_over state = hand_over_try(LIST_ENTRY(link, struct peer, awake));
+        worker->sleep_counts.handed_over += state == HAND_OVER_BEGUN;
+        count += state != HAND_OVER_NONE;
     }
-    return best ? best->id : 0;
+    return count;
 }
 
-/* A disk that hangs stops no heartbeats, but nothing can be done for clients here: others should lead. */
-static void give_leadership_away(struct region_worker *worker)
+/* The store is being stopped in order: nothing is led here any more, as soon as others do. */
+static void leave(struct region_worker *worker)
 {
-    LIST_FOR_EACH (link, &worker->awake) {
-        struct peer *peer = LIST_ENTRY(link, struct peer, awake);
-        peer_id to = raft_is_leader(peer->group->raft) ? best_successor(worker, peer) : 0;
-        if (to == 0 || raft_transfer(peer->group->raft, to) != ERR_OK)
-            continue;
-        worker->sleep_counts.handed_over++;
-        region_worker_touch(worker, peer);
+    if (!worker->leaving) {
+        worker->leaving = true;
+        for (struct peer *peer = worker->peers; peer; peer = peer->hh.next)
+            if (raft_is_leader(peer->group->raft))
+                peer_wake(peer, WAKE_REQUEST);
+        if (worker->index == 0)
+            store_pairs_each(worker->pairs, send_beat, worker); /* so that leaderships are not given to us */
     }
+    atomic_store(&worker->store->leads_count[worker->index], hand_over_all(worker));
 }
 
 /* While we were stopped ourselves, what the disk has done since waits in the mailbox: that counts for little. */
@@ -769,8 +768,8 @@ static void check_disk(struct region_worker *worker, uint32_t ticks)
     else if (!hangs && worker->disk_hangs)
         log_event(worker->env->log, LOG_WARN, "event=disk_answers");
     worker->disk_hangs = hangs;
-    if (hangs)
-        give_leadership_away(worker);
+    if (hangs) /* no heartbeat stops, but nothing can be done for clients here */
+        (void)hand_over_all(worker);
     else
         atomic_store(&worker->store->fit_us[worker->index], worker->now_us);
 }
@@ -821,8 +820,8 @@ static void on_tick(struct region_worker *worker)
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
             group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
-        /* With a disk that hangs there is no point in being elected. */
-        if (ticks > 0 && (!worker->disk_hangs || raft_is_leader(peer->group->raft)))
+        /* With a disk that hangs, or on the way out, there is no point in being elected. */
+        if (ticks > 0 && ((!worker->disk_hangs && !worker->leaving) || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
     }
     if (truncate && list_is_empty(&worker->awake))
@@ -896,6 +895,10 @@ static void on_message(void *state, struct message *take_message)
         (void)store_pairs_share(worker->pairs, ((struct shared_message *)take_message)->store);
         message_free(take_message);
         break;
+    case WORKER_LEAVE:
+        message_free(take_message);
+        leave(worker);
+        break;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);
         break;
@@ -914,6 +917,8 @@ static void free_held(struct region_worker *worker)
 static void on_round(void *state)
 {
     struct region_worker *worker = state;
+    if (worker->leaving && !worker->stopped)
+        leave(worker);
     touch_waiting(worker);
     while (worker->touched && !worker->stopped) {
         struct peer *first = worker->touched;

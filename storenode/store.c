@@ -61,6 +61,30 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to)
                     &message->message);
 }
 
+static void free_leave(struct message *message)
+{
+    free(message);
+}
+
+void store_leave(struct store *store)
+{
+    for (uint32_t i = 0; i < store->worker_count; i++) {
+        atomic_store(&store->leads_count[i], UINT32_MAX); /* until the worker says */
+        struct message *message = calloc(1, sizeof *message);
+        CHECK(message);
+        *message = (struct message){.kind = WORKER_LEAVE, .free = free_leave};
+        actor_post_must(store->env->executor, region_worker_actor(store->workers[i]), message);
+    }
+}
+
+bool store_has_left(const struct store *store)
+{
+    for (uint32_t i = 0; i < store->worker_count; i++)
+        if (atomic_load(&store->leads_count[i]) > 0)
+            return false;
+    return true;
+}
+
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
 {
     for (uint32_t i = 0; i < store->worker_count && store->workers[i]; i++) /* none: it did not start */

@@ -48,6 +48,11 @@ void store_get_edge_counts(const struct store *store, struct store_edge_counts *
 /* Any thread. The peer of `region` here hands its leadership to `to`; it does nothing if it does not lead, or cannot. */
 void store_transfer_leader(struct store *store, region_id region, peer_id to);
 
+/* Any thread. Before an orderly end: leaderships go to other stores, so that nobody waits for an election. Goes on in
+ * the background; store_has_left says when there is nothing left that somebody else could lead. */
+void store_leave(struct store *store);
+bool store_has_left(const struct store *store);
+
 /* For checkers that run in the same thread (simulator): each peer of each region. `visit` must not keep the pointers.
  */
 struct store_peer_view {
@@ -74,7 +79,7 @@ enum wake_cause {
 const char *wake_cause_name(enum wake_cause cause);
 struct store_sleep_counts {
     uint64_t slept, woken[WAKE_CAUSE_COUNT];
-    uint64_t handed_over; /* groups whose leadership was given away because the disk hung */
+    uint64_t handed_over; /* groups whose leadership was given away: the disk hung, or the store was to stop */
     uint64_t asleep;      /* now */
 };
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts);

@@ -9,7 +9,8 @@ struct pair {
     store_id store;
     uint64_t incarnation;
     uint32_t silent_ticks;
-    bool live;
+    uint32_t known_ticks; /* since the first beat of this incarnation; up to silence_ticks + 1 or so */
+    bool live, leaving;
     UT_hash_handle hh;
 };
 
@@ -66,7 +67,7 @@ void store_pairs_each(const struct store_pairs *pairs, void (*visit)(void *conte
         visit(context, pair->store);
 }
 
-enum pairs_event store_pairs_heard(struct store_pairs *pairs, store_id store, uint64_t incarnation)
+enum pairs_event store_pairs_heard(struct store_pairs *pairs, store_id store, uint64_t incarnation, bool leaving)
 {
     struct pair *pair = find(pairs, store);
     if (!pair)
@@ -75,9 +76,12 @@ enum pairs_event store_pairs_heard(struct store_pairs *pairs, store_id store, ui
     enum pairs_event event = !first && pair->incarnation != incarnation ? PAIRS_RESTARTED
                              : pair->live                               ? PAIRS_NOTHING
                                                                         : PAIRS_RETURNED;
+    if (pair->incarnation != incarnation)
+        pair->known_ticks = 0;
     pair->incarnation = incarnation;
     pair->silent_ticks = 0;
     pair->live = true;
+    pair->leaving = leaving;
     return event;
 }
 
@@ -86,6 +90,8 @@ void store_pairs_tick(struct store_pairs *pairs, uint32_t ticks, void (*silent)(
 {
     uint32_t step = ticks < pairs->step_max ? ticks : pairs->step_max;
     for (struct pair *pair = pairs->pairs; pair; pair = pair->hh.next) {
+        if (pair->known_ticks <= pairs->silence_ticks)
+            pair->known_ticks += step;
         if (pair->silent_ticks < UINT32_MAX - step)
             pair->silent_ticks += step;
         if (!pair->live || pair->silent_ticks < pairs->silence_ticks)
@@ -99,6 +105,14 @@ bool store_pairs_is_live(const struct store_pairs *pairs, store_id store)
 {
     const struct pair *pair = find(pairs, store);
     return pair && pair->live;
+}
+
+enum pairs_fitness store_pairs_fitness(const struct store_pairs *pairs, store_id store)
+{
+    const struct pair *pair = find(pairs, store);
+    if (!pair || !pair->live || pair->leaving)
+        return PAIRS_UNFIT;
+    return pair->known_ticks > pairs->silence_ticks ? PAIRS_FIT : PAIRS_FIT_SOON;
 }
 
 uint32_t store_pairs_silent_ticks(const struct store_pairs *pairs, store_id store)

@@ -30,11 +30,15 @@ bool store_pairs_share(struct store_pairs *pairs, store_id store);
 void store_pairs_each(const struct store_pairs *pairs, void (*visit)(void *context, store_id store), void *context);
 /* What a beat of that store says beyond "I live". The first one is RETURNED. Of a store with which nothing is shared it
  * says nothing. */
-enum pairs_event store_pairs_heard(struct store_pairs *pairs, store_id store, uint64_t incarnation);
+enum pairs_event store_pairs_heard(struct store_pairs *pairs, store_id store, uint64_t incarnation, bool leaving);
 /* `silent` is called for each store that fell silent just now. */
 void store_pairs_tick(struct store_pairs *pairs, uint32_t ticks, void (*silent)(void *context, store_id store),
                       void *context);
 bool store_pairs_is_live(const struct store_pairs *pairs, store_id store);
+/* Could it lead: now; soon (it has just been started, and refuses votes and campaigns while somebody may have a lease);
+ * or not: it is silent, or being stopped. */
+enum pairs_fitness { PAIRS_UNFIT, PAIRS_FIT_SOON, PAIRS_FIT };
+enum pairs_fitness store_pairs_fitness(const struct store_pairs *pairs, store_id store);
 /* Ticks since its last beat; UINT32_MAX if there was none. */
 uint32_t store_pairs_silent_ticks(const struct store_pairs *pairs, store_id store);
 

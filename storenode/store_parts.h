@@ -49,6 +49,8 @@ struct store {
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;
     uint64_t incarnation; /* not 0; another one in each life */
+    /* store_leave: groups that each worker is handing over. */
+    _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
     _Atomic uint64_t fit_us[STORE_WORKERS_MAX];
 };
@@ -71,6 +73,7 @@ enum worker_message_kind {
     WORKER_HEARTBEAT_ALL,
     WORKER_SHARED,
     WORKER_TRANSFER,
+    WORKER_LEAVE,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

@@ -15,6 +15,16 @@ static enum err failure(void *context)
     return store_failure(context);
 }
 
+static void leave(void *context)
+{
+    store_leave(context);
+}
+
+static bool has_left(void *context)
+{
+    return store_has_left(context);
+}
+
 static enum err serve(const struct store_config *config, struct error *err)
 {
     struct server_options options = {
@@ -37,7 +47,7 @@ static enum err serve(const struct store_config *config, struct error *err)
               POLDER_VERSION, config->address, config->data_dir);
     code = store_new(&server.env, config, &store, err);
     if (code == ERR_OK) {
-        struct server_probe probe = {.context = store, .is_ready = is_ready, .failure = failure};
+        struct server_probe probe = {.context = store, .is_ready = is_ready, .failure = failure, .leave = leave, .has_left = has_left};
         code = server_wait(&server, &probe);
         if (code == ERR_CLUSTER_NOT_MATCH)
             error_set(err, code, "data directory %s belongs to another cluster than pd at %s", config->data_dir,

@@ -11,7 +11,7 @@
 #include "env/os.h"
 #include "env/transport_nng.h"
 
-enum { PROBE_INTERVAL_MS = 100 };
+enum { PROBE_INTERVAL_MS = 100, LEAVE_INTERVAL_MS = 10, LEAVE_LIMIT_MS = 3000 };
 
 /* The file that flag or environment names; a key in it yields to both, whatever the order of reading. */
 static enum err read_config_file(struct settings *settings, struct error *err)
@@ -157,6 +157,19 @@ void server_close(struct server *server)
     memset(server, 0, sizeof *server);
 }
 
+static void leave(struct server *server, const struct server_probe *probe)
+{
+    if (!probe->leave)
+        return;
+    uint64_t begun_us = clock_now_us(server->env.clock), now_us = begun_us;
+    probe->leave(probe->context);
+    while (!probe->has_left(probe->context) && now_us < begun_us + LEAVE_LIMIT_MS * 1000 &&
+           os_signals_wait(server->signals, LEAVE_INTERVAL_MS) != OS_SIGNAL_STOP)
+        now_us = clock_now_us(server->env.clock);
+    log_event(server->env.log, LOG_INFO, "msg=\"left\" after_ms=%llu complete=%s",
+              (unsigned long long)((now_us - begun_us) / 1000), probe->has_left(probe->context) ? "true" : "false");
+}
+
 enum err server_wait(struct server *server, const struct server_probe *probe)
 {
     bool was_ready = false;
@@ -164,6 +177,7 @@ enum err server_wait(struct server *server, const struct server_probe *probe)
         enum os_signal signal = os_signals_wait(server->signals, PROBE_INTERVAL_MS);
         if (signal == OS_SIGNAL_STOP) {
             log_event(server->env.log, LOG_INFO, "msg=\"stopping\"");
+            leave(server, probe);
             return ERR_OK;
         }
         enum err code = probe->failure ? probe->failure(probe->context) : ERR_OK;

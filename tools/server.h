@@ -42,6 +42,9 @@ struct server_probe {
     void *context;
     bool (*is_ready)(void *context);
     enum err (*failure)(void *context); /* ERR_OK, or why it cannot go on; NULL: never */
+    /* Before an orderly end, for a few seconds at most; a second signal cuts it short. NULL: there is nothing to do. */
+    void (*leave)(void *context);
+    bool (*has_left)(void *context);
 };
 /* Until a signal says stop (ERR_OK) or the service failed. Logs when it becomes ready. */
 enum err server_wait(struct server *server, const struct server_probe *probe);

@@ -4,9 +4,10 @@
     tests/e2e/failover.py BUILD [--seconds 4] [--rounds 1] [--limit-ms 5000] [--keep]
 
 Phases: each storenode in turn is killed, stays dead for a while, is started again and catches up; then all storenodes
-are killed at once and started again. In each of them a bench is running (64 clients, puts and gets, every operation
-recorded). After it every key is read once more and put into the record, and the record must be linearizable: an
-acknowledged write that is gone shows. In the end the stopped stores must hold the same rows.
+are killed at once and started again; and last they are restarted in order, one after the other. In each of them a bench
+is running (64 clients, puts and gets, every operation recorded). After it every key is read once more and put into the
+record, and the record must be linearizable: an acknowledged write that is gone shows. In the end the stopped stores must
+hold the same rows.
 
 Unavailability is the longest time without a success *in one region* (the worst one): other regions going on does not
 hide it. With all stores dead it is counted from the moment that the last of them was started again.
@@ -102,6 +103,14 @@ def kill_one(c, store, options):
     return killed
 
 
+def restart_one(c, store):
+    """In order: nobody should have to wait for an election."""
+    begun = time.monotonic()
+    c.restart(store)
+    print(f"storenode {store}: restarted in order, serves again after {time.monotonic() - begun:.2f} s", flush=True)
+    return begun
+
+
 def kill_all(c):
     killed = time.monotonic()
     stores = list(range(1, STORES + 1))
@@ -170,6 +179,10 @@ def failover(options):
             number += 1
             gap = phase(c, number, "kill -9 of all storenodes, from their restart on", lambda: kill_all(c), options, region_of)
             check(gap < options.all_limit_ms, f"nothing works {gap:.0f} ms after all storenodes were started again")
+            number += 1
+            gap = phase(c, number, "all storenodes restarted in order, one after the other",
+                        lambda: [restart_one(c, store) for store in range(1, STORES + 1)][0], options, region_of)
+            check(gap < options.order_limit_ms, f"{gap:.0f} ms without a success at a restart in order")
         time.sleep(options.settle_seconds)
         c.down()
         print(f"replicas: {c.compare_replicas()}")
@@ -186,6 +199,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--limit-ms", type=float, default=5000, help="longer unavailability is a failure")
     parser.add_argument("--all-limit-ms", type=float, default=30000, help="the same after all stores were dead")
+    parser.add_argument("--order-limit-ms", type=float, default=1000, help="the same at a restart in order")
     parser.add_argument("--keys", type=int, default=5000)
     parser.add_argument("--value-size", type=int, default=40)
     parser.add_argument("--settle-seconds", type=float, default=1, help="between the last write and the comparison")

@@ -191,6 +191,47 @@ static void kill_node(struct faults *faults, enum fault_kind kind, struct world_
     kill_node_for(faults, kind, node, machine, draw_duration_ns(faults));
 }
 
+/* A store that is asked to leave; its process ends when it has, or when whoever stops it loses patience. */
+struct leaving {
+    struct faults *faults;
+    struct world_node *node;
+    uint64_t generation, limit_ns;
+};
+
+static void look_whether_left(void *context)
+{
+    enum { INTERVAL_NS = 10 * 1000 * 1000 };
+    struct leaving *leaving = context;
+    struct sim *sim = sim_of(leaving->faults);
+    struct world_node *node = leaving->node;
+    bool same = sim_node_is_up(node->node) && sim_node_generation(node->node) == leaving->generation;
+    if (same && !store_has_left(node->store) && sim_heap_ns(sim) < leaving->limit_ns) {
+        sim_at(sim, sim_heap_ns(sim) + INTERVAL_NS, NULL, look_whether_left, free, leaving);
+        return;
+    }
+    if (same)
+        kill_node(leaving->faults, FAULT_PROCESS, node, false);
+    free(leaving);
+}
+
+static void stop_in_order(struct faults *faults, struct world_node *node)
+{
+    if (!sim_node_is_up(node->node) || !node->store)
+        return;
+    sim_trace(sim_of(faults), "fault: %s is stopped in order", sim_node_name(node->node));
+    sim_enter(node->node);
+    store_leave(node->store);
+    sim_leave(node->node);
+    struct leaving *leaving = malloc(sizeof *leaving);
+    CHECK(leaving);
+    uint64_t now_ns = sim_heap_ns(sim_of(faults));
+    *leaving = (struct leaving){.faults = faults,
+                                .node = node,
+                                .generation = sim_node_generation(node->node),
+                                .limit_ns = now_ns + rng_below(&faults->rng, 3000) * 1000000u};
+    sim_at(sim_of(faults), now_ns, NULL, look_whether_left, free, leaving);
+}
+
 static void block(struct faults *faults, enum fault_kind kind, struct world_node *from, struct world_node *to,
                   bool both_ways)
 {
@@ -308,7 +349,10 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     sim_trace(sim_of(faults), "fault: %s", fault_name(kind));
     switch (kind) {
     case FAULT_PROCESS:
-        kill_node(faults, kind, store, false);
+        if (rng_chance(&faults->rng, 1, 4))
+            stop_in_order(faults, store);
+        else
+            kill_node(faults, kind, store, false);
         break;
     case FAULT_MACHINE:
         kill_node(faults, kind, store, true);

@@ -89,7 +89,7 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
     printf("\nregions fell asleep %llu times and were woken by:", ULL(totals->sleep.slept));
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         printf(" %s %llu", wake_cause_name((enum wake_cause)cause), ULL(totals->sleep.woken[cause]));
-    printf("; %llu were handed over for a disk that hung\n", ULL(totals->sleep.handed_over));
+    printf("; %llu were handed over, for a disk that hung or an orderly end\n", ULL(totals->sleep.handed_over));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -164,7 +164,7 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     cJSON *woken = cJSON_AddObjectToObject(object, "regions_woken_by");
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         add_number(woken, wake_cause_name((enum wake_cause)cause), totals->sleep.woken[cause]);
-    add_number(object, "handed_over_for_a_disk_that_hung", totals->sleep.handed_over);
+    add_number(object, "handed_over", totals->sleep.handed_over);
     add_number(object, "committed_entries_checked", totals->raft.durable);
     cJSON_AddNumberToObject(object, "recovery_max_s", (double)totals->recovery_max_us / 1e6);
     cJSON *done = cJSON_AddObjectToObject(object, "done");

@@ -441,6 +441,91 @@ static void a_store_whose_disk_hangs_leads_nothing_for_long(void **unused)
     cluster_free(cluster);
 }
 
+struct silent_stores {
+    uint32_t count;
+    store_id last;
+};
+
+static void note_silent(void *context, store_id store)
+{
+    struct silent_stores *silent = context;
+    silent->count++;
+    silent->last = store;
+}
+
+static void leave(struct cluster *cluster, uint32_t store)
+{
+    struct world_node *node = world_store(cluster->world, store);
+    sim_enter(node->node);
+    store_leave(node->store);
+    sim_leave(node->node);
+}
+
+static uint32_t leaving_store;
+
+static bool has_left(struct cluster *cluster)
+{
+    return store_has_left(world_store(cluster->world, leaving_store)->store);
+}
+
+static void a_store_that_leaves_hands_over_what_sleeps_and_nobody_waits_for_an_election(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = asleep_new(3, 60);
+    leaving_store = a_leader(cluster);
+    uint32_t led = led_by(cluster, leaving_store);
+    leave(cluster, leaving_store);
+    uint64_t begun_ms = now_ms(cluster);
+    assert_true(run_until(cluster, 2 * ELECTION_MS, has_left));
+    printf("          %u regions were handed over in %u ms\n", (unsigned)led, (unsigned)(now_ms(cluster) - begun_ms));
+    assert_in_range(now_ms(cluster) - begun_ms, 1, ELECTION_MS / 2);
+    assert_int_equal(led_by(cluster, leaving_store), 0);
+    assert_int_equal(counts_of(cluster, leaving_store).handed_over, led);
+    world_kill(cluster->world, world_store(cluster->world, leaving_store), false);
+    for (char letter = 'a'; letter <= 'z'; letter++) {
+        char key[2] = {letter};
+        assert_in_range(put(cluster, key, "1"), 0, ELECTION_MS / 2);
+    }
+    cluster_free(cluster);
+}
+
+static void when_all_leave_nobody_waits_for_anybody(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = asleep_new(3, 60);
+    for (uint32_t store = 1; store <= 3; store++)
+        leave(cluster, store);
+    for (leaving_store = 1; leaving_store <= 3; leaving_store++)
+        assert_true(run_until(cluster, ELECTION_MS, has_left));
+    cluster_free(cluster);
+}
+
+static void a_store_that_was_just_started_is_given_nothing_yet(void **unused)
+{
+    (void)unused;
+    struct silent_stores silent = {0};
+    struct store_pairs *pairs = store_pairs_new(10, 2);
+    store_pairs_share(pairs, 7);
+    assert_int_equal(store_pairs_fitness(pairs, 7), PAIRS_UNFIT);
+    for (uint64_t incarnation = 1; incarnation <= 2; incarnation++) {
+        for (int i = 0; i < 10; i++) {
+            (void)store_pairs_heard(pairs, 7, incarnation, false);
+            assert_int_equal(store_pairs_fitness(pairs, 7), PAIRS_FIT_SOON);
+            store_pairs_tick(pairs, 1, note_silent, &silent);
+        }
+        store_pairs_tick(pairs, 1, note_silent, &silent);
+        (void)store_pairs_heard(pairs, 7, incarnation, false);
+        assert_int_equal(store_pairs_fitness(pairs, 7), PAIRS_FIT);
+    }
+    (void)store_pairs_heard(pairs, 7, 2, true);
+    assert_int_equal(store_pairs_fitness(pairs, 7), PAIRS_UNFIT); /* it leaves */
+    (void)store_pairs_heard(pairs, 7, 2, false);
+    for (int i = 0; i < 10; i++)
+        store_pairs_tick(pairs, 1, note_silent, &silent);
+    assert_int_equal(store_pairs_fitness(pairs, 7), PAIRS_UNFIT); /* it is silent */
+    store_pairs_free(pairs);
+}
+
 static void regions_never_sleep_if_told_so_or_beside_a_store_that_does_not(void **unused)
 {
     (void)unused;
@@ -519,24 +604,12 @@ static void a_sleeping_region_takes_little_memory(void **unused)
 
 /* ---- the table of stores alone */
 
-struct silent_stores {
-    uint32_t count;
-    store_id last;
-};
-
-static void note_silent(void *context, store_id store)
-{
-    struct silent_stores *silent = context;
-    silent->count++;
-    silent->last = store;
-}
-
 static void pairs_tell_silence_return_and_restart(void **unused)
 {
     (void)unused;
     struct silent_stores silent = {0};
     struct store_pairs *pairs = store_pairs_new(10, 2);
-    assert_int_equal(store_pairs_heard(pairs, 7, 1), PAIRS_NOTHING); /* nothing is shared with it */
+    assert_int_equal(store_pairs_heard(pairs, 7, 1, false), PAIRS_NOTHING); /* nothing is shared with it */
     assert_false(store_pairs_is_live(pairs, 7));
     assert_true(store_pairs_share(pairs, 7));
     assert_false(store_pairs_share(pairs, 7));
@@ -544,8 +617,8 @@ static void pairs_tell_silence_return_and_restart(void **unused)
     for (uint32_t i = 0; i < 20; i++)
         store_pairs_tick(pairs, 1, note_silent, &silent);
     assert_int_equal(silent.count, 0); /* never heard, so not missed */
-    assert_int_equal(store_pairs_heard(pairs, 7, 1), PAIRS_RETURNED);
-    assert_int_equal(store_pairs_heard(pairs, 7, 1), PAIRS_NOTHING);
+    assert_int_equal(store_pairs_heard(pairs, 7, 1, false), PAIRS_RETURNED);
+    assert_int_equal(store_pairs_heard(pairs, 7, 1, false), PAIRS_NOTHING);
     assert_true(store_pairs_is_live(pairs, 7));
     for (uint32_t i = 0; i < 9; i++)
         store_pairs_tick(pairs, 1, note_silent, &silent);
@@ -555,9 +628,9 @@ static void pairs_tell_silence_return_and_restart(void **unused)
     store_pairs_tick(pairs, 1, note_silent, &silent);
     assert_int_equal(silent.count, 1);
     assert_int_equal(silent.last, 7);
-    assert_int_equal(store_pairs_heard(pairs, 7, 1), PAIRS_RETURNED);
-    assert_int_equal(store_pairs_heard(pairs, 7, 2), PAIRS_RESTARTED);
-    assert_int_equal(store_pairs_heard(pairs, 7, 2), PAIRS_NOTHING);
+    assert_int_equal(store_pairs_heard(pairs, 7, 1, false), PAIRS_RETURNED);
+    assert_int_equal(store_pairs_heard(pairs, 7, 2, false), PAIRS_RESTARTED);
+    assert_int_equal(store_pairs_heard(pairs, 7, 2, false), PAIRS_NOTHING);
     store_pairs_free(pairs);
 }
 
@@ -567,10 +640,10 @@ static void own_deafness_is_no_silence_of_others(void **unused)
     struct silent_stores silent = {0};
     struct store_pairs *pairs = store_pairs_new(10, 2);
     store_pairs_share(pairs, 7);
-    store_pairs_heard(pairs, 7, 1);
+    store_pairs_heard(pairs, 7, 1, false);
     store_pairs_tick(pairs, 20, note_silent, &silent); /* this process was stopped; its beats wait in the mailbox */
     assert_int_equal(silent.count, 0);
-    assert_int_equal(store_pairs_heard(pairs, 7, 1), PAIRS_NOTHING);
+    assert_int_equal(store_pairs_heard(pairs, 7, 1, false), PAIRS_NOTHING);
     store_pairs_free(pairs);
 }
 
@@ -590,6 +663,9 @@ int main(void)
         cmocka_unit_test(a_follower_that_cannot_hear_its_leader_keeps_it_awake_and_leading),
         cmocka_unit_test(a_leader_that_was_stopped_in_its_sleep_serves_no_stale_read),
         cmocka_unit_test(a_store_whose_disk_hangs_leads_nothing_for_long),
+        cmocka_unit_test(a_store_that_leaves_hands_over_what_sleeps_and_nobody_waits_for_an_election),
+        cmocka_unit_test(when_all_leave_nobody_waits_for_anybody),
+        cmocka_unit_test(a_store_that_was_just_started_is_given_nothing_yet),
         cmocka_unit_test(regions_never_sleep_if_told_so_or_beside_a_store_that_does_not),
         cmocka_unit_test(a_lone_region_sleeps_too),
         cmocka_unit_test(messages_of_a_thousand_sleeping_regions_are_pairs_times_beats),
