@@ -212,8 +212,15 @@ static int find_name(const char *const *names, int count, const cJSON *item)
     return -1;
 }
 
+/* A whole number that a double holds exactly; what is further away has no integer at all. */
+static bool is_count(const cJSON *item, double max)
+{
+    return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= max;
+}
+
 static enum err read_json(struct reading *reading, const cJSON *object)
 {
+    const double time_max = (double)(UINT64_C(1) << 53);
     struct history *history = reading->history;
     const cJSON *key = cJSON_GetObjectItemCaseSensitive(object, "key");
     const cJSON *client = cJSON_GetObjectItemCaseSensitive(object, "client");
@@ -222,12 +229,13 @@ static enum err read_json(struct reading *reading, const cJSON *object)
     const cJSON *result = cJSON_GetObjectItemCaseSensitive(object, "result");
     int kind = find_name(kind_names, 5, cJSON_GetObjectItemCaseSensitive(object, "op"));
     int outcome = find_name(outcome_names, 3, cJSON_GetObjectItemCaseSensitive(object, "outcome"));
-    if (kind < 0 || outcome < 0 || !cJSON_IsString(key) || !cJSON_IsNumber(start) || start->valuedouble < 0)
-        return bad_line(reading, "op, outcome, key or start_us is missing or not known");
+    if (kind < 0 || outcome < 0 || !cJSON_IsString(key) || !is_count(start, time_max) ||
+        (client && !is_count(client, UINT32_MAX)) || (cJSON_IsNumber(end) && !is_count(end, time_max)))
+        return bad_line(reading, "op, outcome, key or start_us is missing or not known, or a number is out of range");
     if (outcome == HISTORY_OK && (!cJSON_IsNumber(end) || end->valuedouble < start->valuedouble))
         return bad_line(reading, "an operation that is ok needs an end_us, not before start_us");
     struct history_op op = {
-        .client = cJSON_IsNumber(client) && client->valuedouble >= 0 ? (uint32_t)client->valuedouble : 0,
+        .client = client ? (uint32_t)client->valuedouble : 0,
         .key = history_intern_key(history, bytes_of_string(key->valuestring)),
         .kind = (enum history_kind)kind,
         .outcome = (enum history_outcome)outcome,
