@@ -59,12 +59,12 @@ static const char *key_text(struct bytes key, char text[KEY_TEXT_SIZE])
 
 /* ---- one group */
 
-static bool end_walk(struct inspect *inspect, struct engine_iter *iter, const char *what, uint64_t id)
+static bool end_walk(struct inspect *inspect, struct engine_iter *iter, const char *what)
 {
     struct error err;
     if (engine_iter_error(inspect->engine, iter, &err) == ERR_OK)
         return true;
-    inspect_found(inspect, false, "%s%" PRIu64 ": rows cannot be read: %s", what, id, err.text);
+    inspect_found(inspect, false, "%s: rows cannot be read: %s", what, err.text);
     return false;
 }
 
@@ -301,6 +301,7 @@ bool inspect_group(struct inspect *inspect, region_id id, struct inspect_group *
     struct bytes end = id == UINT64_MAX ? bytes_of("h", 1) : bytes_of(upper.data, PLAIN_KEY_SIZE - 1);
     struct engine_iter *iter = engine_iter_new(inspect->engine, ENGINE_RAFT, start, end);
     const char *missing = NULL;
+    char what[40];
     bool is_there = false, has_region_row = false, whole;
     struct arena arena;
     *ret_group = (struct inspect_group){.id = id};
@@ -315,13 +316,15 @@ bool inspect_group(struct inspect *inspect, region_id id, struct inspect_group *
         has_region_row |= key.size == PLAIN_KEY_SIZE && key.data[9] == STORE_REGION_STATE;
         take_row(inspect, ret_group, key, engine_iter_value(inspect->engine, iter), &arena);
     }
-    whole = end_walk(inspect, iter, "region ", id);
+    snprintf(what, sizeof what, "region %" PRIu64, id);
+    whole = end_walk(inspect, iter, what);
     engine_iter_free(inspect->engine, iter);
     arena_fini(&arena);
     if (is_there && whole) {
         inspect->totals.group_count++;
         check_group(inspect, ret_group, missing, has_region_row);
-    }
+    } else if (is_there && !has_region_row) /* it lies behind what cannot be read */
+        inspect_region(inspect, id, &ret_group->region, &ret_group->local_peer, &ret_group->is_tombstone);
     return is_there;
 }
 
@@ -421,7 +424,7 @@ bool inspect_next_group(struct inspect *inspect, region_id from, region_id *ret_
         }
     }
     if (!found)
-        end_walk(inspect, iter, "groups from ", from);
+        end_walk(inspect, iter, "looking for groups in column family raft");
     engine_iter_free(inspect->engine, iter);
     return found;
 }
@@ -518,7 +521,7 @@ static void check_other_rows(struct inspect *inspect, struct bytes start, struct
         } else if (!bytes_equal(key, bytes_of("i", 1)))
             inspect_found(inspect, false, "a row of column family raft with an unknown key: %s", key_text(key, text));
     }
-    end_walk(inspect, iter, "rows beside the groups, store ", inspect->store);
+    end_walk(inspect, iter, "column family raft, beside the groups");
     engine_iter_free(engine, iter);
 }
 
@@ -544,20 +547,55 @@ static int by_start(const void *left, const void *right)
     return order ? order : (a->id > b->id) - (a->id < b->id);
 }
 
+static void cover_group(struct inspect *inspect, struct cover *cover, region_id id)
+{
+    struct inspect_group group;
+    inspect_group(inspect, id, &group);
+    if (group.region && !group.is_tombstone) {
+        cover_take(cover, group.region);
+        group.region = NULL;
+    }
+    inspect_group_fini(&group);
+}
+
+/* The groups behind a damaged block, from the last one down to where it lies. */
+static void check_groups_backwards(struct inspect *inspect, struct cover *cover, region_id least)
+{
+    struct bytes end = bytes_of("h", 1);
+    struct group_key upper;
+    for (;;) {
+        struct engine_iter *iter = engine_iter_new(inspect->engine, ENGINE_RAFT, bytes_of("g", 1), end);
+        engine_iter_seek_for_previous(inspect->engine, iter, end);
+        region_id id = 0;
+        bool found = engine_iter_valid(inspect->engine, iter);
+        if (found) {
+            struct bytes key = engine_iter_key(inspect->engine, iter);
+            found = key.size >= PLAIN_KEY_SIZE - 1;
+            id = found ? load_u64_be(key.data + 1) : 0;
+        }
+        engine_iter_free(inspect->engine, iter);
+        if (!found || id < least)
+            return;
+        cover_group(inspect, cover, id);
+        upper = group_key(id, 0);
+        end = bytes_of(upper.data, PLAIN_KEY_SIZE - 1);
+    }
+}
+
 static void check_groups(struct inspect *inspect, struct cover *cover)
 {
     region_id id = 0;
-    while (inspect_next_group(inspect, id, &id)) {
-        struct inspect_group group;
-        inspect_group(inspect, id, &group);
-        if (group.region && !group.is_tombstone) {
-            cover_take(cover, group.region);
-            group.region = NULL;
-        }
-        inspect_group_fini(&group);
-        if (id++ == UINT64_MAX)
+    uint64_t findings;
+    for (;;) {
+        findings = inspect->totals.finding_count;
+        if (!inspect_next_group(inspect, id, &id))
             break;
+        cover_group(inspect, cover, id);
+        if (id++ == UINT64_MAX)
+            return;
     }
+    if (inspect->totals.finding_count > findings)
+        check_groups_backwards(inspect, cover, id);
 }
 
 static void check_gap(struct inspect *inspect, struct bytes start, struct bytes end)
@@ -568,8 +606,8 @@ static void check_gap(struct inspect *inspect, struct bytes start, struct bytes 
         return;
     inspect_rows(inspect, ENGINE_DEFAULT, start, end, &count, &size);
     if (count > 0)
-        inspect_found(inspect, true, "%" PRIu64 " rows from \"%s\" to \"%s\" belong to no region of this store", count,
-                      key_text(start, from), key_text(end, to));
+        inspect_found(inspect, true, "%" PRIu64 " rows from \"%s\" to \"%s\" belong to no known region of this store",
+                      count, key_text(start, from), end.size ? key_text(end, to) : "(end)");
 }
 
 /* Region by region: what cannot be read in one is no reason not to look at the next. */

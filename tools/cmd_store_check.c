@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "commands.h"
 #include "env/engine_rocks.h"
 #include "env/os.h"
@@ -28,6 +29,12 @@ static const struct setting rows[] = {
      .default_text = "false",
      .help = "show on standard error how far it is"},
     CLI_OUTPUT_ROW(struct options, output),
+};
+
+/* RocksDB's error does not say which log file is bad, but it logs that: "000004.log: dropping 32768 bytes; ...". */
+struct catcher {
+    struct log log; /* must be first */
+    char text[512];
 };
 
 struct names {
@@ -103,20 +110,36 @@ static bool is_damage(enum err code)
     return code == ERR_CORRUPT || code == ERR_IO || code == ERR_NOT_FOUND;
 }
 
+static void catch_line(struct log *log, enum log_level level, const char *fields)
+{
+    struct catcher *catcher = (struct catcher *)log;
+    const char *text = strstr(fields, "msg=\"");
+    (void)level;
+    if (catcher->text[0] || !text || !strstr(text, ".log: dropping"))
+        return;
+    text += strlen("msg=\"");
+    const char *source = text[0] == '[' ? strstr(text, "] ") : NULL; /* a line of RocksDB's code */
+    snprintf(catcher->text, sizeof catcher->text, "%s", source ? source + 2 : text);
+    catcher->text[strcspn(catcher->text, "\"")] = '\0';
+}
+
 /* CLI_GO_ON with or without an engine: without, that was a finding. */
 static int open_engine(struct check *check)
 {
     struct error strict, lenient;
-    struct engine_rocks_options options = {.path = check->dir.engine_path, .read_only = true, .strict_wal = true};
+    struct catcher catcher = {.log = {.level = LOG_WARN, .write = catch_line}};
+    struct engine_rocks_options options = {
+        .path = check->dir.engine_path, .read_only = true, .strict_wal = true, .log = &catcher.log};
     if (engine_rocks_open(&options, &check->dir.engine, &strict) == ERR_OK)
         return CLI_GO_ON;
     options.strict_wal = false;
+    options.log = NULL;
     enum err code = engine_rocks_open(&options, &check->dir.engine, &lenient);
     if (code == ERR_OK)
         inspect_found(&check->inspect, false,
-                      "%s; a start would take the log up to there, and what was written later is lost to this store "
-                      "(if the machine lost its power just then, it was never acknowledged)",
-                      strict.text);
+                      "write-ahead log: %s; a start would take it up to there, and what was written later is lost "
+                      "to this store (if the machine lost its power just then, it was never acknowledged)",
+                      catcher.text[0] ? catcher.text : strict.text);
     else if (is_damage(code))
         inspect_found(&check->inspect, false, "the database cannot be opened: %s", lenient.text);
     else
