@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "env/engine_rocks.h"
 #include "env/os.h"
+#include "env/rocks_records.h"
 #include "env/rocks_table.h"
 #include "progress_bar.h"
 #include "store_dir.h"
@@ -49,6 +50,7 @@ struct check {
     bool show_progress;
     uint64_t row_estimate;
     struct names live, files; /* tables that the database has; *.sst in the directory */
+    struct names logs;        /* *.log, and the MANIFEST that CURRENT names */
     uint64_t table_count, table_size;
     cJSON *json; /* owned; findings; NULL: text */
 };
@@ -123,6 +125,17 @@ static void catch_line(struct log *log, enum log_level level, const char *fields
     catcher->text[strcspn(catcher->text, "\"")] = '\0';
 }
 
+/* What RocksDB does not say. */
+static const char *hint_at(const char *text)
+{
+    const char *manifest = strstr(text, "/MANIFEST-");
+    if (manifest && strstr(text, "No such file"))
+        return " (CURRENT names it)";
+    return manifest || strstr(text, ".sst") || strstr(text, ".log") || strstr(text, "CURRENT")
+               ? ""
+               : " (so MANIFEST or CURRENT must be damaged)";
+}
+
 /* CLI_GO_ON with or without an engine: without, that was a finding. */
 static int open_engine(struct check *check)
 {
@@ -141,19 +154,38 @@ static int open_engine(struct check *check)
                       "to this store (if the machine lost its power just then, it was never acknowledged)",
                       catcher.text[0] ? catcher.text : strict.text);
     else if (is_damage(code))
-        inspect_found(&check->inspect, false, "the database cannot be opened: %s", lenient.text);
+        inspect_found(&check->inspect, false, "the database cannot be opened: %s%s", lenient.text,
+                      hint_at(lenient.text));
     else
         return cli_usage(check->dir.command, "%s", lenient.text);
     return CLI_GO_ON;
 }
 
-/* ---- table files */
+/* ---- files */
 
-static void add_table(void *context, const char *name)
+static void add_file(void *context, const char *name)
 {
     size_t size = strlen(name);
+    struct check *check = context;
     if (size > 4 && strcmp(name + size - 4, ".sst") == 0)
-        names_add(context, name);
+        names_add(&check->files, name);
+    if (size > 4 && strcmp(name + size - 4, ".log") == 0)
+        names_add(&check->logs, name);
+}
+
+/* The one that CURRENT names; older ones may be there for a while. */
+static void add_manifest(struct check *check)
+{
+    char *path = os_path_join(check->dir.engine_path, "CURRENT");
+    struct buf name;
+    buf_init(&name, 255);
+    if (os_file_read(path, &name, NULL) == ERR_OK && name.size > 1) {
+        name.data[name.size - 1] = '\0'; /* a newline, or the database does not open */
+        if (check->dir.engine)
+            names_add(&check->logs, (const char *)name.data);
+    }
+    buf_fini(&name);
+    free(path);
 }
 
 static void add_live_table(void *context, const char *name, uint64_t size)
@@ -163,13 +195,26 @@ static void add_live_table(void *context, const char *name, uint64_t size)
     check->table_size += size;
 }
 
-static void check_tables(struct check *check)
+static void check_logs(struct check *check)
+{
+    struct error err;
+    for (size_t i = 0; i < check->logs.count; i++) {
+        char *path = os_path_join(check->dir.engine_path, check->logs.names[i]);
+        if (rocks_records_check_end(path, &err) != ERR_OK)
+            inspect_found(&check->inspect, false, "%s: cut off by a loss of power, or damaged", err.text);
+        free(path);
+    }
+}
+
+static void check_files(struct check *check)
 {
     struct error err;
     if (check->dir.engine)
         engine_rocks_visit_tables(check->dir.engine, add_live_table, check);
-    if (os_dir_list(check->dir.engine_path, add_table, &check->files, &err) != ERR_OK)
+    if (os_dir_list(check->dir.engine_path, add_file, check, &err) != ERR_OK)
         inspect_found(&check->inspect, false, "%s", err.text);
+    add_manifest(check);
+    check_logs(check);
     progress_bar_init(&check->bar, "check", "files", 0);
     for (size_t i = 0; i < check->files.count; i++) {
         char *path = os_path_join(check->dir.engine_path, check->files.names[i]);
@@ -236,7 +281,7 @@ static int check_dir(const struct command *command, const struct options *option
     code = open_engine(check);
     if (code != CLI_GO_ON)
         return code;
-    check_tables(check);
+    check_files(check);
     if (check->dir.engine)
         check_rows(check);
     if (check->show_progress)
@@ -260,6 +305,7 @@ static int run(const struct command *command, int argc, char **argv)
     cJSON_Delete(check.json);
     names_fini(&check.live);
     names_fini(&check.files);
+    names_fini(&check.logs);
     store_dir_close(&check.dir);
     settings_fini_target(rows, command->table_count, &options);
     settings_free(settings);
