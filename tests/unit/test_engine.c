@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "env/engine_mem.h"
 #include "env/engine_rocks.h"
+#include "env/rocks_records.h"
 
 /* --- the model: rows in a sorted array per column family --- */
 
@@ -640,6 +641,116 @@ static void a_torn_end_of_the_log_loses_only_itself(void **state)
     assert_true(has(engine, "first"));
     assert_false(has(engine, "second"));
     engine_rocks_close(engine);
+}
+
+/* Names, sizes and contents of all files. */
+static void print_sum(char text[64])
+{
+    char command[256];
+    snprintf(command, sizeof command, "cd %s && find . -type f | sort | xargs sha256sum | sha256sum", database_path());
+    FILE *file = popen(command, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, 64, file));
+    assert_int_equal(pclose(file), 0);
+}
+
+static void read_only_changes_nothing_and_replays_the_log(void **state)
+{
+    (void)state;
+    char before[64], after[64];
+    struct engine *engine = open_rocks();
+    put_one(engine, "flushed", "1", true);
+    assert_int_equal(engine_rocks_flush(engine, NULL), ERR_OK);
+    put_one(engine, "in the log", "2", true);
+    engine_rocks_close(engine);
+    print_sum(before);
+    struct engine_rocks_options options = rocks_options();
+    options.create = false;
+    options.read_only = true;
+    struct error err = {.text = ""};
+    for (int strict = 0; strict < 2; strict++) {
+        options.strict_wal = strict;
+        assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_OK);
+        assert_true(has(engine, "flushed"));
+        assert_true(has(engine, "in the log"));
+        struct engine_batch *batch = engine_batch_new(engine);
+        assert_int_equal(engine_write(engine, batch, true, &err), ERR_UNSUPPORTED);
+        engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string("k"), bytes_of_string("v"));
+        assert_int_equal(engine_write(engine, batch, false, &err), ERR_UNSUPPORTED);
+        engine_batch_free(engine, batch);
+        struct engine_rocks_family family;
+        engine_rocks_family(engine, ENGINE_DEFAULT, &family);
+        assert_string_equal(family.name, "default");
+        assert_int_equal(family.table_count, 1);
+        assert_int_equal(family.row_count, 2);
+        engine_rocks_close(engine);
+    }
+    print_sum(after);
+    assert_string_equal(before, after);
+}
+
+static void a_log_that_is_bad_in_the_middle_is_an_error_if_strict(void **state)
+{
+    (void)state;
+    struct engine *engine = open_rocks();
+    put_one(engine, "first", "1", true);
+    put_one(engine, "second", "2", true);
+    put_one(engine, "third", "3", true);
+    engine_rocks_close(engine);
+    assert_int_equal(damage(".log", 40), 0); /* in the second record, or the third */
+    struct engine_rocks_options options = rocks_options();
+    options.create = false;
+    options.read_only = options.strict_wal = true;
+    struct error err = {.text = ""};
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+    options.strict_wal = false;
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_OK);
+    assert_true(has(engine, "first"));
+    assert_false(has(engine, "third"));
+    engine_rocks_close(engine);
+}
+
+static void check_end(const uint8_t *data, size_t size, enum err expected)
+{
+    char path[128];
+    struct error err = {.text = ""};
+    snprintf(path, sizeof path, "%s/records", directory);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(rocks_records_check_end(path, &err), expected);
+    assert_true(expected == ERR_OK || strstr(err.text, path));
+}
+
+static void a_record_that_is_not_whole_is_told(void **state)
+{
+    (void)state;
+    enum { BLOCK = 32 * 1024 };
+    uint8_t *data = calloc(3, BLOCK);
+    assert_non_null(data);
+    /* A whole one of 10 bytes; one of two parts, over the block's end; zeros. */
+    memcpy(data, "crc!\x0a\x00\x01", 7);
+    uint8_t *first = data + 17, *last = data + BLOCK;
+    size_t part = BLOCK - 17 - 7;
+    memcpy(first, "crc!", 4);
+    first[4] = (uint8_t)part;
+    first[5] = (uint8_t)(part >> 8);
+    first[6] = 2;
+    memcpy(last, "crc!\x05\x00\x04", 7);
+    size_t end = BLOCK + 7 + 5;
+    check_end(data, 0, ERR_OK);
+    check_end(data, 17, ERR_OK);
+    check_end(data, end, ERR_OK);
+    check_end(data, 3 * BLOCK, ERR_OK);
+    for (size_t size = end - 1; size > end - 12; size--)
+        check_end(data, size, ERR_CORRUPT);
+    for (size_t size = 1; size < 17; size++)
+        check_end(data, size, ERR_CORRUPT);
+    check_end(data, 1000, ERR_CORRUPT); /* cut in the first part */
+    data[2 * BLOCK + 99] = 1;           /* behind the zeros */
+    check_end(data, 3 * BLOCK, ERR_CORRUPT);
+    free(data);
 }
 
 static char logged[4096];
@@ -1284,6 +1395,10 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_table_is_corrupt_and_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_torn_end_of_the_log_loses_only_itself, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(read_only_changes_nothing_and_replays_the_log, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_log_that_is_bad_in_the_middle_is_an_error_if_strict, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(a_record_that_is_not_whole_is_told, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open_and_is_logged, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(what_was_synced_survives_kill, make_directory, remove_directory),

@@ -188,6 +188,16 @@ static void a_locked_directory_is_refused_until_its_holder_is_gone(void **state)
     assert_int_equal(os_lock_dir(directory, &lock, &err), ERR_OK);
     os_unlock(lock);
     assert_int_equal(os_lock_dir(in_directory("none"), &lock, &err), ERR_NOT_FOUND);
+    assert_int_equal(os_lock_dir_shared(in_directory("none"), &lock, &err), ERR_NOT_FOUND);
+    /* Readers share it, and the owner that died (its pid is still in the file) is not blamed for them. */
+    assert_int_equal(os_lock_dir_shared(directory, &lock, &err), ERR_OK);
+    assert_int_equal(os_lock_dir_shared(directory, &second, &err), ERR_OK);
+    os_unlock(second);
+    assert_int_equal(os_lock_dir(directory, &second, &err), ERR_LOCKED);
+    os_unlock(lock);
+    assert_int_equal(os_lock_dir(directory, &lock, &err), ERR_OK);
+    assert_int_equal(os_lock_dir_shared(directory, &second, &err), ERR_LOCKED);
+    os_unlock(lock);
     close(ready[0]);
     close(ready[1]);
 }
