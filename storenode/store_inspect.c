@@ -463,31 +463,59 @@ static void check_user_row(struct inspect *inspect, struct bytes key, struct byt
                       value.size);
 }
 
+struct row_walk {
+    enum engine_cf cf;
+    struct bytes start, end;
+    struct buf edge; /* the last key that could be read; empty: none */
+    uint64_t row_count, size;
+};
+
+static void take_user_row(struct inspect *inspect, struct engine_iter *iter, struct row_walk *walk)
+{
+    struct bytes key = engine_iter_key(inspect->engine, iter), value = engine_iter_value(inspect->engine, iter);
+    note_row(inspect, iter);
+    if (walk->cf == ENGINE_DEFAULT)
+        check_user_row(inspect, key, value);
+    walk->row_count++;
+    walk->size += key.size + value.size;
+    CHECK(buf_assign(&walk->edge, key) == ERR_OK);
+}
+
+/* From the end down to what cannot be read, or to `walk->edge`. Says which keys are between. */
+static void take_rows_behind(struct inspect *inspect, struct row_walk *walk, const char *name, const char *why)
+{
+    struct engine *engine = inspect->engine;
+    char from[KEY_TEXT_SIZE], to[KEY_TEXT_SIZE];
+    struct bytes lower = walk->edge.size ? buf_bytes(&walk->edge) : walk->start;
+    struct engine_iter *iter = engine_iter_new(engine, walk->cf, lower, walk->end);
+    key_text(buf_bytes(&walk->edge), from);
+    buf_reset(&walk->edge);
+    for (engine_iter_seek_for_previous(engine, iter, walk->end); engine_iter_valid(engine, iter);
+         engine_iter_previous(engine, iter))
+        take_user_row(inspect, iter, walk);
+    engine_iter_free(engine, iter);
+    inspect_found(inspect, false, "column family %s: rows between \"%s\" and \"%s\" cannot be read: %s", name,
+                  from[0] ? from : key_text(walk->start, from),
+                  key_text(walk->edge.size ? buf_bytes(&walk->edge) : walk->end, to), why);
+}
+
 void inspect_rows(struct inspect *inspect, enum engine_cf cf, struct bytes start, struct bytes end,
                   uint64_t *ret_row_count, uint64_t *ret_size)
 {
     static const char *const names[ENGINE_CF_COUNT] = {"default", "lock", "write", "raft"};
-    struct engine *engine = inspect->engine;
-    struct engine_iter *iter = engine_iter_new(engine, cf, start, end);
-    char last[KEY_TEXT_SIZE] = "";
-    struct buf last_key;
+    struct row_walk walk = {.cf = cf, .start = start, .end = end};
+    struct engine_iter *iter = engine_iter_new(inspect->engine, cf, start, end);
     struct error err;
-    buf_init(&last_key, SIZE_MAX);
-    *ret_row_count = *ret_size = 0;
-    for (engine_iter_seek(engine, iter, start); engine_iter_valid(engine, iter); engine_iter_next(engine, iter)) {
-        struct bytes key = engine_iter_key(engine, iter), value = engine_iter_value(engine, iter);
-        note_row(inspect, iter);
-        if (cf == ENGINE_DEFAULT)
-            check_user_row(inspect, key, value);
-        (*ret_row_count)++;
-        *ret_size += key.size + value.size;
-        CHECK(buf_assign(&last_key, key) == ERR_OK);
-    }
-    if (engine_iter_error(engine, iter, &err) != ERR_OK)
-        inspect_found(inspect, false, "column family %s: rows after %s cannot be read: %s", names[cf],
-                      last_key.size ? key_text(buf_bytes(&last_key), last) : "the first", err.text);
-    buf_fini(&last_key);
-    engine_iter_free(engine, iter);
+    buf_init(&walk.edge, SIZE_MAX);
+    for (engine_iter_seek(inspect->engine, iter, start); engine_iter_valid(inspect->engine, iter);
+         engine_iter_next(inspect->engine, iter))
+        take_user_row(inspect, iter, &walk);
+    if (engine_iter_error(inspect->engine, iter, &err) != ERR_OK)
+        take_rows_behind(inspect, &walk, names[cf], err.text);
+    engine_iter_free(inspect->engine, iter);
+    buf_fini(&walk.edge);
+    *ret_row_count = walk.row_count;
+    *ret_size = walk.size;
 }
 
 /* ---- everything */

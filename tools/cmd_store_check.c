@@ -219,11 +219,11 @@ static void check_files(struct check *check)
     for (size_t i = 0; i < check->files.count; i++) {
         char *path = os_path_join(check->dir.engine_path, check->files.names[i]);
         bool live = !check->dir.engine || names_have(&check->live, check->files.names[i]);
-        if (rocks_table_check(path, &err) != ERR_OK)
-            inspect_found(&check->inspect, !live, "%s", err.text);
         if (!live)
             inspect_found(&check->inspect, true, "%s belongs to nothing: left by a crash, or forgotten by the MANIFEST",
                           path);
+        else if (rocks_table_check(path, &err) != ERR_OK)
+            inspect_found(&check->inspect, false, "%s", err.text);
         free(path);
         check->table_count++;
         if (check->show_progress)
