@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "group/group.h"
@@ -204,32 +205,33 @@ static void take_row(struct inspect *inspect, struct inspect_group *group, struc
     }
 }
 
-/* `text` is empty when there is no such row. */
-static bool loaded(struct inspect *inspect, enum err code, const struct error *err, bool *ret_is_missing)
+enum { MISSING_SIZE = 96 };
+
+/* Appends `name` to the list of what is missing if it is. */
+static bool loaded(struct inspect *inspect, enum err code, const struct error *err, const char *name,
+                   char missing[MISSING_SIZE])
 {
-    *ret_is_missing = code == ERR_NOT_FOUND;
-    if (code != ERR_OK && code != ERR_NOT_FOUND)
+    size_t size = strlen(missing);
+    if (code == ERR_NOT_FOUND)
+        snprintf(missing + size, MISSING_SIZE - size, "%s%s", size ? ", " : "", name);
+    else if (code != ERR_OK)
         inspect_found(inspect, false, "%s", err->text);
     return code == ERR_OK;
 }
 
-/* The rows that are one by kind. Returns how many of them there are not. */
-static void load_single_rows(struct inspect *inspect, struct inspect_group *group, const char **ret_missing)
+/* The rows of which a group has one each. */
+static void load_single_rows(struct inspect *inspect, struct inspect_group *group, char missing[MISSING_SIZE])
 {
     struct engine *engine = inspect->engine;
     struct error err = {0};
-    bool missing;
-    group->has_hard = loaded(inspect, group_log_load_hard(engine, group->id, &group->hard, &err), &err, &missing);
-    *ret_missing = missing ? "hard state" : NULL;
-    group->has_applied =
-        loaded(inspect, region_fsm_load_applied(engine, group->id, &group->applied.index, &group->applied.term, &err),
-               &err, &missing);
-    *ret_missing = missing ? "apply state" : *ret_missing;
-    group->has_truncated =
-        loaded(inspect, group_log_load_truncated(engine, group->id, &group->truncated, &err), &err, &missing);
-    *ret_missing = missing ? "truncated state" : *ret_missing;
-    group->has_conf = loaded(inspect, group_log_load_conf(engine, group->id, &group->conf, &err), &err, &missing);
-    *ret_missing = missing ? "membership" : *ret_missing;
+    enum err code = group_log_load_hard(engine, group->id, &group->hard, &err);
+    group->has_hard = loaded(inspect, code, &err, "hard state", missing);
+    code = region_fsm_load_applied(engine, group->id, &group->applied.index, &group->applied.term, &err);
+    group->has_applied = loaded(inspect, code, &err, "apply state", missing);
+    code = group_log_load_truncated(engine, group->id, &group->truncated, &err);
+    group->has_truncated = loaded(inspect, code, &err, "truncated state", missing);
+    code = group_log_load_conf(engine, group->id, &group->conf, &err);
+    group->has_conf = loaded(inspect, code, &err, "membership", missing);
 }
 
 static void check_tokens(struct inspect *inspect, struct inspect_group *group)
@@ -259,12 +261,11 @@ static void check_positions(struct inspect *inspect, const struct inspect_group 
         inspect_found(inspect, false, "region %" PRIu64 ": applied %" PRIu64 " is before the truncated edge %" PRIu64,
                       group->id, group->applied.index, group->truncated.index);
     if (group->has_truncated && group->has_applied && group->applied.index > last)
-        inspect_found(inspect, false, "region %" PRIu64 ": applied %" PRIu64 " is behind the end of the log, %" PRIu64,
+        inspect_found(inspect, false, "region %" PRIu64 ": applied %" PRIu64 " is after the end of the log, %" PRIu64,
                       group->id, group->applied.index, last);
     if (group->has_truncated && group->has_hard && group->hard.commit > last)
-        inspect_found(inspect, false,
-                      "region %" PRIu64 ": committed %" PRIu64 " is behind the end of the log, %" PRIu64, group->id,
-                      group->hard.commit, last);
+        inspect_found(inspect, false, "region %" PRIu64 ": committed %" PRIu64 " is after the end of the log, %" PRIu64,
+                      group->id, group->hard.commit, last);
     if (group->has_truncated && group->has_applied && group->applied.index == group->truncated.index &&
         group->applied.term != group->truncated.term)
         inspect_found(inspect, false,
@@ -283,8 +284,8 @@ static void check_group(struct inspect *inspect, struct inspect_group *group, co
             inspect_found(inspect, true, "region %" PRIu64 ": rows of a replica that was removed", group->id);
         return;
     }
-    if (missing)
-        inspect_found(inspect, false, "region %" PRIu64 ": the row of the %s is missing", group->id, missing);
+    if (missing[0])
+        inspect_found(inspect, false, "region %" PRIu64 ": missing: %s", group->id, missing);
     if (!has_region_row)
         inspect_found(inspect, false, "region %" PRIu64 ": the region's row is missing", group->id);
     check_positions(inspect, group);
@@ -300,7 +301,7 @@ bool inspect_group(struct inspect *inspect, region_id id, struct inspect_group *
     struct bytes start = bytes_of(lower.data, PLAIN_KEY_SIZE - 1);
     struct bytes end = id == UINT64_MAX ? bytes_of("h", 1) : bytes_of(upper.data, PLAIN_KEY_SIZE - 1);
     struct engine_iter *iter = engine_iter_new(inspect->engine, ENGINE_RAFT, start, end);
-    const char *missing = NULL;
+    char missing[MISSING_SIZE] = "";
     char what[40];
     bool is_there = false, has_region_row = false, whole;
     struct arena arena;
@@ -309,7 +310,7 @@ bool inspect_group(struct inspect *inspect, region_id id, struct inspect_group *
     for (engine_iter_seek(inspect->engine, iter, start); engine_iter_valid(inspect->engine, iter);
          engine_iter_next(inspect->engine, iter)) {
         if (!is_there)
-            load_single_rows(inspect, ret_group, &missing); /* the log is held against them */
+            load_single_rows(inspect, ret_group, missing); /* the log is held against them */
         is_there = true;
         note_row(inspect, iter);
         struct bytes key = engine_iter_key(inspect->engine, iter);

@@ -344,8 +344,8 @@ static void what_rows_say_of_each_other_is_compared(void **state)
         raft_term term;
         const char *text;
     } cases[] = {
-        {5, 12, 10, 9, 7, "applied 12 is behind the end of the log, 11"},
-        {5, 10, 12, 9, 7, "committed 12 is behind the end of the log, 11"},
+        {5, 12, 10, 9, 7, "applied 12 is after the end of the log, 11"},
+        {5, 10, 12, 9, 7, "committed 12 is after the end of the log, 11"},
         {5, 10, 10, 11, 7, "tokens are saved as of 11, but applied is 10"},
         {5, 10, 10, 9, 6, "term 7 is impossible"},
     };
@@ -392,6 +392,13 @@ static void holes_overlaps_and_homeless_rows_are_found(void **state)
     struct group_key gone = group_key_indexed(REGION_B, GROUP_LOG, 8);
     delete (world.engine, ENGINE_RAFT, group_key_bytes(&gone));
     expect(&world, "region 9: log entries 8..8 are missing");
+    world_fini(&world);
+
+    world_init(&world);
+    struct group_key hard = group_key(REGION_A, GROUP_HARD_STATE), conf = group_key(REGION_A, GROUP_CONF);
+    delete (world.engine, ENGINE_RAFT, group_key_bytes(&hard));
+    delete (world.engine, ENGINE_RAFT, group_key_bytes(&conf));
+    expect(&world, "region 4: missing: hard state, membership");
     world_fini(&world);
 
     world_init(&world);
