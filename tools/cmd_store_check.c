@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "commands.h"
 #include "env/engine_rocks.h"
 #include "env/os.h"
@@ -32,12 +31,6 @@ static const struct setting rows[] = {
     CLI_OUTPUT_ROW(struct options, output),
 };
 
-/* RocksDB's error does not say which log file is bad, but it logs that: "000004.log: dropping 32768 bytes; ...". */
-struct catcher {
-    struct log log; /* must be first */
-    char text[512];
-};
-
 struct names {
     char **names; /* owned, both */
     size_t count, capacity;
@@ -51,6 +44,7 @@ struct check {
     uint64_t row_estimate;
     struct names live, files; /* tables that the database has; *.sst in the directory */
     struct names logs;        /* *.log, and the MANIFEST that CURRENT names */
+    bool has_bad_log;         /* damaged, or cut by a crash */
     uint64_t table_count, table_size;
     cJSON *json; /* owned; findings; NULL: text */
 };
@@ -112,19 +106,6 @@ static bool is_damage(enum err code)
     return code == ERR_CORRUPT || code == ERR_IO || code == ERR_NOT_FOUND;
 }
 
-static void catch_line(struct log *log, enum log_level level, const char *fields)
-{
-    struct catcher *catcher = (struct catcher *)log;
-    const char *text = strstr(fields, "msg=\"");
-    (void)level;
-    if (catcher->text[0] || !text || !strstr(text, ".log: dropping"))
-        return;
-    text += strlen("msg=\"");
-    const char *source = text[0] == '[' ? strstr(text, "] ") : NULL; /* a line of RocksDB's code */
-    snprintf(catcher->text, sizeof catcher->text, "%s", source ? source + 2 : text);
-    catcher->text[strcspn(catcher->text, "\"")] = '\0';
-}
-
 /* What RocksDB does not say. */
 static const char *hint_at(const char *text)
 {
@@ -140,23 +121,17 @@ static const char *hint_at(const char *text)
 static int open_engine(struct check *check)
 {
     struct error strict, lenient;
-    struct catcher catcher = {.log = {.level = LOG_WARN, .write = catch_line}};
-    struct engine_rocks_options options = {
-        .path = check->dir.engine_path, .read_only = true, .strict_wal = true, .log = &catcher.log};
+    struct engine_rocks_options options = {.path = check->dir.engine_path, .read_only = true, .strict_wal = true};
     if (engine_rocks_open(&options, &check->dir.engine, &strict) == ERR_OK)
         return CLI_GO_ON;
     options.strict_wal = false;
-    options.log = NULL;
     enum err code = engine_rocks_open(&options, &check->dir.engine, &lenient);
-    if (code == ERR_OK)
-        inspect_found(&check->inspect, false,
-                      "write-ahead log: %s; a start would take it up to there, and what was written later is lost "
-                      "to this store (if the machine lost its power just then, it was never acknowledged)",
-                      catcher.text[0] ? catcher.text : strict.text);
-    else if (is_damage(code))
+    if (code == ERR_OK && !check->has_bad_log) /* else it is told already */
+        inspect_found(&check->inspect, false, "write-ahead log: %s", strict.text);
+    else if (code != ERR_OK && is_damage(code))
         inspect_found(&check->inspect, false, "the database cannot be opened: %s%s", lenient.text,
                       hint_at(lenient.text));
-    else
+    else if (code != ERR_OK)
         return cli_usage(check->dir.command, "%s", lenient.text);
     return CLI_GO_ON;
 }
@@ -177,14 +152,18 @@ static void add_file(void *context, const char *name)
 static void add_manifest(struct check *check)
 {
     char *path = os_path_join(check->dir.engine_path, "CURRENT");
-    struct buf name;
-    buf_init(&name, 255);
-    if (os_file_read(path, &name, NULL) == ERR_OK && name.size > 1) {
-        name.data[name.size - 1] = '\0'; /* a newline, or the database does not open */
-        if (check->dir.engine)
-            names_add(&check->logs, (const char *)name.data);
+    struct buf content;
+    buf_init(&content, 255);
+    if (os_file_read(path, &content, NULL) == ERR_OK && content.size > 1) {
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)content.size - 1,
+                 (const char *)content.data); /* without the newline */
+        char *manifest = os_path_join(check->dir.engine_path, name);
+        if (strncmp(name, "MANIFEST-", strlen("MANIFEST-")) == 0 && !strchr(name, '/') && os_exists(manifest))
+            names_add(&check->logs, name);
+        free(manifest);
     }
-    buf_fini(&name);
+    buf_fini(&content);
     free(path);
 }
 
@@ -195,15 +174,48 @@ static void add_live_table(void *context, const char *name, uint64_t size)
     check->table_size += size;
 }
 
+/* A crash cuts the newest log only. */
+static bool is_followed(const struct check *check, size_t log)
+{
+    uint64_t size = 0;
+    for (size_t i = log + 1; i < check->logs.count && size == 0 && check->logs.names[i][0] != 'M'; i++) {
+        char *path = os_path_join(check->dir.engine_path, check->logs.names[i]);
+        (void)os_dir_size(path, &size, NULL);
+        free(path);
+    }
+    return size > 0;
+}
+
+static void check_log(struct check *check, size_t log)
+{
+    char *path = os_path_join(check->dir.engine_path, check->logs.names[log]);
+    struct error err;
+    bool is_cut = false;
+    const char *then =
+        check->logs.names[log][0] == 'M'
+            ? ""
+            : "; a start would take the log up to there, and what was written later is lost to this store";
+    if (rocks_records_check(path, &is_cut, &err) != ERR_OK)
+        inspect_found(&check->inspect, false, "%s%s", err.text, then);
+    else if (is_cut && is_followed(check, log))
+        inspect_found(&check->inspect, false, "%s, but there is a newer log%s", err.text, then);
+    else if (is_cut)
+        inspect_found(&check->inspect, true, "%s: a crash did that, and nobody was told of it", err.text);
+    else
+        then = NULL;
+    check->has_bad_log = check->has_bad_log || then;
+    free(path);
+}
+
+/* Before anything is opened. In order of names: logs from the oldest on, the MANIFEST last. */
 static void check_logs(struct check *check)
 {
     struct error err;
-    for (size_t i = 0; i < check->logs.count; i++) {
-        char *path = os_path_join(check->dir.engine_path, check->logs.names[i]);
-        if (rocks_records_check_end(path, &err) != ERR_OK)
-            inspect_found(&check->inspect, false, "%s: cut off by a loss of power, or damaged", err.text);
-        free(path);
-    }
+    if (os_dir_list(check->dir.engine_path, add_file, check, &err) != ERR_OK)
+        inspect_found(&check->inspect, false, "%s", err.text);
+    add_manifest(check);
+    for (size_t i = 0; i < check->logs.count; i++)
+        check_log(check, i);
 }
 
 static void check_files(struct check *check)
@@ -211,10 +223,6 @@ static void check_files(struct check *check)
     struct error err;
     if (check->dir.engine)
         engine_rocks_visit_tables(check->dir.engine, add_live_table, check);
-    if (os_dir_list(check->dir.engine_path, add_file, check, &err) != ERR_OK)
-        inspect_found(&check->inspect, false, "%s", err.text);
-    add_manifest(check);
-    check_logs(check);
     progress_bar_init(&check->bar, "check", "files", 0);
     for (size_t i = 0; i < check->files.count; i++) {
         char *path = os_path_join(check->dir.engine_path, check->files.names[i]);
@@ -278,6 +286,7 @@ static int check_dir(const struct command *command, const struct options *option
     int code = store_dir_lock(command, options->data_dir, &check->dir);
     if (code != CLI_GO_ON)
         return code;
+    check_logs(check);
     code = open_engine(check);
     if (code != CLI_GO_ON)
         return code;

@@ -1,18 +1,26 @@
-/* rocks_records: does a write-ahead log or MANIFEST of RocksDB end with a whole record?
+/* rocks_records: is a write-ahead log or MANIFEST of RocksDB whole, to its very end?
  *
- * RocksDB compares the checksums of records when it reads these files, but takes a last record that does not fit into the
- * file for one that a crash cut off, silently: so a damaged length there loses that record unseen. Both files have one
- * form (RocksDB's wiki, "Write Ahead Log File Format"): blocks of 32 KiB, in each
+ * RocksDB takes a record that is bad for one that a crash cut off, and goes on without it and all that follows. Here the
+ * two are told apart. Both files have one form (RocksDB's wiki, "Write Ahead Log File Format"): blocks of 32 KiB, in each
  *
  *   checksum u32 | length u16 le | type u8 (1 whole, 2 first, 3 middle, 4 last part; 0 with length 0: nothing) | payload
  *
- * and less than 7 bytes of padding at its end. Zeros at the end of the file are space that was never written. */
+ * and less than 7 bytes of padding at its end. The checksum is CRC-32C of type and payload, masked. Zeros at the end of the
+ * file are space that was never written.
+ *
+ * A process that dies in the middle of a write leaves a prefix of it, then zeros or the end of the file: such a record is
+ * *cut*. It was never synced, so nobody was told of it. A record whose bytes are all there, or that others follow, is
+ * damaged; so is one at the end whose checksum fits a shorter length than it claims. (After a loss of power pages may be
+ * missing in any order, and look damaged.) */
 #ifndef ENV_ROCKS_RECORDS_H
 #define ENV_ROCKS_RECORDS_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
-/* ERR_CORRUPT names the file and the offset of the record that is not whole; ERR_IO. */
-enum err rocks_records_check_end(const char *path, struct error *err);
+/* ERR_OK; `*ret_is_cut`: but for its last record, and the text says where. ERR_CORRUPT names the file and the offset of
+ * the record that is damaged; ERR_IO. */
+enum err rocks_records_check(const char *path, bool *ret_is_cut, struct error *err);
 
 #endif

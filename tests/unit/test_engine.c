@@ -710,46 +710,81 @@ static void a_log_that_is_bad_in_the_middle_is_an_error_if_strict(void **state)
     engine_rocks_close(engine);
 }
 
-static void check_end(const uint8_t *data, size_t size, enum err expected)
+enum whole { IS_WHOLE, IS_CUT, IS_DAMAGED };
+
+static void check_records(const uint8_t *data, size_t size, enum whole expected)
 {
     char path[128];
     struct error err = {.text = ""};
+    bool is_cut = false;
     snprintf(path, sizeof path, "%s/records", directory);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
-    assert_int_equal(rocks_records_check_end(path, &err), expected);
-    assert_true(expected == ERR_OK || strstr(err.text, path));
+    assert_int_equal(rocks_records_check(path, &is_cut, &err), expected == IS_DAMAGED ? ERR_CORRUPT : ERR_OK);
+    assert_int_equal(is_cut, expected == IS_CUT);
+    assert_true(expected == IS_WHOLE || strstr(err.text, path));
 }
 
-static void a_record_that_is_not_whole_is_told(void **state)
+/* A log as RocksDB writes it: small records, one over several blocks, and zeros behind. */
+static void a_record_that_a_crash_cut_is_told_from_one_that_is_damaged(void **state)
 {
     (void)state;
-    enum { BLOCK = 32 * 1024 };
-    uint8_t *data = calloc(3, BLOCK);
+    enum { BLOCK = 32 * 1024, LARGE = 70000, ROOM = 1024 * 1024 };
+    char command[256];
+    uint8_t *data = calloc(1, ROOM);
+    char *large = malloc(LARGE + 1);
     assert_non_null(data);
-    /* A whole one of 10 bytes; one of two parts, over the block's end; zeros. */
-    memcpy(data, "crc!\x0a\x00\x01", 7);
-    uint8_t *first = data + 17, *last = data + BLOCK;
-    size_t part = BLOCK - 17 - 7;
-    memcpy(first, "crc!", 4);
-    first[4] = (uint8_t)part;
-    first[5] = (uint8_t)(part >> 8);
-    first[6] = 2;
-    memcpy(last, "crc!\x05\x00\x04", 7);
-    size_t end = BLOCK + 7 + 5;
-    check_end(data, 0, ERR_OK);
-    check_end(data, 17, ERR_OK);
-    check_end(data, end, ERR_OK);
-    check_end(data, 3 * BLOCK, ERR_OK);
-    for (size_t size = end - 1; size > end - 12; size--)
-        check_end(data, size, ERR_CORRUPT);
-    for (size_t size = 1; size < 17; size++)
-        check_end(data, size, ERR_CORRUPT);
-    check_end(data, 1000, ERR_CORRUPT); /* cut in the first part */
-    data[2 * BLOCK + 99] = 1;           /* behind the zeros */
-    check_end(data, 3 * BLOCK, ERR_CORRUPT);
+    assert_non_null(large);
+    memset(large, 'x', LARGE);
+    large[LARGE] = '\0';
+    struct engine *engine = open_rocks();
+    put_one(engine, "first", "1", true);
+    put_one(engine, "second", large, true);
+    put_one(engine, "third", "3", true);
+    engine_rocks_close(engine);
+    snprintf(command, sizeof command, "cat %s/*.log", database_path());
+    FILE *file = popen(command, "r");
+    assert_non_null(file);
+    size_t size = fread(data, 1, ROOM - 1, file);
+    assert_int_equal(pclose(file), 0);
+    assert_in_range(size, LARGE, 2 * LARGE); /* an orderly close leaves no zeros */
+    check_records(data, 0, IS_WHOLE);
+    check_records(data, size, IS_WHOLE);
+    check_records(data, size + 5000, IS_WHOLE);
+    check_records(data, 4 * BLOCK, IS_WHOLE);
+    uint8_t *copy = calloc(1, ROOM);
+    assert_non_null(copy);
+    for (size_t left = 1; left < size; left += left < 60 || left > size - 60 ? 1 : 997) {
+        memset(copy, 0, ROOM);
+        memcpy(copy, data, left);
+        struct error err;
+        bool is_cut;
+        char path[128];
+        snprintf(path, sizeof path, "%s/records", directory);
+        for (size_t zeros = 0; zeros < 2; zeros++) { /* the file ends there, or zeros follow */
+            file = fopen(path, "wb");
+            assert_non_null(file);
+            assert_int_equal(fwrite(copy, 1, left + zeros * 100000, file), left + zeros * 100000);
+            assert_int_equal(fclose(file), 0);
+            assert_int_equal(rocks_records_check(path, &is_cut, &err), ERR_OK); /* a prefix is never damage */
+        }
+    }
+    for (size_t at = 0; at < size; at += at < 60 || at > size - 60 ? 1 : 997)
+        for (int bit = 0; bit < 8; bit++) {
+            data[at] ^= (uint8_t)(1 << bit);
+            check_records(data, size, IS_DAMAGED);
+            check_records(data, size + 100000, IS_DAMAGED);
+            data[at] ^= (uint8_t)(1 << bit);
+        }
+    data[size + 5000] = 1; /* behind zeros */
+    check_records(data, size + 9000, IS_DAMAGED);
+    data[size + 5000] = 0;
+    check_records(data, size - 1, IS_CUT);
+    check_records(data, BLOCK, IS_CUT); /* between parts of the large one */
+    free(copy);
+    free(large);
     free(data);
 }
 
@@ -1398,7 +1433,8 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(read_only_changes_nothing_and_replays_the_log, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_log_that_is_bad_in_the_middle_is_an_error_if_strict, make_directory,
                                         remove_directory),
-        cmocka_unit_test_setup_teardown(a_record_that_is_not_whole_is_told, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_record_that_a_crash_cut_is_told_from_one_that_is_damaged, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_manifest_refuses_to_open_and_is_logged, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(what_was_synced_survives_kill, make_directory, remove_directory),
