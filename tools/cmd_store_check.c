@@ -1,7 +1,7 @@
 /* cmd_store_check: `polder store check`: reads everything in a data directory and says what is wrong with it.
  *
- * In this order, each whatever the one before has found: the database opens, with a log that is whole (if it is not: with
- * what a storenode would get of it); every table file, block by block; every row (storenode/store_inspect.h). */
+ * In this order, each whatever the one before has found: the write-ahead logs and the MANIFEST, record by record; the
+ * database opens; every table file, block by block; every row (storenode/store_inspect.h). */
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -331,6 +331,7 @@ const struct command command_store_check = {
         "against each other: tables, write-ahead log, Raft logs without holes, apply state, membership, regions, "
         "tokens,\n"
         "the user's rows. Says of each finding which file or row it is in, and goes on. Changes nothing.\n"
+        "Warnings are what any crash may leave: tables that belong to nothing, a last record of a log that was cut.\n"
         "\n"
         "What it cannot see: a write-ahead log that ends between two records (a shorter one looks the same), and what "
         "the "
