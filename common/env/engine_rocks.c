@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "env/engine_batch.h"
 #include "env/rocks_log.h"
+#include "env/rocks_records.h"
 #include "env/rocks_reserve.h"
 #include "env/rocks_wal.h"
 
@@ -39,6 +40,7 @@ struct engine_rocks {
     struct rocks_reserve *reserve;
     char *path;            /* owned */
     bool read_only;
+    atomic_uint_fast64_t sync_number;
     atomic_bool is_broken; /* a write failed: what a later success means is not known */
 };
 
@@ -305,7 +307,10 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
     self->reserve = rocks_reserve_new(wanted.path, wanted.reserve_size, wanted.log);
     self->write_options = rocksdb_writeoptions_create();
     self->read_options = rocksdb_readoptions_create();
-    code = open_database(self, &wanted, err);
+    if (!wanted.read_only)
+        code = rocks_records_check_syncs(wanted.path, err);
+    if (code == ERR_OK)
+        code = open_database(self, &wanted, err);
     if (code == ERR_OK)
         code = check_ids(self, err);
     if (code == ERR_OK)
@@ -371,6 +376,11 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
     char *text = NULL;
     if (engine_batch_data_count(batch) > 0) {
         rocksdb_writebatch_t *inner = rocksdb_writebatch_create_from((const char *)batch->data.data, batch->data.size);
+        if (sync) {
+            uint8_t mark[ROCKS_RECORDS_MARK_SIZE];
+            rocks_records_mark(atomic_fetch_add(&self->sync_number, 1), mark);
+            rocksdb_writebatch_put_log_data(inner, (const char *)mark, sizeof mark);
+        }
         rocksdb_write(self->db, self->write_options, inner, &text);
         rocksdb_writebatch_destroy(inner);
         if (text)

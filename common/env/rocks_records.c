@@ -1,5 +1,6 @@
 #include "env/rocks_records.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,10 @@ struct reader {
     bool is_inside;        /* of a record of several parts */
     bool is_over;          /* only zeros may follow */
     bool is_cut;
+    bool is_bad; /* check_syncs: from bad_offset on; marks that came after it */
+    uint64_t bad_offset;
+    uint64_t last_mark;
+    uint32_t mark_count;
 };
 
 /* CRC-32C, Castagnoli's polynomial, bits reversed. */
@@ -168,5 +173,88 @@ enum err rocks_records_check(const char *path, bool *ret_is_cut, struct error *e
     }
     fclose(reader.file);
     *ret_is_cut = reader.is_cut;
+    return code;
+}
+
+/* ---- what was synced */
+
+/* Seven bytes, the number, and one that is not zero: a record that ends in zeros looks like one that was cut. */
+static const uint8_t MARK[7] = {0xb7, 's', 'y', 'n', 'c', 'e', 'd'};
+enum { MARK_LAST = 0x9e };
+
+void rocks_records_mark(uint64_t number, uint8_t ret_mark[static ROCKS_RECORDS_MARK_SIZE])
+{
+    memcpy(ret_mark, MARK, sizeof MARK);
+    memcpy(ret_mark + sizeof MARK, &number, sizeof number);
+    ret_mark[ROCKS_RECORDS_MARK_SIZE - 1] = MARK_LAST;
+}
+
+static void count_marks(struct reader *reader, const uint8_t *data, size_t size)
+{
+    while (size >= ROCKS_RECORDS_MARK_SIZE) {
+        const uint8_t *found = memmem(data, size - ROCKS_RECORDS_MARK_SIZE + sizeof MARK, MARK, sizeof MARK);
+        if (!found)
+            return;
+        uint64_t number;
+        memcpy(&number, found + sizeof MARK, sizeof number);
+        if (found[ROCKS_RECORDS_MARK_SIZE - 1] == MARK_LAST &&
+            (reader->mark_count == 0 || number != reader->last_mark)) {
+            reader->mark_count++;
+            reader->last_mark = number;
+        }
+        size -= (size_t)(found + 1 - data);
+        data = found + 1;
+    }
+}
+
+static enum err count_in_block(struct reader *reader, struct error *err)
+{
+    (void)err;
+    size_t at = 0;
+    while (!reader->is_bad && at + HEADER_SIZE <= reader->size) {
+        const uint8_t *header = reader->block + at;
+        size_t length = (size_t)header[4] | (size_t)header[5] << 8;
+        if (at + HEADER_SIZE + length > reader->size || are_zeros(header, HEADER_SIZE) ||
+            !crc_fits(reader, header, length)) {
+            reader->bad_offset = reader->block_offset + at;
+            reader->is_bad = true;
+        } else {
+            at += HEADER_SIZE + length;
+        }
+    }
+    if (reader->is_bad) /* where records begin is not known any more; marks are known by themselves */
+        count_marks(reader, reader->block + at, reader->size - at);
+    return ERR_OK;
+}
+
+static enum err check_syncs(const char *path, struct error *err)
+{
+    struct reader reader = {.path = path, .file = fopen(path, "re")};
+    if (!reader.file)
+        return error_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+    make_crc_table(reader.crc_table);
+    enum err code = read_blocks(&reader, count_in_block, err);
+    fclose(reader.file);
+    if (code == ERR_OK && reader.mark_count >= ROCKS_RECORDS_MARKS_MIN)
+        code = bad(&reader, reader.bad_offset, "is damaged, and what was promised after it would be forgotten", err);
+    return code;
+}
+
+enum err rocks_records_check_syncs(const char *directory, struct error *err)
+{
+    DIR *entries = opendir(directory);
+    if (!entries)
+        return errno == ENOENT ? ERR_OK : error_set(err, ERR_IO, "%s: %s", directory, strerror(errno));
+    enum err code = ERR_OK;
+    for (const struct dirent *entry; code == ERR_OK && (entry = readdir(entries));) {
+        size_t size = strlen(entry->d_name);
+        char path[4096];
+        if (size <= 4 || strcmp(entry->d_name + size - 4, ".log") != 0)
+            continue;
+        int length = snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        code = length < (int)sizeof path ? check_syncs(path, err)
+                                         : error_set(err, ERR_IO, "%s: the name is too long", directory);
+    }
+    closedir(entries);
     return code;
 }

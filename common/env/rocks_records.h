@@ -16,11 +16,23 @@
 #define ENV_ROCKS_RECORDS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
 /* ERR_OK; `*ret_is_cut`: but for its last record, and the text says where. ERR_CORRUPT names the file and the offset of
  * the record that is damaged; ERR_IO. */
 enum err rocks_records_check(const char *path, bool *ret_is_cut, struct error *err);
+
+/* ---- what was synced
+ *
+ * A record that is bad may be one that a loss of power left half written; then nothing after it was ever synced, and to go
+ * on without it all is right. Or it was damaged later, and then RocksDB would forget what was promised. So every batch
+ * that is to be synced carries a mark, as a blob that RocksDB keeps in its log and nowhere else. The next one is written
+ * when that sync has ended: if several marks lie behind a bad record, it was synced once. */
+enum { ROCKS_RECORDS_MARK_SIZE = 16, ROCKS_RECORDS_MARKS_MIN = 3 };
+void rocks_records_mark(uint64_t number, uint8_t ret_mark[static ROCKS_RECORDS_MARK_SIZE]);
+/* All write-ahead logs in `directory`. ERR_CORRUPT: one has lost what was synced; names the file and the offset. */
+enum err rocks_records_check_syncs(const char *directory, struct error *err);
 
 #endif

@@ -710,6 +710,60 @@ static void a_log_that_is_bad_in_the_middle_is_an_error_if_strict(void **state)
     engine_rocks_close(engine);
 }
 
+/* Writes rows 0..count-1, each synced, and lets go of the directory as a kill would. Returns the size of the log. */
+static long write_synced_rows(int count)
+{
+    struct engine *engine = open_rocks();
+    char key[32], path[256], command[512], text[32];
+    for (int i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "key%06d", i);
+        put_one(engine, key, "some value that takes room", true);
+    }
+    engine_rocks_close(engine);
+    snprintf(path, sizeof path, "%s/size", directory);
+    snprintf(command, sizeof command, "stat -c %%s %s/*.log > %s", database_path(), path);
+    assert_int_equal(system(command), 0);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    return atol(text);
+}
+
+static void a_log_that_lost_what_was_synced_is_not_opened(void **state)
+{
+    (void)state;
+    enum { COUNT = 2000 }; /* several blocks */
+    long size = write_synced_rows(COUNT);
+    assert_true(size > 3 * 32 * 1024);
+    struct engine_rocks_options options = rocks_options();
+    struct engine *engine;
+    for (int part = 1; part <= 3; part++) { /* the damage grows towards the beginning */
+        struct error err = {.text = ""};
+        assert_int_equal(damage(".log", part * size / 4), 0);
+        assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+        assert_non_null(strstr(err.text, ".log: the record at offset"));
+    }
+}
+
+static void damage_in_a_small_log_is_found_too_and_a_bad_end_is_none(void **state)
+{
+    (void)state;
+    struct error err = {.text = ""};
+    struct engine_rocks_options options = rocks_options();
+    long size = write_synced_rows(8);
+    assert_int_equal(damage(".log", 10), 0); /* the last record: perhaps its sync never ended */
+    struct engine *engine = open_rocks();
+    assert_true(has(engine, "key000006"));
+    assert_false(has(engine, "key000007"));
+    engine_rocks_close(engine);
+    assert_int_equal(remove_directory(state), 0);
+    assert_int_equal(make_directory(state), 0);
+    (void)write_synced_rows(8);
+    assert_int_equal(damage(".log", size / 2), 0);
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+}
+
 enum whole { IS_WHOLE, IS_CUT, IS_DAMAGED };
 
 static void check_records(const uint8_t *data, size_t size, enum whole expected)
@@ -1425,6 +1479,9 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
         cmocka_unit_test_setup_teardown(an_iterator_sees_the_state_at_its_creation, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(raft_rows_in_any_order_are_kept_in_order, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_log_that_lost_what_was_synced_is_not_opened, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(damage_in_a_small_log_is_found_too_and_a_bad_end_is_none, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(a_value_that_does_not_fit_is_refused, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_directory_that_is_open_is_locked, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
