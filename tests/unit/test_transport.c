@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -347,6 +348,17 @@ static struct transport_nng_options with_tls(struct transport_nng_options option
     return options;
 }
 
+/* A bare system may have no /etc/hosts; certificates are for names. */
+static void skip_without_localhost(void)
+{
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0) {
+        print_message("localhost is not known here\n");
+        skip();
+    }
+    freeaddrinfo(found);
+}
+
 static void echo_over(const char *address, struct transport_nng_options options)
 {
     struct pair pair;
@@ -398,6 +410,7 @@ static void frames_go_both_ways_with_certificates_on_both_sides(void **state)
     (void)state;
     struct transport_nng_options options =
         with_tls((struct transport_nng_options){.tls_require_client = true, .tls_verify_name = true});
+    skip_without_localhost();
     echo_over("tls+tcp://localhost:0", options);
 }
 
@@ -446,6 +459,7 @@ static void a_name_that_is_not_in_the_certificate_is_refused_when_names_count(vo
     options.tls_verify_name = true;
     options.tls_ca_file = options.tls_cert_file = elsewhere_file;
     options.tls_key_file = elsewhere_key_file;
+    skip_without_localhost();
     pair_init(&pair, "tls+tcp://localhost:0", options);
     dial(&pair);
     assert_true(wait_for(pair.dialer, &pair.dialer->closed, 1));
