@@ -113,6 +113,7 @@ static enum err check_call(const struct client_call *call)
         return check_key(call->key);
     case CLIENT_GET:
     case CLIENT_DELETE:
+    case CLIENT_SPLIT_REGION:
     case CLIENT_CLUSTER_REGION_OF:
         return check_key(call->key);
     case CLIENT_SCAN:
@@ -411,6 +412,7 @@ static void start_operation(struct client *client, struct operation *op)
     case CLIENT_PUT:
     case CLIENT_DELETE:
     case CLIENT_CAS:
+    case CLIENT_SPLIT_REGION:
         break;
     default:
         client_cluster_start(op);

@@ -46,6 +46,7 @@ enum client_op {
     CLIENT_SCAN,
     CLIENT_BATCH_GET,
     CLIENT_BATCH_WRITE,
+    CLIENT_SPLIT_REGION,
     /* answered by pd */
     CLIENT_CLUSTER_INFO,
     CLIENT_CLUSTER_STORES,

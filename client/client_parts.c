@@ -345,6 +345,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_SCAN] = WIRE_KV_OP_SCAN,
         [CLIENT_BATCH_GET] = WIRE_KV_OP_BATCH_GET,
         [CLIENT_BATCH_WRITE] = WIRE_KV_OP_BATCH_WRITE,
+        [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
     };
     const struct operation *op = part->op;
     *request = (struct wire_kv_request){

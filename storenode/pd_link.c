@@ -10,11 +10,11 @@
 #include "group/group_keys.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
-#include "storenode/region_fsm.h"
+#include "storenode/region_split.h"
 #include "storenode/region_worker.h"
 #include "storenode/store_keys.h"
 
-enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE };
+enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE, PD_LINK_IDS };
 enum state { STATE_START, STATE_REGISTER, STATE_IDENT, STATE_BOOTSTRAP, STATE_REGIONS, STATE_SERVING };
 enum {
     TICK_MS = 50,
@@ -22,7 +22,9 @@ enum {
     ANSWER_TIMEOUT_MS = 2000,
     STORES_INTERVAL_MS = 2000,
     IDENT_FORMAT = 1,
-    MAILBOX_MAX = 4096
+    MAILBOX_MAX = 4096,
+    ID_STOCK_COUNT = 1024, /* asked for at once: a split need not wait for pd */
+    ID_WAIT_MS = 5000,     /* then the split is given up */
 };
 
 struct pd_link {
@@ -40,6 +42,8 @@ struct pd_link {
     uint64_t heartbeat_at_us, stores_at_us, register_at_us;
     bool registered; /* by this process: pd knows our address of today */
     uint8_t asked_op;
+    uint64_t next_id, id_count;                /* the stock; what is left at the end of the process is never given */
+    struct message *id_asks, **id_asks_last;   /* owned list: they wait for ids, the oldest first */
     uint64_t token;                  /* makes a repeated registration find the first one */
     struct regions_message *regions; /* owned: the first regions while their rows are being written */
     char refusal[256];               /* last one logged, so that it is said once */
@@ -113,21 +117,7 @@ static enum err put_region(struct pd_link *link, struct engine_batch *batch, con
     if (!route->region || region_from_wire(route->region, &region) != ERR_OK)
         return ERR_INVALID;
     const struct region_peer *local = region_peer_on_store(region, atomic_load(&link->store->store_id));
-    struct raft_conf conf = {0};
-    enum err code = local ? ERR_OK : ERR_INVALID;
-    for (uint32_t i = 0; i < region->peer_count && code == ERR_OK; i++)
-        code = raft_conf_add(&conf, region->peers[i].id, RAFT_VOTER);
-    if (code == ERR_OK) {
-        struct wire_region_state state = {.region = route->region, .local_peer_id = local->id};
-        struct group_key key = group_key(region->id, STORE_REGION_STATE);
-        struct buf value;
-        buf_init(&value, 64 * 1024);
-        code = wire_encode_region_state(&state, &value);
-        engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&value));
-        group_create(engine, batch, region->id, &conf);
-        region_fsm_put_applied(engine, batch, region->id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
-        buf_fini(&value);
-    }
+    enum err code = local ? region_put_new(engine, batch, region, local->id) : ERR_INVALID;
     region_free(region);
     return code;
 }
@@ -250,6 +240,12 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
             request.token = link->token;
             break;
         }
+        if (link->id_asks) {
+            uint32_t count = split_ask_id_count((struct split_ask *)link->id_asks);
+            request.op = WIRE_PD_OP_ALLOC_ID;
+            request.count = count > ID_STOCK_COUNT ? count : (uint32_t)ID_STOCK_COUNT;
+            break;
+        }
         if (now_us < link->stores_at_us)
             return;
         link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
@@ -277,6 +273,39 @@ static void send_store_heartbeat(struct pd_link *link)
     struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, &request);
     if (frame)
         (void)link_send(link->link, frame);
+}
+
+/* ---- ids */
+
+static void end_id_ask(struct pd_link *link, enum err code)
+{
+    struct split_ask *ask = (struct split_ask *)link->id_asks;
+    link->id_asks = ask->message.next;
+    if (!link->id_asks)
+        link->id_asks_last = &link->id_asks;
+    ask->code = code;
+    ask->message.next = NULL;
+    ask->message.kind = WORKER_SPLIT_IDS;
+    struct region_worker *worker = link->store->workers[ask->region % link->store->worker_count];
+    actor_post_must(link->env->executor, region_worker_actor(worker), &ask->message);
+}
+
+/* In order: who needs many is not passed by for ever. */
+static void give_ids(struct pd_link *link, uint64_t now_us)
+{
+    while (link->id_asks) {
+        struct split_ask *ask = (struct split_ask *)link->id_asks;
+        uint32_t count = split_ask_id_count(ask);
+        if (count <= link->id_count) {
+            ask->first_id = link->next_id;
+            link->next_id += count;
+            link->id_count -= count;
+            end_id_ask(link, ERR_OK);
+        } else if (now_us >= ask->since_us + ID_WAIT_MS * 1000)
+            end_id_ask(link, ERR_NOT_READY);
+        else
+            return;
+    }
 }
 
 /* ---- answers */
@@ -325,7 +354,11 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
     case STATE_SERVING:
         if (link->asked_op == WIRE_PD_OP_REGISTER_STORE)
             link->registered = true;
-        else
+        else if (link->asked_op == WIRE_PD_OP_ALLOC_ID) {
+            link->next_id = reply->first_id;
+            link->id_count = reply->first_id > 0 ? reply->count : 0;
+            give_ids(link, clock_now_us(link->env->clock));
+        } else
             tell_workers(link, WORKER_STORES, frame);
         break;
     case STATE_IDENT:
@@ -456,6 +489,7 @@ static void on_tick(struct pd_link *link)
 {
     uint64_t now_us = clock_now_us(link->env->clock);
     look_at_disk(link);
+    give_ids(link, now_us);
     if (!link->links)
         start_links(link);
     links_tick(link->links);
@@ -496,7 +530,7 @@ static void on_message(void *state, struct message *take_message)
     case PD_LINK_LINKS:
         links_on_message(link->links, take_message);
         /* An answer may allow the next question at once: a first start is five of them. */
-        if (link_is_up(link->link) && link->state != STATE_SERVING && link->asked_us == 0 &&
+        if (link_is_up(link->link) && (link->state != STATE_SERVING || link->id_asks) && link->asked_us == 0 &&
             clock_now_us(link->env->clock) >= link->ask_at_us)
             ask_next(link, clock_now_us(link->env->clock));
         break;
@@ -513,6 +547,14 @@ static void on_message(void *state, struct message *take_message)
         message_free(take_message);
         break;
     }
+    case PD_LINK_IDS:
+        take_message->next = NULL;
+        *link->id_asks_last = take_message;
+        link->id_asks_last = &take_message->next;
+        give_ids(link, clock_now_us(link->env->clock));
+        if (link->id_asks && link->links && link_is_up(link->link) && link->asked_us == 0)
+            ask_next(link, clock_now_us(link->env->clock));
+        break;
     case PD_LINK_LOG_DONE:
         on_log_done(link, (struct log_task *)take_message);
         break;
@@ -535,6 +577,12 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame)
         message_free(&message->message); /* the next report says it again */
 }
 
+void pd_link_ask_ids(struct pd_link *link, struct split_ask *take_ask)
+{
+    take_ask->message.kind = PD_LINK_IDS;
+    actor_post_must(link->env->executor, link->actor, &take_ask->message);
+}
+
 enum err pd_link_new(struct store *store, const struct wire_store_ident *ident, struct pd_link **ret_link)
 {
     static const struct actor_ops ops = {.on_message = on_message};
@@ -544,6 +592,7 @@ enum err pd_link_new(struct store *store, const struct wire_store_ident *ident, 
     link->env = store->env;
     link->state = ident->bootstrapped ? STATE_SERVING : ident->store_id != 0 ? STATE_BOOTSTRAP : STATE_START;
     link->token = ident->token;
+    link->id_asks_last = &link->id_asks;
     enum err code = executor_spawn(store->env->executor, "pd-link", &ops, link, MAILBOX_MAX, &link->actor);
     if (code != ERR_OK) {
         free(link);
@@ -566,6 +615,11 @@ void pd_link_free(struct pd_link *link)
     if (!link)
         return;
     links_free(link->links);
+    while (link->id_asks) {
+        struct message *message = link->id_asks;
+        link->id_asks = message->next;
+        message_free(message);
+    }
     if (link->regions)
         message_free(&link->regions->message);
     free(link);

@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "env/clock.h"
 #include "meta/keyspace.h"
+#include "storenode/pd_link.h"
 #include "storenode/region_worker.h"
+#include "storenode/split_check.h"
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
@@ -31,8 +33,8 @@ static const struct group_host host = {.send = on_send,
                                        .snapshot_wanted = on_snapshot_wanted,
                                        .install = on_install};
 
-enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id, struct peer **ret_peer,
-                  struct error *err)
+enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id,
+                  const struct raft_config *config, struct peer **ret_peer, struct error *err)
 {
     struct store *store = region_worker_store(worker);
     raft_index applied_index = 0;
@@ -51,11 +53,11 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->proposals_last = &peer->proposals;
     peer->reads_last = &peer->reads;
     list_init(&peer->awake);
-    peer->fsm = region_fsm_new(store->env, region, applied_index, applied_term);
+    peer->fsm = region_fsm_new(store->env, region, id, applied_index, applied_term);
     struct group_options options = {.id = region->id,
                                     .self = id,
                                     .seed = store->env->seed,
-                                    .config = region_worker_raft_config(worker),
+                                    .config = config,
                                     .pool = region_worker_pool(worker),
                                     .host = &host,
                                     .user = peer,
@@ -91,6 +93,7 @@ void peer_free(struct peer *peer)
     free(peer->committed);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
+    region_split_free(peer->split.last);
     region_free(peer->region);
     free(peer);
 }
@@ -110,11 +113,7 @@ static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_
     if (code == ERR_NOT_LEADER)
         reply.leader_store = peer_leader_store(peer);
     if (code == ERR_EPOCH_NOT_MATCH || code == ERR_KEY_NOT_IN_REGION) {
-        reply.epoch_conf = peer->region->epoch_conf;
-        reply.epoch_version = peer->region->epoch_version;
-        reply.regions = arena_alloc(replies_arena(replies), sizeof *reply.regions);
-        reply.regions[0] = region_to_wire(peer->region, replies_arena(replies));
-        reply.regions_count = 1;
+        region_split_tell(peer->region, peer->split.last, replies_arena(replies), &reply);
         reply.leader_store = peer_leader_store(peer);
     }
     replies_add(replies, to, &reply);
@@ -154,6 +153,35 @@ static enum err check_pairs(const struct peer *peer, const struct wire_kv_reques
     return size > region_worker_store(peer->worker)->config->proposal_size_max ? ERR_ENTRY_TOO_LARGE : ERR_OK;
 }
 
+/* One key, or several. */
+static uint32_t split_key_count(const struct wire_kv_request *request)
+{
+    return request->pairs_count > 0 ? request->pairs_count : 1;
+}
+
+static struct bytes split_key(const struct wire_kv_request *request, uint32_t at)
+{
+    return request->pairs_count > 0 ? request->pairs[at].key : request->key;
+}
+
+/* A key at which a region begins already is no mistake: it may have been asked for twice. */
+static enum err check_split(const struct peer *peer, const struct wire_kv_request *request)
+{
+    if (split_key_count(request) > REGION_SPLIT_KEYS_MAX)
+        return ERR_INVALID;
+    struct bytes before = bytes_empty();
+    for (uint32_t i = 0; i < split_key_count(request); i++) {
+        struct bytes key = split_key(request, i);
+        if (i == 0 && bytes_equal(key, peer->region->start_key))
+            continue;
+        enum err code = region_split_check_key(peer->region, before, key);
+        if (code != ERR_OK)
+            return code;
+        before = key;
+    }
+    return ERR_OK;
+}
+
 static enum err check_request(const struct peer *peer, const struct wire_kv_request *request)
 {
     if (request->epoch_version != peer->region->epoch_version && !BUG(no_epoch_check))
@@ -172,6 +200,8 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
         return check_pairs(peer, request);
     case WIRE_KV_OP_SCAN:
         return ERR_OK;
+    case WIRE_KV_OP_SPLIT:
+        return check_split(peer, request);
     default:
         return ERR_UNSUPPORTED;
     }
@@ -235,6 +265,14 @@ static bool is_all_applied(const struct peer *peer)
     return region_fsm_applied(peer->fsm) >= raft_commit_index(peer->group->raft) || BUG(lease_read_before_applied);
 }
 
+/* A split is in the engine, its task not back yet: our range is that of before, and what was cut off may be written to
+ * by others already. Ask this after region_fsm_applied. */
+static bool is_range_old(const struct peer *peer)
+{
+    raft_index known = peer->split.last ? peer->split.last->index : 0;
+    return region_fsm_split_index(peer->fsm) != known && !BUG(split_reads_go_on);
+}
+
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
 {
     struct store *store = region_worker_store(peer->worker);
@@ -253,7 +291,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         return;
     }
     peer->keys_read++;
-    if (stale || (lease && is_all_applied(peer))) {
+    if (stale || (lease && is_all_applied(peer) && !is_range_old(peer))) {
         read_task_add(region_worker_read_task(peer->worker), to, request, region->start_key, region->end_key,
                       expire_us);
         return;
@@ -269,6 +307,62 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
     region_worker_touch(peer->worker, peer);
 }
 
+/* ---- splits: asked for by hand, or because it grew */
+
+static void ask_for_ids(struct peer *peer, struct split_ask *take_ask)
+{
+    struct store *store = region_worker_store(peer->worker);
+    peer->split.asked = true;
+    take_ask->since_us = region_worker_now_us(peer->worker);
+    pd_link_ask_ids(store->pd_link, take_ask);
+}
+
+static bool may_split(const struct peer *peer)
+{
+    return !peer->split.asked && peer->split.proposed == 0 && raft_is_leader(peer->group->raft);
+}
+
+static void take_split(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
+{
+    if (!raft_is_leader(peer->group->raft)) {
+        refuse(peer, to, ERR_NOT_LEADER, 0);
+        return;
+    }
+    if (!may_split(peer)) {
+        refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
+        return;
+    }
+    struct split_ask *ask = split_ask_new(peer->region_id, peer->region->epoch_version, peer->region->peer_count);
+    for (uint32_t i = 0; i < split_key_count(request); i++)
+        if (!bytes_equal(split_key(request, i), peer->region->start_key))
+            split_ask_add(ask, split_key(request, i));
+    if (ask->key_count == 0) { /* a region begins there already */
+        struct wire_kv_reply reply = {.leader_store = peer_leader_store(peer)};
+        region_split_tell(peer->region, peer->split.last, replies_arena(region_worker_replies(peer->worker)), &reply);
+        replies_add(region_worker_replies(peer->worker), to, &reply);
+        message_free(&ask->message);
+        return;
+    }
+    ask->owed = true;
+    ask->to = to;
+    ask_for_ids(peer, ask);
+}
+
+void peer_split(struct peer *peer, struct split_ask *take_wish)
+{
+    struct split_ask *ask = split_ask_new(peer->region_id, peer->region->epoch_version, peer->region->peer_count);
+    for (uint32_t i = 0; i < take_wish->key_count; i++) {
+        struct bytes before = ask->key_count > 0 ? ask->keys[ask->key_count - 1] : bytes_empty();
+        if (region_split_check_key(peer->region, before, take_wish->keys[i]) == ERR_OK)
+            split_ask_add(ask, take_wish->keys[i]);
+    }
+    message_free(&take_wish->message);
+    if (ask->key_count > 0 && may_split(peer))
+        ask_for_ids(peer, ask);
+    else
+        message_free(&ask->message);
+}
+
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us)
 {
     struct reply_to to = {.conn = conn, .request_id = request->id};
@@ -280,6 +374,8 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
         peer_sleep_note_work(peer);
     if (code != ERR_OK)
         refuse(peer, to, code, 0);
+    else if (request->op == WIRE_KV_OP_SPLIT)
+        take_split(peer, to, request);
     else if (is_write(request->op))
         take_write(peer, to, request);
     else
@@ -300,6 +396,19 @@ static struct wire_log_write log_write_of(const struct wire_kv_request *request)
                                    .sequence = request->sequence,
                                    .sequence_done = request->sequence_done,
                                    .retry = request->retry};
+}
+
+/* Room for one reply at least. */
+static struct proposal *add_proposal(struct peer *peer, raft_index index, raft_term term, uint32_t count, size_t size)
+{
+    struct proposal *proposal = calloc(1, sizeof *proposal + (count + 1) * sizeof proposal->replies[0]);
+    CHECK(proposal);
+    *proposal = (struct proposal){.index = index, .term = term, .count = count, .size = (uint32_t)size};
+    *peer->proposals_last = proposal;
+    peer->proposals_last = &proposal->next;
+    peer->proposed_count += count;
+    region_worker_proposed(peer->worker);
+    return proposal;
 }
 
 /* Proposes pending[from..to) as one entry. */
@@ -326,15 +435,9 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
     }
     for (uint32_t i = from; BUG(answer_before_commit) && i < to; i++)
         refuse(peer, peer->pending[i].to, ERR_OK, 0);
-    struct proposal *proposal = malloc(sizeof *proposal + count * sizeof proposal->replies[0]);
-    CHECK(proposal);
-    *proposal = (struct proposal){.index = index, .term = term, .count = count, .size = (uint32_t)encoded->size};
+    struct proposal *proposal = add_proposal(peer, index, term, count, encoded->size);
     for (uint32_t i = 0; i < count; i++)
         proposal->replies[i] = peer->pending[from + i].to;
-    *peer->proposals_last = proposal;
-    peer->proposals_last = &proposal->next;
-    peer->proposed_count += count;
-    region_worker_proposed(peer->worker);
     peer->keys_written += count;
 }
 
@@ -371,12 +474,114 @@ static void propose_pending(struct peer *peer)
     }
 }
 
+static struct wire_log_split *log_splits_of(const struct peer *peer, struct split_ask *ask)
+{
+    uint32_t peer_count = peer->region->peer_count;
+    struct wire_log_split *splits = arena_alloc(&ask->arena, ask->key_count * sizeof *splits);
+    uint64_t id = ask->first_id;
+    for (uint32_t i = 0; i < ask->key_count; i++) {
+        splits[i].key = ask->keys[i];
+        splits[i].region_id = id++;
+        splits[i].peer_ids = arena_alloc(&ask->arena, peer_count * sizeof *splits[i].peer_ids);
+        splits[i].peer_ids_count = peer_count;
+        for (uint32_t j = 0; j < peer_count; j++)
+            splits[i].peer_ids[j] = id++;
+    }
+    return splits;
+}
+
+static enum err propose_split(struct peer *peer, struct split_ask *ask)
+{
+    enum { SPLIT_SIZE_MAX = 1024 * 1024 };
+    if (ask->epoch_version != peer->region->epoch_version || ask->peer_count != peer->region->peer_count)
+        return ERR_EPOCH_NOT_MATCH;
+    if (!raft_is_leader(peer->group->raft))
+        return ERR_NOT_LEADER;
+    struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_SPLIT,
+                                       .epoch_conf = peer->region->epoch_conf,
+                                       .epoch_version = peer->region->epoch_version,
+                                       .splits = log_splits_of(peer, ask),
+                                       .splits_count = ask->key_count};
+    struct buf encoded;
+    buf_init(&encoded, SPLIT_SIZE_MAX);
+    enum err code = wire_encode_log_command(&command, &encoded);
+    raft_index index = 0;
+    raft_term term = 0;
+    if (code == ERR_OK)
+        code = raft_propose(peer->group->raft, buf_bytes(&encoded), &index, &term);
+    if (code == ERR_OK) {
+        add_proposal(peer, index, term, ask->owed, encoded.size)->replies[0] = ask->to;
+        peer->split.proposed = index;
+        log_event(region_worker_store(peer->worker)->env->log, LOG_INFO,
+                  "event=split_proposed region=%llu index=%llu children=%u first_id=%llu",
+                  (unsigned long long)peer->region_id, (unsigned long long)index, ask->key_count,
+                  (unsigned long long)ask->first_id);
+    }
+    buf_fini(&encoded);
+    return code;
+}
+
+void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
+{
+    peer->split.asked = false;
+    peer_wake(peer, WAKE_REQUEST);
+    peer_sleep_note_work(peer);
+    enum err code = take_ask->code == ERR_OK ? propose_split(peer, take_ask) : take_ask->code;
+    if (code != ERR_OK && take_ask->owed)
+        refuse(peer, take_ask->to, code, code == ERR_NOT_LEADER || code == ERR_EPOCH_NOT_MATCH ? 0 : BUSY_WAIT_MS);
+    region_worker_touch(peer->worker, peer);
+    message_free(&take_ask->message);
+}
+
+/* ---- does it grow too large? */
+
+uint64_t peer_size(const struct peer *peer)
+{
+    return peer->split.size + peer->split.written_size;
+}
+
+/* What was written since the last count bounds what it can be now; after a restart little is known, and a part of a
+ * region's size is reason enough to count. */
+void peer_split_look(struct peer *peer)
+{
+    const struct store_config *config = region_worker_store(peer->worker)->config;
+    bool counted = peer->split.size > 0;
+    if (config->region_size_max == 0 || !may_split(peer) || peer->split.written_size == 0)
+        return;
+    if (peer_size(peer) < (counted ? config->region_size_max : config->region_split_size / 8))
+        return;
+    peer->split.asked = true;
+    split_check_start(region_worker_store(peer->worker), region_worker_actor(peer->worker), peer->region,
+                      peer->split.written_size);
+}
+
+region_id peer_split_check_region(const struct message *message)
+{
+    return ((const struct split_check *)message)->region->id;
+}
+
+void peer_split_checked(struct peer *peer, struct message *take_message)
+{
+    struct split_check *check = (struct split_check *)take_message;
+    peer->split.asked = false;
+    if (check->code == ERR_OK && check->region->epoch_version == peer->region->epoch_version) {
+        peer->split.size = check->size > 0 ? check->size : 1;
+        peer->split.written_size -= check->written_size;
+        struct split_ask *ask = check->ask;
+        if (ask->key_count > 0 && may_split(peer)) {
+            check->ask = NULL;
+            ask_for_ids(peer, ask);
+        }
+    }
+    message_free(take_message);
+}
+
 /* ---- reads that wait: for ReadIndex, or only for the apply worker */
 
 static void refuse_reads(struct peer *peer, struct read_task *take_task, enum err code)
 {
     for (const struct read_request *read = take_task->first; read; read = read->next)
-        refuse(peer, read->to, code, code == ERR_NOT_LEADER ? 0 : NOT_READY_WAIT_MS);
+        refuse(peer, read->to, code, code == ERR_NOT_LEADER || code == ERR_EPOCH_NOT_MATCH ? 0 : NOT_READY_WAIT_MS);
     read_task_free(take_task);
 }
 
@@ -451,6 +656,8 @@ static void serve_applied_reads(struct peer *peer)
     struct waiting_reads **link = &peer->reads;
     if (peer->reads && peer->tasks_out > 0 && peer->urgent_out == 0)
         post_apply(peer, NULL, 0, NULL); /* what they wait for may be done, and nobody tells us */
+    if (is_range_old(peer))
+        return; /* the task with the split is on its way, and wakes us */
     while (*link) {
         struct waiting_reads *waiting = *link;
         if (waiting->index == 0 || waiting->index > applied) {
@@ -525,6 +732,8 @@ static struct proposal *claim_proposals(struct peer *peer, const struct raft_ent
     while (peer->proposals && peer->proposals->index <= entries[count - 1].index) {
         struct proposal *proposal = pop_proposal(peer);
         CHECK(proposal->index >= entries[0].index);
+        if (proposal->index == peer->split.proposed)
+            peer->split.proposed = 0;
         if (entries[proposal->index - entries[0].index].term == proposal->term || BUG(answers_others_entry)) {
             *last = proposal;
             last = &proposal->next;
@@ -538,6 +747,7 @@ static void on_committed(void *context, struct group *group, const struct raft_e
 {
     (void)context;
     struct peer *peer = group->user;
+    bool split_under_way = peer->split.proposed != 0;
     struct proposal *proposals = claim_proposals(peer, entries, count);
     if (peer->committed_count + count > APPLY_COUNT_MAX)
         apply_committed(peer, NULL); /* proposals are of newer entries than these */
@@ -545,10 +755,14 @@ static void on_committed(void *context, struct group *group, const struct raft_e
         peer->committed = malloc((count > APPLY_COUNT_MAX ? count : APPLY_COUNT_MAX) * sizeof *entries);
         CHECK(peer->committed);
     }
+    if (split_under_way && peer->split.proposed == 0 && raft_is_leader(group->raft))
+        peer->split.announce = true;
     memcpy(peer->committed + peer->committed_count, entries, count * sizeof *entries);
     peer->committed_count += count;
     for (uint32_t i = 0; i < count; i++)
         peer->committed_size += entries[i].data.size;
+    for (uint32_t i = 0; i < count; i++)
+        peer->split.written_size += entries[i].data.size;
     bool somebody_waits = raft_is_leader(group->raft) || proposals || peer->reads;
     if (somebody_waits || peer->committed_count >= APPLY_COUNT_MAX || peer->committed_size >= APPLY_SIZE_MAX)
         apply_committed(peer, proposals);
@@ -563,6 +777,7 @@ static void answer_all(struct peer *peer)
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_NOT_LEADER, 0);
     peer->pending_count = 0;
+    peer->split.proposed = 0; /* whatever becomes of it, the fsm says */
 }
 
 static void on_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
@@ -653,6 +868,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     if (code == ERR_OK) {
         group_note_replicated(peer->group, wire->replicated);
         peer_sleep_after_step(peer, wire);
+        peer->split.hurry |= wire->hurry;
     }
     region_worker_touch(peer->worker, peer);
 }
@@ -660,6 +876,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
 void peer_tick(struct peer *peer, uint32_t count)
 {
     raft_tick(peer->group->raft, count);
+    peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
     if (peer->campaign && raft_leader(peer->group->raft) == 0)
         (void)raft_campaign(
@@ -677,20 +894,69 @@ void peer_shrink(struct peer *peer)
     peer->pending_capacity = 0;
 }
 
+/* Followers that learnt of it with the next heartbeat would make the children's voters late: a round at once says how
+ * far all is committed. Nobody waits for its read. */
+static void announce_split(struct peer *peer)
+{
+    enum { HURRY_TICKS = 4 };
+    if (!peer->split.announce)
+        return;
+    peer->split.announce = false;
+    peer->split.hurry_ticks = HURRY_TICKS;
+    (void)raft_read(peer->group->raft, ++peer->read_context);
+}
+
 void peer_round(struct peer *peer)
 {
     if (region_worker_may_propose(peer->worker))
         propose_pending(peer);
     else if (peer->pending_count > 0)
         region_worker_wait(peer->worker, peer);
+    announce_split(peer);
     ask_for_reads(peer);
     group_pull(peer->group);
+    if (peer->split.hurry)
+        apply_committed(peer, NULL);
+    peer->split.hurry = false;
     serve_applied_reads(peer);
 }
 
 bool peer_release(struct peer *peer)
 {
-    return group_release(peer->group);
+    return group_release(peer->group) && !peer->split.announce;
+}
+
+/* The region is smaller now, and there are new ones. Whatever was let in for the old range and has not been served is
+ * refused: it did not happen, and the answer says where to go. */
+static void split_done(struct peer *peer, struct region_split *take_split)
+{
+    struct store *store = region_worker_store(peer->worker);
+    bool leads = raft_is_leader(peer->group->raft);
+    region_free(peer->region);
+    peer->region = region_copy(take_split->regions[0]);
+    region_split_free(peer->split.last);
+    peer->split.last = take_split;
+    peer->split.size = peer->split.written_size = 0;
+    peer->heartbeat_due = leads;
+    for (uint32_t i = 0; i < peer->pending_count; i++)
+        refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);
+    peer->pending_count = 0;
+    while (peer->reads && !BUG(split_reads_go_on)) {
+        struct read_task *task = peer->reads->task;
+        unlink_reads(peer, &peer->reads);
+        refuse_reads(peer, task, ERR_EPOCH_NOT_MATCH);
+    }
+    struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
+    for (int i = 0; i < 2 && !BUG(split_reads_go_on); i++) {
+        if (*rounds[i])
+            refuse_reads(peer, *rounds[i], ERR_EPOCH_NOT_MATCH);
+        *rounds[i] = NULL;
+    }
+    log_event(store->env->log, LOG_INFO, "event=split region=%llu version=%llu children=%u index=%llu",
+              (unsigned long long)peer->region_id, (unsigned long long)peer->region->epoch_version,
+              take_split->count - 1, (unsigned long long)take_split->index);
+    for (uint32_t i = 1; i < take_split->count; i++)
+        region_worker_add_child(peer->worker, take_split->regions[i], leads);
 }
 
 void peer_applied(struct peer *peer, struct region_task *take_task)
@@ -702,6 +968,12 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
     else
         group_applied(peer->group, take_task->applied_index);
+    while (take_task->splits && take_task->code == ERR_OK) {
+        struct region_split *split = take_task->splits;
+        take_task->splits = split->next;
+        split->next = NULL;
+        split_done(peer, split);
+    }
     region_task_free(take_task);
     region_worker_touch(peer->worker, peer);
 }

@@ -20,6 +20,7 @@
 #include "meta/region.h"
 #include "storenode/peer_sleep.h"
 #include "storenode/region_fsm.h"
+#include "storenode/split_ask.h"
 
 struct region_worker;
 
@@ -64,13 +65,24 @@ struct peer {
     uint32_t reads_count;
     uint64_t read_context;
     uint64_t keys_written, keys_read; /* since the last heartbeat */
+    struct {
+        struct region_split *last; /* owned: the newest that we know to be done; NULL: none in this life */
+        raft_index proposed;       /* by us, neither done nor given up; 0: none */
+        bool asked;                /* waits for ids, or for where to split: one at a time */
+        bool announce;             /* committed just now: followers should know at once */
+        uint32_t hurry_ticks;      /* leader: what is sent for so long makes followers apply at once */
+        bool hurry;                /* follower: the leader says so */
+        uint64_t size;             /* as it was measured; 0: not yet */
+        uint64_t written_size;     /* committed since then */
+    } split;
     struct peer_sleep sleep;
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };
 
-enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id, struct peer **ret_peer,
-                  struct error *err);
+/* `config`: of its core; borrowed. */
+enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id,
+                  const struct raft_config *config, struct peer **ret_peer, struct error *err);
 void peer_free(struct peer *peer); /* NULL is fine */
 
 /* A request that names this region. `request` is lent until the end of the round; a write, until the peer no longer
@@ -81,6 +93,15 @@ void peer_tick(struct peer *peer, uint32_t count);
 /* End of round: proposes what is pending (or lets it wait), asks for reads, pulls the group. */
 void peer_round(struct peer *peer);
 void peer_applied(struct peer *peer, struct region_task *take_task);
+/* At those of its keys that lie inside. */
+void peer_split(struct peer *peer, struct split_ask *take_wish);
+/* The ids have come (or not: take_ask->code): proposes the split. */
+void peer_split_ids(struct peer *peer, struct split_ask *take_ask);
+/* Every second: has it grown too large? The answer comes as a WORKER_SPLIT_CHECKED message. */
+void peer_split_look(struct peer *peer);
+void peer_split_checked(struct peer *peer, struct message *take_message);
+region_id peer_split_check_region(const struct message *message);
+uint64_t peer_size(const struct peer *peer); /* bytes of keys and values, roughly; 0: not known */
 /* A WORKER_FETCHED message: of which region, and its result. */
 region_id peer_fetch_region(const struct message *message);
 void peer_fetched(struct peer *peer, const struct message *message);

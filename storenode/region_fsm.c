@@ -16,23 +16,29 @@ enum { FORMAT = 1, APPLY_STATE_SIZE = 21, BUSY_WAIT_MS = 20 };
 
 struct region_fsm {
     struct env *env;
-    struct region *region; /* owned */
+    region_id id;
+    peer_id local_peer;
+    struct region *region;           /* owned */
+    struct region_split *last_split; /* owned; NULL: none in this life */
     struct tokens *tokens; /* owned */
     raft_index applied_index;
     raft_term applied_term;
     _Atomic raft_index written_index; /* applied and in the engine */
+    _Atomic raft_index split_index;   /* of the newest split in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
     enum err failure;                 /* an entry was left half applied: nothing may follow it */
     struct buf row, value;
 };
 
-struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
-                                  raft_term applied_term)
+struct region_fsm *region_fsm_new(struct env *env, const struct region *region, peer_id local_peer,
+                                  raft_index applied_index, raft_term applied_term)
 {
     struct region_fsm *fsm = calloc(1, sizeof *fsm);
     CHECK(fsm);
     fsm->env = env;
+    fsm->id = region->id;
+    fsm->local_peer = local_peer;
     fsm->region = region_copy(region);
     fsm->tokens = tokens_new(env->engine, region->id, GROUP_FIRST_INDEX);
     fsm->applied_index = applied_index;
@@ -48,6 +54,11 @@ raft_index region_fsm_applied(const struct region_fsm *fsm)
     return atomic_load_explicit(&fsm->written_index, memory_order_acquire);
 }
 
+raft_index region_fsm_split_index(const struct region_fsm *fsm)
+{
+    return atomic_load_explicit(&fsm->split_index, memory_order_acquire);
+}
+
 raft_index region_fsm_log_needed_after(const struct region_fsm *fsm)
 {
     return atomic_load_explicit(&fsm->tokens_index, memory_order_acquire);
@@ -58,6 +69,7 @@ void region_fsm_free(struct region_fsm *fsm)
     if (!fsm)
         return;
     region_free(fsm->region);
+    region_split_free(fsm->last_split);
     tokens_free(fsm->tokens);
     buf_fini(&fsm->row);
     buf_fini(&fsm->value);
@@ -297,6 +309,71 @@ static void apply_write(struct region_fsm *fsm, struct apply_worker *worker, con
     result->wait_ms = code == ERR_BUSY ? BUSY_WAIT_MS : 0;
 }
 
+/* ---- a split */
+
+/* Ids are given once: a region that is here already means that somebody else's rows would be lost. */
+static enum err check_is_new(struct region_fsm *fsm, region_id id)
+{
+    struct error error = {0};
+    struct group_key key = group_key_indexed(id, GROUP_APPLY_STATE, 0);
+    enum err code = engine_get(fsm->env->engine, ENGINE_RAFT, group_key_bytes(&key), &fsm->row, &error);
+    if (code == ERR_NOT_FOUND)
+        return ERR_OK;
+    log_event(fsm->env->log, LOG_ERROR, "event=split_impossible region=%llu child=%llu msg=\"%s\"",
+              (unsigned long long)fsm->id, (unsigned long long)id,
+              code == ERR_OK ? "a region of that id is here already" : error.text);
+    return code == ERR_OK ? ERR_CORRUPT : code;
+}
+
+static peer_id local_peer_of(const struct region_fsm *fsm, const struct region *child)
+{
+    const struct region_peer *local = region_peer_by_id(fsm->region, fsm->local_peer);
+    CHECK(local);
+    return region_peer_on_store(child, local->store_id)->id;
+}
+
+static enum err put_children(struct region_fsm *fsm, struct engine_batch *batch, const struct region_split *split)
+{
+    struct engine *engine = fsm->env->engine;
+    enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
+    for (uint32_t i = 1; i < split->count && code == ERR_OK; i++) {
+        const struct region *child = split->regions[i];
+        code = check_is_new(fsm, child->id);
+        if (code == ERR_OK)
+            code = region_put_new(engine, batch, child, local_peer_of(fsm, child));
+        if (code == ERR_OK && !BUG(split_forgets_tokens))
+            tokens_put_inherited(fsm->tokens, batch, child->id, GROUP_FIRST_INDEX);
+    }
+    return code;
+}
+
+/* `*ret_word`: what is said of it; a refusal changes nothing, here as on every replica. The other code is fatal. */
+static enum err apply_split(struct region_task *task, struct engine_batch *batch,
+                            const struct wire_log_command *command, raft_index index, enum err *ret_word)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct region_split *split;
+    *ret_word = region_split_new(fsm->region, command, index, &split);
+    if (*ret_word != ERR_OK)
+        return ERR_OK;
+    enum err code = put_children(fsm, batch, split);
+    if (code == ERR_OK)
+        code = region_put_state(fsm->env->engine, batch, split->regions[0], fsm->local_peer);
+    if (code != ERR_OK) {
+        region_split_free(split);
+        return code;
+    }
+    region_free(fsm->region);
+    fsm->region = region_copy(split->regions[0]);
+    region_split_free(fsm->last_split);
+    fsm->last_split = region_split_copy(split);
+    struct region_split **last = &task->splits;
+    while (*last)
+        last = &(*last)->next;
+    *last = split;
+    return ERR_OK;
+}
+
 /* ---- a task */
 
 /* Bytes that every replica agreed on and that do not parse: nothing sensible can follow. */
@@ -321,8 +398,17 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
             stop_on_corrupt(fsm, entry->index);
             return ERR_CORRUPT;
         }
-        *ret_results = arena_alloc(&task->results_arena, command.writes_count * sizeof **ret_results);
-        *ret_count = command.writes_count;
+        uint32_t count = command.kind == WIRE_COMMAND_KIND_SPLIT ? 1 : command.writes_count;
+        *ret_results = arena_alloc(&task->results_arena, count * sizeof **ret_results);
+        *ret_count = count;
+        if (command.kind == WIRE_COMMAND_KIND_SPLIT) {
+            command.writes_count = 0;
+            enum err word;
+            code = apply_split(task, apply_worker_batch(worker), &command, entry->index, &word);
+            if (code != ERR_OK)
+                return code;
+            (*ret_results)[0].code = (uint16_t)word;
+        }
         for (uint32_t i = 0; i < command.writes_count; i++) {
             apply_write(fsm, worker, &command, &command.writes[i], entry->index, values, &(*ret_results)[i]);
             if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
@@ -350,7 +436,7 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
         if (task->code != ERR_OK)
             apply_worker_fail(worker, task->code);
         if (owed) {
-            CHECK(task->code != ERR_OK || count == proposal->count);
+            CHECK(task->code != ERR_OK || count >= proposal->count); /* nobody may wait for a split */
             task->results[proposal_index++] = results;
             proposal = proposal->next;
         }
@@ -371,6 +457,8 @@ static void done(struct apply_task *base, enum err code)
         if (tokens_is_loaded(task->fsm->tokens))
             atomic_store_explicit(&task->fsm->tokens_index, tokens_saved_index(task->fsm->tokens),
                                   memory_order_release);
+        for (const struct region_split *split = task->splits; split; split = split->next)
+            atomic_store_explicit(&task->fsm->split_index, split->index, memory_order_release);
         atomic_store_explicit(&task->fsm->written_index, task->applied_index, memory_order_release);
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
@@ -378,11 +466,13 @@ static void done(struct apply_task *base, enum err code)
                 struct wire_kv_reply *result = &task->results[at][i];
                 if (result->value.size > 0) /* the task goes back before the flush */
                     result->value = arena_copy(replies_arena(task->replies), result->value);
+                if (result->code == ERR_EPOCH_NOT_MATCH || task->splits)
+                    region_split_tell(task->fsm->region, task->fsm->last_split, replies_arena(task->replies), result);
                 replies_add(task->replies, proposal->replies[i], result);
             }
     }
     task->task.message.kind = task->done_kind;
-    if (task->urgent || task->code != ERR_OK)
+    if (task->urgent || task->splits || task->code != ERR_OK)
         actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
     else
         actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);
@@ -406,7 +496,7 @@ struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner,
                                  .replies = replies,
                                  .entry_count = count,
                                  .proposals = take_proposals,
-                                 .region_id = fsm->region->id};
+                                 .region_id = fsm->id};
     arena_init(&task->results_arena);
     task->entries = arena_alloc(&task->results_arena, count * sizeof *entries);
     if (count > 0)
@@ -425,6 +515,10 @@ void region_task_free(struct region_task *task)
     for (struct proposal *proposal = task->proposals, *next; proposal; proposal = next) {
         next = proposal->next;
         free(proposal);
+    }
+    for (struct region_split *split = task->splits, *next; split; split = next) {
+        next = split->next;
+        region_split_free(split);
     }
     arena_fini(&task->results_arena);
     free(task);

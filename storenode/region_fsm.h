@@ -4,6 +4,10 @@
  * it was proposed may have changed: epoch (writes of another version than the region's are refused), range, idempotency
  * token. Data, tokens and apply state go into one batch, so a crash never separates them.
  *
+ * A split (region_split.h) puts the rows of all its regions into that batch too, and the tokens: a write that is sent again
+ * after it must be recognised by whichever region has its key now. Writes of the version before it that come behind it in
+ * the log are refused.
+ *
  * Owner: the apply worker. The region worker makes a task with the entries (lent by the raft core until the task has
  * come back) and with who is owed an answer; `done` answers and posts the task to the region worker as `done_kind`.
  *
@@ -15,6 +19,7 @@
 #include "group/apply_worker.h"
 #include "meta/region.h"
 #include "raft/raft.h"
+#include "storenode/region_split.h"
 #include "storenode/replies.h"
 
 struct region_fsm;
@@ -45,15 +50,19 @@ struct region_task {
     bool urgent; /* somebody waits for it to come back: wake the region worker */
     uint64_t region_id;
     uint64_t keys_written;
+    struct region_split *splits; /* owned list, in order: what became of the region. Then it comes back at once. */
 };
 
-/* `region` is copied. Applied: what the engine holds. */
-struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
-                                  raft_term applied_term);
+/* `region` is copied; `local_peer`: the one of its peers that lives here. Applied: what the engine holds. */
+struct region_fsm *region_fsm_new(struct env *env, const struct region *region, peer_id local_peer,
+                                  raft_index applied_index, raft_term applied_term);
 void region_fsm_free(struct region_fsm *fsm);
 /* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that.
  */
 raft_index region_fsm_applied(const struct region_fsm *fsm);
+/* Index of the newest split in this life that is in the engine; 0: none. Any thread; read it after region_fsm_applied, and
+ * it knows of every split up to there. */
+raft_index region_fsm_split_index(const struct region_fsm *fsm);
 /* Log entries after this index are still needed to know the tokens at the next start. Any thread. */
 raft_index region_fsm_log_needed_after(const struct region_fsm *fsm);
 

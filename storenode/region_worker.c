@@ -25,6 +25,8 @@ enum {
     GATHER_MAX_US = 5000,
     TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
+    EARLY_VOTES_MAX = 64, /* what is lost is asked again, only later */
+    EARLY_VOTE_TICKS = 5,
     MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
 };
 
@@ -33,6 +35,12 @@ struct outbox {
     struct wire_raft_message *messages[2];
     uint32_t count[2], capacity[2];
     size_t size[2];
+};
+
+/* Somebody campaigns in a region that we do not have yet: it was split off where the split is applied already. */
+struct early_vote {
+    struct wire_raft_message wire; /* without entries */
+    uint64_t tick;
 };
 
 struct neighbour {
@@ -77,6 +85,8 @@ struct region_worker {
     bool gate_open;           /* writes of this pass may be proposed */
     uint64_t gathered_us;     /* when the next WORKER_GATHERED comes; UINT64_MAX: none is on its way */
     struct peer *waiting;     /* peers whose writes wait for that */
+    struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
+    uint32_t early_count;
     struct message *held;     /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
@@ -109,11 +119,6 @@ struct replies *region_worker_replies(struct region_worker *worker)
 uint64_t region_worker_now_us(const struct region_worker *worker)
 {
     return worker->now_us;
-}
-
-const struct raft_config *region_worker_raft_config(const struct region_worker *worker)
-{
-    return &worker->store->raft_config;
 }
 
 struct raft_pool *region_worker_pool(struct region_worker *worker)
@@ -332,6 +337,7 @@ void region_worker_send(struct region_worker *worker, struct peer *peer, const s
     group_message_to_wire(peer->group, message, &worker->round_arena, wire);
     wire->epoch_conf = peer->region->epoch_conf;
     wire->epoch_version = peer->region->epoch_version;
+    wire->hurry = peer->split.hurry_ticks > 0;
     peer_sleep_on_send(peer, message, wire);
     outbox->size[after] += MESSAGE_SIZE;
     for (uint32_t i = 0; i < message->entry_count; i++)
@@ -428,6 +434,30 @@ static void on_beat(struct region_worker *worker, store_id from, const struct wi
         peer_sleep_store_back(peer, from, event == PAIRS_RESTARTED);
 }
 
+static void keep_early_vote(struct region_worker *worker, const struct wire_raft_message *wire)
+{
+    if ((wire->kind != RAFT_PRE_VOTE && wire->kind != RAFT_VOTE) || wire->entries_count > 0 || wire->snapshot)
+        return;
+    struct early_vote *early = &worker->early[worker->early_count++ % EARLY_VOTES_MAX];
+    *early = (struct early_vote){.wire = *wire, .tick = worker->tick_count};
+    early->wire.entries = NULL;
+}
+
+static void step_early_votes(struct region_worker *worker, struct peer *peer)
+{
+    struct arena arena;
+    arena_init(&arena);
+    for (uint32_t i = 0; i < EARLY_VOTES_MAX; i++) {
+        struct early_vote *early = &worker->early[i];
+        if (early->wire.region_id != peer->region_id)
+            continue;
+        if (worker->tick_count - early->tick <= EARLY_VOTE_TICKS)
+            peer_step(peer, &early->wire, &arena);
+        *early = (struct early_vote){0};
+    }
+    arena_fini(&arena);
+}
+
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
     if (take_batch->batch.beat)
@@ -437,6 +467,8 @@ static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_
         struct peer *peer = find_peer(worker, wire->region_id);
         if (peer)
             peer_step(peer, wire, &take_batch->batch_arena);
+        else
+            keep_early_vote(worker, wire);
     }
     message_free(&take_batch->message); /* the core has copied what it keeps */
 }
@@ -505,21 +537,74 @@ static void share(struct region_worker *worker, store_id store)
     actor_post_must(worker->env->executor, worker->store->workers[0]->actor, &shared->message);
 }
 
+static enum err add_peer(struct region_worker *worker, const struct region *region, peer_id local_peer,
+                         const struct raft_config *config, struct peer **ret_peer, struct error *err)
+{
+    struct peer *peer;
+    enum err code = peer_new(worker, region, local_peer, config, &peer, err);
+    if (code != ERR_OK)
+        return code;
+    HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
+    list_push_back(&worker->awake, &peer->awake);
+    for (uint32_t i = 0; i < region->peer_count; i++)
+        share(worker, region->peers[i].store_id);
+    *ret_peer = peer;
+    return ERR_OK;
+}
+
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
                                   bool campaign, struct error *err)
 {
     if (find_peer(worker, region->id))
         return ERR_OK;
     struct peer *peer;
-    enum err code = peer_new(worker, region, local_peer, &peer, err);
-    if (code != ERR_OK)
-        return code;
-    HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
-    list_push_back(&worker->awake, &peer->awake);
-    peer->campaign = campaign;
-    for (uint32_t i = 0; i < region->peer_count; i++)
-        share(worker, region->peers[i].store_id);
-    return ERR_OK;
+    enum err code = add_peer(worker, region, local_peer, &worker->store->raft_config, &peer, err);
+    if (code == ERR_OK)
+        peer->campaign = campaign;
+    return code;
+}
+
+/* It has never voted, in no earlier life: no vote of its stands behind a lease. */
+static void start_child(struct region_worker *worker, const struct region *region, bool campaign)
+{
+    const struct region_peer *local = region_peer_on_store(region, atomic_load(&worker->store->store_id));
+    struct error error = {0};
+    struct peer *peer;
+    if (!local || find_peer(worker, region->id)) {
+        store_fail(worker->store, ERR_CORRUPT, "a region was split off that is here already, or not ours");
+        return;
+    }
+    enum err code = add_peer(worker, region, local->id, &worker->store->raft_config_fresh, &peer, &error);
+    if (code != ERR_OK) {
+        store_fail(worker->store, code, error.text);
+        return;
+    }
+    peer_sleep_note_work(peer);
+    peer->campaign = campaign && !worker->leaving && !worker->disk_hangs;
+    if (peer->campaign)
+        (void)raft_campaign(peer->group->raft);
+    step_early_votes(worker, peer);
+    region_worker_touch(worker, peer);
+}
+
+static void free_child(struct message *message)
+{
+    region_free(((struct child_message *)message)->region);
+    free(message);
+}
+
+void region_worker_add_child(struct region_worker *worker, const struct region *region, bool campaign)
+{
+    struct region_worker *other = worker->store->workers[region->id % worker->store->worker_count];
+    if (other == worker) {
+        start_child(worker, region, campaign);
+        return;
+    }
+    struct child_message *message = calloc(1, sizeof *message);
+    CHECK(message);
+    *message = (struct child_message){
+        .message = {.kind = WORKER_CHILD, .free = free_child}, .region = region_copy(region), .campaign = campaign};
+    actor_post_must(worker->env->executor, other->actor, &message->message);
 }
 
 static void on_regions(struct region_worker *worker, struct regions_message *take_message)
@@ -604,6 +689,7 @@ static void add_heartbeat(struct region_worker *worker, struct peer *peer, struc
     *heartbeat = (struct wire_region_heartbeat){.region = region,
                                                 .leader_peer = peer->id,
                                                 .term = raft_term_now(peer->group->raft),
+                                                .approximate_size = peer_size(peer),
                                                 .keys_written = peer->keys_written,
                                                 .keys_read = peer->keys_read};
     peer->keys_written = peer->keys_read = 0;
@@ -820,6 +906,8 @@ static void on_tick(struct region_worker *worker)
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
             group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
+        if (truncate)
+            peer_split_look(peer);
         /* With a disk that hangs, or on the way out, there is no point in being elected. */
         if (ticks > 0 && ((!worker->disk_hangs && !worker->leaving) || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
@@ -840,6 +928,29 @@ static void on_transfer(struct region_worker *worker, struct transfer_message *t
     if (peer && raft_transfer(peer->group->raft, take_message->to) == ERR_OK)
         region_worker_touch(worker, peer);
     message_free(&take_message->message);
+}
+
+static void on_split(struct region_worker *worker, struct split_ask *take_wish)
+{
+    struct peer *peer = find_peer(worker, take_wish->region);
+    if (peer)
+        peer_split(peer, take_wish);
+    else
+        message_free(&take_wish->message);
+}
+
+static void on_split_ids(struct region_worker *worker, struct split_ask *take_ask)
+{
+    struct peer *peer = find_peer(worker, take_ask->region);
+    CHECK(peer);
+    peer_split_ids(peer, take_ask);
+}
+
+static void on_split_checked(struct region_worker *worker, struct message *take_message)
+{
+    struct peer *peer = find_peer(worker, peer_split_check_region(take_message));
+    CHECK(peer);
+    peer_split_checked(peer, take_message);
 }
 
 /* ---- the actor */
@@ -898,6 +1009,21 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_LEAVE:
         message_free(take_message);
         leave(worker);
+        break;
+    case WORKER_CHILD: {
+        struct child_message *child = (struct child_message *)take_message;
+        start_child(worker, child->region, child->campaign);
+        message_free(take_message);
+        break;
+    }
+    case WORKER_SPLIT:
+        on_split(worker, (struct split_ask *)take_message);
+        break;
+    case WORKER_SPLIT_IDS:
+        on_split_ids(worker, (struct split_ask *)take_message);
+        break;
+    case WORKER_SPLIT_CHECKED:
+        on_split_checked(worker, take_message);
         break;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);

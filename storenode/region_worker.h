@@ -50,6 +50,8 @@ bool region_worker_may_propose(const struct region_worker *worker);
 void region_worker_proposed(struct region_worker *worker);
 void region_worker_proposal_ended(struct region_worker *worker);
 void region_worker_wait(struct region_worker *worker, struct peer *peer);
+/* A region was split off one of this worker's: starts its peer here, on whichever worker. `campaign`: it should lead. */
+void region_worker_add_child(struct region_worker *worker, const struct region *region, bool campaign);
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
                         bool after);
@@ -60,7 +62,6 @@ const struct store_pairs *region_worker_pairs(const struct region_worker *worker
 void region_worker_asleep(struct region_worker *worker, struct peer *peer);
 void region_worker_awake(struct region_worker *worker, struct peer *peer, enum wake_cause cause);
 uint64_t region_worker_now_us(const struct region_worker *worker); /* of this round */
-const struct raft_config *region_worker_raft_config(const struct region_worker *worker);
 struct raft_pool *region_worker_pool(struct region_worker *worker);
 
 #endif

@@ -11,6 +11,7 @@
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_worker.h"
+#include "storenode/split_ask.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_parts.h"
 
@@ -59,6 +60,16 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to)
         .message = {.kind = WORKER_TRANSFER, .free = free_transfer}, .region = region, .to = to};
     actor_post_must(store->env->executor, region_worker_actor(store->workers[region % store->worker_count]),
                     &message->message);
+}
+
+void store_split_region(struct store *store, region_id region, const struct bytes *keys, uint32_t count)
+{
+    struct split_ask *ask = split_ask_new(region, 0, 0);
+    for (uint32_t i = 0; i < count; i++)
+        split_ask_add(ask, keys[i]);
+    ask->message.kind = WORKER_SPLIT;
+    actor_post_must(store->env->executor, region_worker_actor(store->workers[region % store->worker_count]),
+                    &ask->message);
 }
 
 static void free_leave(struct message *message)
@@ -207,6 +218,8 @@ static void fill_raft_config(struct store *store, bool restarted)
     raft->vote_refuse_ticks = restarted && config->lease_read && !BUG(vote_after_restart_in_lease)
                                   ? (uint32_t)(config->lease_ms / config->tick_ms) + 1 + VOTE_REFUSE_SLACK_TICKS
                                   : 0;
+    store->raft_config_fresh = *raft;
+    store->raft_config_fresh.vote_refuse_ticks = 0;
 }
 
 static void flush_apply_replies(void *context)

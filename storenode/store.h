@@ -48,6 +48,10 @@ void store_get_edge_counts(const struct store *store, struct store_edge_counts *
 /* Any thread. The peer of `region` here hands its leadership to `to`; it does nothing if it does not lead, or cannot. */
 void store_transfer_leader(struct store *store, region_id region, peer_id to);
 
+/* Any thread. Splits `region` at those of `keys` (encoded, ascending, at most 64) that lie inside of it; it does nothing if
+ * it is not led here, or is being split already. */
+void store_split_region(struct store *store, region_id region, const struct bytes *keys, uint32_t count);
+
 /* Any thread. Before an orderly end: leaderships go to other stores, so that nobody waits for an election. Goes on in
  * the background; store_has_left says when there is nothing left that somebody else could lead. */
 void store_leave(struct store *store);

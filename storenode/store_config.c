@@ -207,6 +207,21 @@ static const struct setting table[] = {
      .default_text = "64MiB",
      .min = 1024 * 1024,
      .help = "log per region; beyond it a slow follower gets a snapshot"},
+    {.key = "region-split-size",
+     .env = "POLDER_REGION_SPLIT_SIZE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(region_split_size),
+     .default_text = "96MiB",
+     .min = 64 * 1024,
+     .help = "a region that is too large is cut into pieces of this"},
+    {.key = "region-size-max",
+     .env = "POLDER_REGION_SIZE_MAX",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(region_size_max),
+     .default_text = "144MiB",
+     .help = "a region of so many bytes is too large; 0: none ever is"},
     {.key = "store-heartbeat",
      .env = "POLDER_STORE_HEARTBEAT",
      .type = SETTING_DURATION,
@@ -330,6 +345,8 @@ enum err store_config_finish(struct store_config *config, struct error *err)
         code = address_complete(&config->pd[i], "pd", err);
     if (code == ERR_OK)
         code = check_timing(config, err);
+    if (code == ERR_OK && config->region_size_max > 0 && config->region_size_max <= config->region_split_size)
+        code = error_set(err, ERR_INVALID, "region-size-max: must be more than region-split-size, or 0");
     if (code == ERR_OK && !config->advertise_address)
         code = address_copy(&config->advertise_address, config->address);
     return code;

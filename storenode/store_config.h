@@ -41,6 +41,8 @@ struct store_config {
     uint64_t append_size_max;      /* bytes per append message: 1 MiB */
     uint64_t log_retain_count;     /* entries kept after apply for slow followers and tokens: 1024 */
     uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
+    uint64_t region_split_size;    /* a region that is too large is cut into pieces of this: 96 MiB */
+    uint64_t region_size_max;      /* it is, from this on: 144 MiB; 0: nothing is split by itself */
     uint64_t store_heartbeat_ms;   /* 1000 */
     uint64_t block_cache_size;     /* 256 MiB */
     uint64_t disk_reserve_size;    /* free space below which only reads and deletes are taken: 256 MiB */

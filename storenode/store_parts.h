@@ -3,6 +3,9 @@
  *   transport --KV_BATCH, RAFT_BATCH--> region workers --> log worker --LOG_DONE--> region workers
  *                                          |  \--> apply worker --APPLY_DONE--> region workers
  *                                          |  \--> read workers --FETCHED--> region workers
+ *                                          |  \--CHILD--> the region worker of a region that was split off
+ *                                          |  \--split_ask--> pd link --SPLIT_IDS--> region workers
+ *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -32,6 +35,7 @@ struct store {
     struct env *env;                   /* borrowed */
     const struct store_config *config; /* borrowed */
     struct raft_config raft_config;
+    struct raft_config raft_config_fresh; /* of groups that begin in this life */
     uint32_t worker_count, reader_count;
     struct region_worker *workers[STORE_WORKERS_MAX]; /* owned; region id modulo worker_count finds the one */
     struct read_worker *readers[STORE_WORKERS_MAX];   /* owned */
@@ -74,6 +78,10 @@ enum worker_message_kind {
     WORKER_SHARED,
     WORKER_TRANSFER,
     WORKER_LEAVE,
+    WORKER_CHILD,
+    WORKER_SPLIT,
+    WORKER_SPLIT_IDS,
+    WORKER_SPLIT_CHECKED,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */
@@ -108,6 +116,13 @@ struct regions_message {
     struct frame *frame; /* owned; a PdReply */
     struct arena message_arena;
     struct wire_pd_reply reply;
+};
+
+/* WORKER_CHILD: its rows are in the engine. */
+struct child_message {
+    struct message message;
+    struct region *region; /* owned */
+    bool campaign;
 };
 
 struct transfer_message {

@@ -252,13 +252,14 @@ void tokens_record(struct tokens *tokens, const struct token *token, enum err co
     window->dirty = true;
 }
 
-static void save_window(struct tokens *tokens, struct window *window, struct engine_batch *batch)
+static void put_window(struct tokens *tokens, const struct window *window, region_id region, raft_index last_index,
+                       struct engine_batch *batch)
 {
-    struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
+    struct group_key key = group_key_indexed(region, STORE_TOKENS, window->client_id);
     struct buf *row = &tokens->row;
     buf_reset(row);
     buf_append_u64_be(row, window->sequence_done);
-    buf_append_u64_be(row, window->last_index);
+    buf_append_u64_be(row, last_index);
     buf_append_u8(row, window->forgetful);
     for (uint32_t i = 0; i < window->count; i++) {
         buf_append_u32_be(row, (uint32_t)(window->entries[i].sequence - window->sequence_done));
@@ -268,7 +269,17 @@ static void save_window(struct tokens *tokens, struct window *window, struct eng
     enum err code = buf_append_u32_be(row, group_checksum(STORE_TOKENS, row->data, row->size));
     CHECK(code == ERR_OK);
     engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(row));
-    window->dirty = false;
+}
+
+static void put_edge(struct tokens *tokens, region_id region, raft_index evicted_index, raft_index saved_index,
+                     struct engine_batch *batch)
+{
+    uint8_t edge[EDGE_SIZE];
+    store_u64_be(edge, evicted_index);
+    store_u64_be(edge + 8, saved_index);
+    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
+    struct group_key key = group_key(region, STORE_TOKENS_EDGE);
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(edge, sizeof edge));
 }
 
 void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index)
@@ -279,15 +290,20 @@ void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index i
     }
     buf_reset(&tokens->evicted);
     for (struct window *window = tokens->windows; window; window = window->hh.next)
-        if (window->dirty)
-            save_window(tokens, window, batch); /* after the deletions: a client may be back already */
+        if (window->dirty) { /* after the deletions: a client may be back already */
+            put_window(tokens, window, tokens->region, window->last_index, batch);
+            window->dirty = false;
+        }
     tokens->saved_index = index;
-    uint8_t edge[EDGE_SIZE];
-    store_u64_be(edge, tokens->evicted_index);
-    store_u64_be(edge + 8, index);
-    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
-    struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
-    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(edge, sizeof edge));
+    put_edge(tokens, tokens->region, tokens->evicted_index, index, batch);
+}
+
+void tokens_put_inherited(struct tokens *tokens, struct engine_batch *batch, region_id child, raft_index first_index)
+{
+    CHECK(tokens->loaded);
+    for (const struct window *window = tokens->windows; window; window = window->hh.next)
+        put_window(tokens, window, child, first_index, batch);
+    put_edge(tokens, child, tokens->evicted_index > 0 ? first_index : 0, first_index, batch);
 }
 
 bool tokens_is_loaded(const struct tokens *tokens)

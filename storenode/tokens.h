@@ -40,6 +40,9 @@ void tokens_free(struct tokens *tokens); /* NULL is fine */
 
 /* Reads the rows. What the log says after tokens_saved_index is the caller's to record, before anything else. */
 enum err tokens_load(struct tokens *tokens);
+/* Puts the rows with which `child`, just split off this region, begins: it must recognise what was done before. Its log
+ * is young, so that all of it counts as told at `first_index`. Loaded. */
+void tokens_put_inherited(struct tokens *tokens, struct engine_batch *batch, region_id child, raft_index first_index);
 bool tokens_is_loaded(const struct tokens *tokens);
 raft_index tokens_saved_index(const struct tokens *tokens);
 

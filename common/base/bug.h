@@ -65,6 +65,9 @@
     X(campaign_before_conf_applied)                                                                                    \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
+    /* regions */                                                                                                      \
+    X(split_forgets_tokens)                                                                                            \
+    X(split_reads_go_on)                                                                                               \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \

@@ -567,7 +567,7 @@ bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_
         if (text)
             snprintf(text, size, "s%u is not ready", number);
     }
-    if (fine && convergence->count != options->region_count) {
+    if (fine && convergence->count < options->region_count) {
         fine = false;
         if (text)
             snprintf(text, size, "%u regions of %u are served", convergence->count, options->region_count);

@@ -48,7 +48,10 @@ static bool is_read(const struct wire_kv_request *request)
 
 static void see_request(struct check_reads *check, const struct sim_node *client, const struct wire_kv_request *request)
 {
-    if (!is_read(request) || request->read_mode == WIRE_READ_MODE_STALE || find(check, client, request->id))
+    struct asked *before = find(check, client, request->id);
+    if (before && before->region != request->region_id)
+        *before = (struct asked){0}; /* split meanwhile: which of the two regions answers cannot be told */
+    if (!is_read(request) || request->read_mode == WIRE_READ_MODE_STALE || before)
         return;
     check->asked[check->asked_count++ % ASKED_MAX] =
         (struct asked){.client = client,

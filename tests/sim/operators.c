@@ -3,15 +3,20 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "meta/keyspace.h"
 #include "raft/raft.h"
 
-enum { CANDIDATES_MAX = 64 };
+enum { CANDIDATES_MAX = 256, SPLIT_KEYS_MAX = 6, SPLITS_MAX = 40 };
 
 struct operators {
     struct world *world;
     struct rng rng;
+    struct workload *workload; /* whose keys regions are split at */
     uint64_t interval_ms;
+    uint64_t split_interval_ms;
+    uint32_t splits_left;
     bool stopped;
+    bool stores_were_ready; /* all of them, once: every first region has its rows */
     /* during a visit */
     struct {
         region_id region;
@@ -51,6 +56,73 @@ static void move_a_leader(struct operators *operators)
     sim_leave(store->node);
 }
 
+/* ---- splits */
+
+static void visit_led(void *context, const struct store_peer_view *view)
+{
+    struct operators *operators = context;
+    if (raft_is_leader(view->raft) && operators->move_count < CANDIDATES_MAX)
+        operators->moves[operators->move_count++].region = view->region;
+}
+
+static bool are_stores_ready(struct world *world)
+{
+    for (uint32_t number = 1; number <= world_options(world)->store_count; number++) {
+        struct world_node *store = world_store(world, number);
+        if (!store->store || !store_is_ready(store->store))
+            return false;
+    }
+    return true;
+}
+
+static int compare_bytes(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+/* Some lie in the region, most do not: those the store leaves out. */
+static void split_a_region(struct operators *operators)
+{
+    struct world *world = operators->world;
+    uint32_t number = (uint32_t)rng_between(&operators->rng, 1, world_options(world)->store_count);
+    struct world_node *store = world_store(world, number);
+    operators->stores_were_ready |= are_stores_ready(world);
+    if (!operators->stores_were_ready || !store->store || sim_node_is_paused(store->node))
+        return;
+    operators->move_count = 0;
+    store_visit_peers(store->store, visit_led, operators);
+    if (operators->move_count == 0)
+        return;
+    region_id region = operators->moves[rng_below(&operators->rng, operators->move_count)].region;
+    struct bytes keys[SPLIT_KEYS_MAX];
+    uint8_t data[SPLIT_KEYS_MAX][WORKLOAD_KEY_SIZE_MAX + 2];
+    uint32_t count = (uint32_t)rng_between(&operators->rng, 1, SPLIT_KEYS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes key = workload_any_key(operators->workload, &operators->rng);
+        data[i][0] = KEYSPACE_RAW;
+        memcpy(data[i] + 1, key.data, key.size);
+        data[i][key.size + 1] = (uint8_t)rng_below(&operators->rng, 256);
+        keys[i] = bytes_of(data[i], key.size + 1 + rng_chance(&operators->rng, 1, 4));
+    }
+    qsort(keys, count, sizeof keys[0], compare_bytes);
+    sim_trace(world_sim(world), "operator: s%u splits region=%llu", number, (unsigned long long)region);
+    sim_enter(store->node);
+    store_split_region(store->store, region, keys, count);
+    sim_leave(store->node);
+    operators->splits_left--;
+}
+
+static void act_split(void *context)
+{
+    struct operators *operators = context;
+    struct sim *sim = world_sim(operators->world);
+    if (operators->stopped || operators->splits_left == 0)
+        return;
+    split_a_region(operators);
+    uint64_t wait_ns = rng_between(&operators->rng, 1, operators->split_interval_ms) * 1000000;
+    sim_at(sim, sim_heap_ns(sim) + wait_ns, NULL, act_split, NULL, operators);
+}
+
 static void act(void *context)
 {
     struct operators *operators = context;
@@ -62,15 +134,20 @@ static void act(void *context)
     sim_at(sim, sim_heap_ns(sim) + wait_ns, NULL, act, NULL, operators);
 }
 
-struct operators *operators_new(struct world *world)
+struct operators *operators_new(struct world *world, struct workload *workload)
 {
     struct operators *operators = calloc(1, sizeof *operators);
     CHECK(operators);
     operators->world = world;
+    operators->workload = workload;
     rng_init(&operators->rng, world_options(world)->seed, "operators");
     operators->interval_ms = rng_between(&operators->rng, 100, 2000);
     if (rng_chance(&operators->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, act, NULL, operators);
+    operators->split_interval_ms = rng_between(&operators->rng, 50, 4000);
+    operators->splits_left = SPLITS_MAX;
+    if (rng_chance(&operators->rng, 1, 2))
+        sim_at(world_sim(world), 0, NULL, act_split, NULL, operators);
     return operators;
 }
 

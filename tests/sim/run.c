@@ -281,7 +281,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.pd = check_pd_new(run.world);
     run.epoch = check_epoch_new(run.world);
     run.reads = check_reads_new(run.world, run.raft);
-    run.operators = operators_new(run.world);
+    run.operators = operators_new(run.world, run.workload);
     run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, &run);
     run_phases(&run, ret_result);

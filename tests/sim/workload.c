@@ -556,6 +556,11 @@ bool workload_is_idle(const struct workload *workload)
     return true;
 }
 
+struct bytes workload_any_key(const struct workload *workload, struct rng *rng)
+{
+    return key_bytes(&workload->keys[rng_below(rng, workload->key_count)]);
+}
+
 struct history *workload_history(struct workload *workload)
 {
     return workload->history;

@@ -40,6 +40,9 @@ void workload_probe_explain(const struct workload *workload, char *text, size_t 
 void workload_stop(struct workload *workload);
 bool workload_is_idle(const struct workload *workload);
 
+/* One of the keys in use (a user key); lent. */
+enum { WORKLOAD_KEY_SIZE_MAX = 64 };
+struct bytes workload_any_key(const struct workload *workload, struct rng *rng);
 struct history *workload_history(struct workload *workload);
 const struct workload_counts *workload_counts(const struct workload *workload);
 

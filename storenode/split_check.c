@@ -1,0 +1,95 @@
+#include "split_check.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "meta/keyspace.h"
+#include "storenode/region_split.h"
+
+enum { PORTION_SIZE = 1024 * 1024, PORTION_COUNT = 4096, ROW_SIZE = 24 };
+
+static void free_check(struct message *message)
+{
+    struct split_check *check = (struct split_check *)message;
+    if (check->ask)
+        message_free(&check->ask->message);
+    region_free(check->region);
+    buf_fini(&check->position);
+    free(check);
+}
+
+static void count_row(struct split_check *check, struct bytes key, struct bytes value)
+{
+    uint64_t size = ROW_SIZE + key.size + value.size;
+    if (check->piece_size >= check->split_size && check->ask->key_count < REGION_SPLIT_KEYS_MAX) {
+        split_ask_add(check->ask, key);
+        check->piece_size = 0;
+    }
+    check->piece_size += size;
+    check->size += size;
+}
+
+/* True: that was all. */
+static bool count_portion(struct split_check *check)
+{
+    struct engine *engine = check->store->env->engine;
+    struct engine_iter *iter =
+        engine_iter_new(engine, ENGINE_DEFAULT, buf_bytes(&check->position), check->region->end_key);
+    uint64_t size_before = check->size;
+    uint32_t count = 0;
+    struct error error = {0};
+    engine_iter_seek(engine, iter, buf_bytes(&check->position));
+    for (; engine_iter_valid(engine, iter) && count < PORTION_COUNT && check->size - size_before < PORTION_SIZE;
+         engine_iter_next(engine, iter), count++)
+        count_row(check, engine_iter_key(engine, iter), engine_iter_value(engine, iter));
+    bool more = engine_iter_valid(engine, iter);
+    if (more) {
+        buf_reset(&check->position);
+        buf_append_bytes(&check->position, engine_iter_key(engine, iter));
+    }
+    check->code = engine_iter_error(engine, iter, &error);
+    if (check->code != ERR_OK)
+        log_event(check->store->env->log, LOG_ERROR, "event=split_check_failed region=%llu code=%s msg=\"%s\"",
+                  (unsigned long long)check->region->id, err_name(check->code), error.text);
+    engine_iter_free(engine, iter);
+    return !more || check->code != ERR_OK;
+}
+
+/* A last piece that is small is not worth a region. */
+static void choose(struct split_check *check)
+{
+    if (check->size < check->size_max)
+        check->ask->key_count = 0;
+    else if (check->ask->key_count > 1 && check->piece_size < check->split_size / 2)
+        check->ask->key_count--;
+}
+
+static void run(struct read_job *base)
+{
+    struct split_check *check = (struct split_check *)base;
+    if (!count_portion(check)) {
+        read_worker_post_job(check->store->readers[check->region->id % check->store->reader_count], &check->job);
+        return;
+    }
+    choose(check);
+    check->job.message.kind = WORKER_SPLIT_CHECKED;
+    actor_post_must(check->store->env->executor, check->owner, &check->job.message);
+}
+
+void split_check_start(struct store *store, struct actor *owner, const struct region *region, uint64_t written_size)
+{
+    struct split_check *check = calloc(1, sizeof *check);
+    CHECK(check);
+    check->job = (struct read_job){.message = {.free = free_check}, .run = run};
+    check->store = store;
+    check->owner = owner;
+    check->region = region_copy(region);
+    check->split_size = store->config->region_split_size;
+    check->size_max = store->config->region_size_max;
+    check->written_size = written_size;
+    check->ask = split_ask_new(region->id, region->epoch_version, region->peer_count);
+    buf_init(&check->position, KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE);
+    buf_append_bytes(&check->position, region->start_key);
+    read_worker_post_job(store->readers[region->id % store->reader_count], &check->job);
+}
