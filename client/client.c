@@ -263,7 +263,7 @@ static struct operation *operation_new(struct client *client, const struct clien
     op->count = call->count;
     op->expect_value = call->expect_value;
     uint8_t *at = op->data;
-    if (call->op <= CLIENT_CAS || call->op == CLIENT_CLUSTER_REGION_OF)
+    if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_CLUSTER_REGION_OF)
         op->key = copy_bytes(&at, true, call->key);
     else if (call->op == CLIENT_CLUSTER_REGIONS)
         op->key = copy_bytes(&at, false, call->key);
