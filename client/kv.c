@@ -379,6 +379,12 @@ struct polder_result *polder_cluster_region_of(struct polder *polder, struct pol
     return wait_for(polder, call_of_key(CLIENT_CLUSTER_REGION_OF, key, call));
 }
 
+struct polder_result *polder_region_split(struct polder *polder, struct polder_bytes key,
+                                          const struct polder_call *call)
+{
+    return wait_for(polder, call_of_key(CLIENT_SPLIT_REGION, key, call));
+}
+
 static struct polder_result *count_call(struct polder *polder, enum client_op op, uint32_t count,
                                         const struct polder_call *options)
 {

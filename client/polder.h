@@ -383,6 +383,9 @@ POLDER_API struct polder_result *polder_cluster_region_by_id(struct polder *pold
 /* The region that holds a raw user key, as pd knows it. */
 POLDER_API struct polder_result *polder_cluster_region_of(struct polder *polder, struct polder_bytes key,
                                                           const struct polder_call *call);
+/* A region begins at this raw user key from now on. If one did already, nothing happens. */
+POLDER_API struct polder_result *polder_region_split(struct polder *polder, struct polder_bytes key,
+                                                     const struct polder_call *call);
 /* `count` ids that nobody else gets: first_id .. first_id + count - 1. */
 POLDER_API struct polder_result *polder_cluster_alloc_ids(struct polder *polder, uint32_t count,
                                                           const struct polder_call *call);

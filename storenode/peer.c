@@ -270,7 +270,7 @@ static bool is_all_applied(const struct peer *peer)
 static bool is_range_old(const struct peer *peer)
 {
     raft_index known = peer->split.last ? peer->split.last->index : 0;
-    return region_fsm_split_index(peer->fsm) != known && !BUG(split_reads_go_on);
+    return region_fsm_split_index(peer->fsm) != known;
 }
 
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
@@ -941,13 +941,13 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);
     peer->pending_count = 0;
-    while (peer->reads && !BUG(split_reads_go_on)) {
+    while (peer->reads) {
         struct read_task *task = peer->reads->task;
         unlink_reads(peer, &peer->reads);
         refuse_reads(peer, task, ERR_EPOCH_NOT_MATCH);
     }
     struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
-    for (int i = 0; i < 2 && !BUG(split_reads_go_on); i++) {
+    for (int i = 0; i < 2; i++) {
         if (*rounds[i])
             refuse_reads(peer, *rounds[i], ERR_EPOCH_NOT_MATCH);
         *rounds[i] = NULL;

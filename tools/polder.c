@@ -18,6 +18,8 @@ const struct command *const commands[] = {
     &command_kv_batch,
     &command_kv_load,
     &command_kv_verify,
+    &command_region_list,
+    &command_region_split,
     &command_bench,
     &command_pd,
     &command_storenode,
@@ -86,6 +88,7 @@ static int unknown(const char *group, const char *word)
     }
     if (!group) {
         nearest_offer(&nearest, "kv");
+        nearest_offer(&nearest, "region");
         nearest_offer(&nearest, "config");
         nearest_offer(&nearest, "store");
         nearest_offer(&nearest, "help");

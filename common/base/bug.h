@@ -67,7 +67,6 @@
     X(snapshot_forgets_conf)                                                                                           \
     /* regions */                                                                                                      \
     X(split_forgets_tokens)                                                                                            \
-    X(split_reads_go_on)                                                                                               \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \

@@ -6,7 +6,7 @@
 #include "meta/keyspace.h"
 #include "raft/raft.h"
 
-enum { CANDIDATES_MAX = 256, SPLIT_KEYS_MAX = 6, SPLITS_MAX = 40 };
+enum { CANDIDATES_MAX = 256, SPLIT_KEYS_MAX = 24, SPLITS_MAX = 32 };
 
 struct operators {
     struct world *world;
@@ -144,7 +144,7 @@ struct operators *operators_new(struct world *world, struct workload *workload)
     operators->interval_ms = rng_between(&operators->rng, 100, 2000);
     if (rng_chance(&operators->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, act, NULL, operators);
-    operators->split_interval_ms = rng_between(&operators->rng, 50, 4000);
+    operators->split_interval_ms = rng_between(&operators->rng, 20, 1500);
     operators->splits_left = SPLITS_MAX;
     if (rng_chance(&operators->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, act_split, NULL, operators);
