@@ -1,0 +1,277 @@
+/* Whole clusters in simulated time, in good weather: regions are split by hand and by themselves, and clients hardly
+ * notice. Ticks of 100 ms, a heartbeat each second one, elections after 10. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/check_raft.h"
+#include "tests/sim/check_region.h"
+#include "tests/sim/world.h"
+
+struct cluster {
+    struct world *world;
+    struct check_raft *check;
+    enum polder_outcome outcome;
+    bool answered;
+    uint64_t answered_ms;
+    size_t row_count;
+    char value[64];
+};
+
+static uint64_t now_ms(const struct cluster *cluster)
+{
+    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
+}
+
+static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
+{
+    uint64_t limit = now_ms(cluster) + limit_ms;
+    while (now_ms(cluster) < limit && world_step(cluster->world)) {
+        struct sim_node *last = sim_last_node(world_sim(cluster->world));
+        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
+            check_raft_store(cluster->check, world_node_of(cluster->world, last));
+        if (is_done && is_done(cluster))
+            return true;
+    }
+    assert_string_equal(world_failure(cluster->world), "");
+    return !is_done;
+}
+
+static void start(struct cluster *cluster, struct world_node *node)
+{
+    struct error err = {0};
+    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
+}
+
+static bool is_whole(struct cluster *cluster)
+{
+    return check_raft_is_whole(cluster->check, true, NULL, 0);
+}
+
+/* One region; `size_max` 0: it is split by hand only. */
+static struct cluster *cluster_new(uint32_t stores, uint32_t workers, uint64_t size_max)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct swarm swarm;
+    swarm_draw(1, false, 0, 0, &swarm);
+    swarm.region_workers = workers;
+    cluster->world = world_new(
+        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 1, .region_count = 1}, &swarm);
+    cluster->check = check_raft_new(cluster->world);
+    for (uint32_t i = 1; i <= stores; i++) {
+        world_store(cluster->world, i)->store_config.region_size_max = size_max;
+        world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
+    }
+    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
+        start(cluster, world_node(cluster->world, i));
+    assert_true(run_until(cluster, 60000, is_whole));
+    return cluster;
+}
+
+static void cluster_free(struct cluster *cluster)
+{
+    check_region_ranges(cluster->world);
+    assert_string_equal(world_failure(cluster->world), "");
+    world_free(cluster->world);
+    check_raft_free(cluster->check);
+    free(cluster);
+}
+
+/* ---- a client */
+
+static void on_done(void *user, struct polder_result *take_result)
+{
+    struct cluster *cluster = user;
+    cluster->answered = true;
+    cluster->answered_ms = now_ms(cluster);
+    cluster->outcome = take_result->outcome;
+    cluster->row_count = take_result->row_count;
+    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
+             (const char *)take_result->value.data);
+    polder_result_free(take_result);
+}
+
+static bool is_answered(struct cluster *cluster)
+{
+    return cluster->answered;
+}
+
+/* How long it took. */
+static uint64_t ask(struct cluster *cluster, struct client_call call)
+{
+    struct world_node *client = world_client(cluster->world, 1);
+    uint64_t began_ms = now_ms(cluster);
+    call.done = on_done;
+    call.user = cluster;
+    cluster->answered = false;
+    sim_enter(client->node);
+    assert_int_equal(client_submit(client->client, &call), ERR_OK);
+    sim_leave(client->node);
+    assert_true(run_until(cluster, 20000, is_answered));
+    assert_int_equal(cluster->outcome, POLDER_DONE);
+    return cluster->answered_ms - began_ms;
+}
+
+static uint64_t put(struct cluster *cluster, const char *key, const char *value)
+{
+    return ask(cluster,
+               (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
+}
+
+static void get(struct cluster *cluster, const char *key, const char *value)
+{
+    ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
+    assert_string_equal(cluster->value, value);
+}
+
+static uint64_t split(struct cluster *cluster, const char *key)
+{
+    return ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
+}
+
+static size_t count_rows(struct cluster *cluster)
+{
+    ask(cluster, (struct client_call){.op = CLIENT_SCAN, .scan = {.size = sizeof(struct polder_scan), .limit = 10000}});
+    return cluster->row_count;
+}
+
+/* ---- regions */
+
+static void count(void *context, const struct store_peer_view *view)
+{
+    *(uint32_t *)context += raft_is_leader(view->raft);
+}
+
+static uint32_t leader_count(struct cluster *cluster)
+{
+    uint32_t leaders = 0;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, count, &leaders);
+    return leaders;
+}
+
+/* ---- claims */
+
+static void split_by_hand(uint32_t stores, uint32_t workers)
+{
+    struct cluster *cluster = cluster_new(stores, workers, 0);
+    put(cluster, "a", "1");
+    put(cluster, "m", "1");
+    uint64_t split_ms = split(cluster, "m");
+    uint64_t right_ms = put(cluster, "n", "2"), left_ms = put(cluster, "b", "2");
+    printf("          %u stores, %u workers: split in %u ms, then the first write to the right in %u ms, left in %u ms\n",
+           stores, workers, (unsigned)split_ms, (unsigned)right_ms, (unsigned)left_ms);
+    assert_in_range(right_ms, 0, 150);
+    assert_in_range(left_ms, 0, 50);
+    get(cluster, "a", "1");
+    get(cluster, "m", "1");
+    get(cluster, "n", "2");
+    assert_int_equal(count_rows(cluster), 4);
+    assert_int_equal(leader_count(cluster), 2);
+    split(cluster, "m"); /* a region begins there already */
+    split(cluster, "n");
+    split(cluster, "b");
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(leader_count(cluster), 4);
+    assert_int_equal(count_rows(cluster), 4);
+    cluster_free(cluster);
+}
+
+static void a_region_is_split_by_hand_and_both_parts_are_served_at_once(void **unused)
+{
+    (void)unused;
+    split_by_hand(3, 1);
+    split_by_hand(3, 3);
+    split_by_hand(1, 1);
+}
+
+static void the_parts_are_there_after_all_stores_have_died(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    put(cluster, "a", "1");
+    split(cluster, "m");
+    put(cluster, "n", "2");
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), true);
+    for (uint32_t i = 1; i <= 3; i++)
+        start(cluster, world_store(cluster->world, i));
+    get(cluster, "a", "1");
+    get(cluster, "n", "2");
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(leader_count(cluster), 2);
+    cluster_free(cluster);
+}
+
+/* Its own voters may have promised a lease in their last life; the child's have not. */
+static void a_region_that_was_born_in_a_second_life_elects_at_once(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), true);
+    for (uint32_t i = 1; i <= 3; i++)
+        start(cluster, world_store(cluster->world, i));
+    put(cluster, "a", "1");
+    split(cluster, "m");
+    assert_in_range(put(cluster, "n", "2"), 0, 150);
+    cluster_free(cluster);
+}
+
+static void a_store_that_was_away_splits_when_it_is_back(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    put(cluster, "a", "1");
+    world_kill(cluster->world, world_store(cluster->world, 2), false);
+    split(cluster, "m");
+    put(cluster, "n", "2");
+    split(cluster, "p");
+    put(cluster, "q", "3");
+    start(cluster, world_store(cluster->world, 2));
+    assert_true(run_until(cluster, 30000, is_whole));
+    assert_int_equal(leader_count(cluster), 3);
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
+static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
+{
+    (void)unused;
+    enum { ROWS = 1200, VALUE_SIZE = 1000, SIZE_MAX_TEST = 256 * 1024 };
+    struct cluster *cluster = cluster_new(3, 2, SIZE_MAX_TEST);
+    char key[16], value[VALUE_SIZE + 1];
+    memset(value, 'v', VALUE_SIZE);
+    value[VALUE_SIZE] = '\0';
+    for (int i = 0; i < ROWS; i++) {
+        snprintf(key, sizeof key, "%05d", i * 7919 % ROWS);
+        put(cluster, key, value);
+    }
+    assert_true(run_until(cluster, 5000, NULL) && run_until(cluster, 20000, is_whole));
+    uint32_t regions = leader_count(cluster);
+    printf("          %u KiB became %u regions of at most %u KiB\n", ROWS * VALUE_SIZE / 1024, regions,
+           SIZE_MAX_TEST / 1024);
+    assert_in_range(regions, ROWS * VALUE_SIZE / SIZE_MAX_TEST + 1, 2 * ROWS * VALUE_SIZE / SIZE_MAX_TEST + 2);
+    assert_int_equal(count_rows(cluster), ROWS);
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_region_is_split_by_hand_and_both_parts_are_served_at_once),
+        cmocka_unit_test(the_parts_are_there_after_all_stores_have_died),
+        cmocka_unit_test(a_region_that_was_born_in_a_second_life_elects_at_once),
+        cmocka_unit_test(a_store_that_was_away_splits_when_it_is_back),
+        cmocka_unit_test(a_region_that_grows_too_large_is_split_by_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
