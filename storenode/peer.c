@@ -228,11 +228,18 @@ static bool only_deletes(const struct wire_kv_request *request)
     return true;
 }
 
+static void refuse_not_leading(struct peer *peer, struct reply_to to)
+{
+    enum { ELECTION_WAIT_MS = 3 };
+    bool soon = peer->campaign && peer->split.young_ticks > 0 && raft_leader(peer->group->raft) == 0;
+    refuse(peer, to, soon ? ERR_NOT_READY : ERR_NOT_LEADER, soon ? ELECTION_WAIT_MS : 0);
+}
+
 static void take_write(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     if (!raft_is_leader(peer->group->raft)) {
-        refuse(peer, to, ERR_NOT_LEADER, 0);
+        refuse_not_leading(peer, to);
         return;
     }
     if (disk_guard_is_low(&region_worker_store(peer->worker)->disk_guard) && !only_deletes(request)) {
@@ -279,7 +286,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
     const struct region *region = peer->region;
     bool leader = raft_is_leader(peer->group->raft);
     if (!leader && request->read_mode == WIRE_READ_MODE_LEADER) {
-        refuse(peer, to, ERR_NOT_LEADER, 0);
+        refuse_not_leading(peer, to);
         return;
     }
     bool stale = request->read_mode == WIRE_READ_MODE_STALE || (BUG(follower_reads_alone) && !leader), lease = false;
@@ -876,6 +883,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
 void peer_tick(struct peer *peer, uint32_t count)
 {
     raft_tick(peer->group->raft, count);
+    peer->split.young_ticks -= count < peer->split.young_ticks ? count : peer->split.young_ticks;
     peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
     if (peer->campaign && raft_leader(peer->group->raft) == 0)

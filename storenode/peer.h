@@ -72,6 +72,7 @@ struct peer {
         bool announce;             /* committed just now: followers should know at once */
         uint32_t hurry_ticks;      /* leader: what is sent for so long makes followers apply at once */
         bool hurry;                /* follower: the leader says so */
+        uint32_t young_ticks;      /* split off just now, and about to lead: who asks should wait, not look elsewhere */
         uint64_t size;             /* as it was measured; 0: not yet */
         uint64_t written_size;     /* committed since then */
     } split;

@@ -27,6 +27,7 @@ enum {
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
     EARLY_VOTES_MAX = 64, /* what is lost is asked again, only later */
     EARLY_VOTE_TICKS = 5,
+    YOUNG_TICKS = 4,
     MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
 };
 
@@ -581,6 +582,7 @@ static void start_child(struct region_worker *worker, const struct region *regio
     }
     peer_sleep_note_work(peer);
     peer->campaign = campaign && !worker->leaving && !worker->disk_hangs;
+    peer->split.young_ticks = YOUNG_TICKS;
     if (peer->campaign)
         (void)raft_campaign(peer->group->raft);
     step_early_votes(worker, peer);
