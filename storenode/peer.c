@@ -324,9 +324,16 @@ static void ask_for_ids(struct peer *peer, struct split_ask *take_ask)
     pd_link_ask_ids(store->pd_link, take_ask);
 }
 
+/* A first region comes to a store by pd's word, which speaks of the first epoch only (bootstrap_regions): once it was
+ * split, a store that has not asked yet would never get it. Later ones come with their parent's log. */
+static bool everybody_has_it(const struct peer *peer)
+{
+    return peer->region->epoch_version > 1 || raft_replicated_index(peer->group->raft) > GROUP_FIRST_INDEX;
+}
+
 static bool may_split(const struct peer *peer)
 {
-    return !peer->split.asked && peer->split.proposed == 0 && raft_is_leader(peer->group->raft);
+    return everybody_has_it(peer) && !peer->split.asked && peer->split.proposed == 0 && raft_is_leader(peer->group->raft);
 }
 
 static void take_split(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)

@@ -401,6 +401,8 @@ enum err inspect_writes(const struct raft_entry *entry, inspect_write *visit, vo
             visit(context, write->pairs[pair].remove ? "delete" : "put", write->pairs[pair].key,
                   write->pairs[pair].value.size);
     }
+    for (uint32_t i = 0; code == ERR_OK && i < command.splits_count; i++)
+        visit(context, "split", command.splits[i].key, 0);
     arena_fini(&arena);
     return code;
 }

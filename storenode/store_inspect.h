@@ -71,7 +71,7 @@ raft_index inspect_group_min_checkpoint(const struct inspect_group *group);
  * a finding. */
 void inspect_entries(struct inspect *inspect, const struct inspect_group *group, raft_index from, uint64_t limit,
                      void (*visit)(void *context, const struct raft_entry *entry), void *context);
-/* What an entry writes, key by key; nothing for one that is no write. ERR_CORRUPT, ERR_INVALID: cannot be decoded. */
+/* What an entry writes, key by key (and where it splits); nothing for one that does neither. ERR_CORRUPT, ERR_INVALID: cannot be decoded. */
 typedef void inspect_write(void *context, const char *op, struct bytes key, size_t value_size);
 enum err inspect_writes(const struct raft_entry *entry, inspect_write *visit, void *context);
 

@@ -15,6 +15,7 @@ struct operators {
     uint64_t interval_ms;
     uint64_t split_interval_ms;
     uint32_t splits_left;
+    struct world_node *cut_store;
     bool stopped;
     bool stores_were_ready; /* all of them, once: every first region has its rows */
     /* during a visit */
@@ -80,6 +81,15 @@ static int compare_bytes(const void *a, const void *b)
     return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
 }
 
+/* The clients of the store that splits. */
+static void cut_off(void *context)
+{
+    struct operators *operators = context;
+    struct world *world = operators->world;
+    for (uint32_t number = 1; number <= world_options(world)->client_count && !operators->stopped; number++)
+        net_cut(world_net(world), operators->cut_store->node, world_client(world, number)->node);
+}
+
 /* Some lie in the region, most do not: those the store leaves out. */
 static void split_a_region(struct operators *operators)
 {
@@ -110,6 +120,12 @@ static void split_a_region(struct operators *operators)
     store_split_region(store->store, region, keys, count);
     sim_leave(store->node);
     operators->splits_left--;
+    /* Who does not hear the answer asks again, under its token, perhaps somebody else. */
+    bool cuts = world_swarm(world)->fault_mask & FAULT_BIT(FAULT_CUT);
+    if (cuts && rng_chance(&operators->rng, 1, 2))
+        sim_at(world_sim(world), sim_heap_ns(world_sim(world)) + rng_below(&operators->rng, 8000000), NULL, cut_off, NULL,
+               operators);
+    operators->cut_store = store;
 }
 
 static void act_split(void *context)
