@@ -1,7 +1,7 @@
 /* fuzz_store_rows: hostile rows of a storenode: region states, apply states, tokens, values; and hostile commands that
  * a region's log holds.
  *
- * First byte: what the rest is. Tokens that load and what is recorded afterwards are saved and load again. A region's
+ * First byte: what the rest is. Regions are split, too, at keys and with ids that come along. Tokens that load and what is recorded afterwards are saved and load again. A region's
  * state machine that meets a command it cannot read stops; whatever else comes, it goes on by one entry at a time. */
 #include <stdlib.h>
 
@@ -157,10 +157,33 @@ static struct bytes draw_key(struct fuzz_input *input, struct arena *arena)
     return bytes_of(key, size);
 }
 
+/* Often one that fits: versions and keys are few. */
+static struct bytes draw_split(struct fuzz_input *input, struct arena *arena, struct buf *out)
+{
+    struct wire_log_split splits[3];
+    uint64_t ids[3][2];
+    struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_SPLIT,
+                                       .epoch_conf = 1,
+                                       .epoch_version = 1 + fuzz_u8(input) % 4,
+                                       .splits = splits,
+                                       .splits_count = fuzz_u8(input) % 4};
+    for (uint32_t i = 0; i < command.splits_count; i++) {
+        ids[i][0] = fuzz_u8(input);
+        splits[i] = (struct wire_log_split){.key = draw_key(input, arena),
+                                            .region_id = REGION + fuzz_u8(input),
+                                            .peer_ids = ids[i],
+                                            .peer_ids_count = fuzz_u8(input) % 8 ? 1 : 0};
+    }
+    return wire_encode_log_command(&command, out) == ERR_OK ? buf_bytes(out) : bytes_empty();
+}
+
 static struct bytes draw_command(struct fuzz_input *input, struct arena *arena, struct buf *out)
 {
-    if (fuzz_u8(input) % 8 == 7)
+    uint8_t kind = fuzz_u8(input) % 8;
+    if (kind == 7)
         return fuzz_take(input, fuzz_u8(input));
+    if (kind == 6)
+        return draw_split(input, arena, out);
     struct wire_log_write writes[WRITES_MAX];
     struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_WRITE,
                                        .epoch_version = fuzz_u8(input) % 8 ? 1 : 2,
