@@ -328,7 +328,8 @@ static void ask_for_ids(struct peer *peer, struct split_ask *take_ask)
  * split, a store that has not asked yet would never get it. Later ones come with their parent's log. */
 static bool everybody_has_it(const struct peer *peer)
 {
-    return peer->region->epoch_version > 1 || raft_replicated_index(peer->group->raft) > GROUP_FIRST_INDEX;
+    return peer->region->epoch_version > 1 || peer->split.everybody ||
+           raft_truncated(peer->group->raft).index > GROUP_FIRST_INDEX;
 }
 
 static bool may_split(const struct peer *peer)
@@ -930,6 +931,7 @@ void peer_round(struct peer *peer)
     announce_split(peer);
     ask_for_reads(peer);
     group_pull(peer->group);
+    peer->split.everybody |= peer->group->replicated > GROUP_FIRST_INDEX;
     if (peer->split.hurry)
         apply_committed(peer, NULL);
     peer->split.hurry = false;

@@ -68,6 +68,7 @@ struct peer {
     struct {
         struct region_split *last; /* owned: the newest that we know to be done; NULL: none in this life */
         raft_index proposed;       /* by us, neither done nor given up; 0: none */
+        bool everybody;            /* each peer has been heard of, by us or by an earlier leader */
         bool asked;                /* waits for ids, or for where to split: one at a time */
         bool announce;             /* committed just now: followers should know at once */
         uint32_t hurry_ticks;      /* leader: what is sent for so long makes followers apply at once */
