@@ -240,7 +240,7 @@ static void drop_operation(struct message *message);
 
 static struct operation *operation_new(struct client *client, const struct client_call *call)
 {
-    size_t size = call->op <= CLIENT_CAS || call->op >= CLIENT_CLUSTER_INFO
+    size_t size = call->op <= CLIENT_CAS || call->op >= CLIENT_SPLIT_REGION
                       ? KEYSPACE_PREFIX_SIZE + call->key.size + call->value.size + call->expected.size
                       : 0;
     struct operation *op = malloc(sizeof *op + size);
