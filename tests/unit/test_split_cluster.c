@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client_internal.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
 #include "tests/sim/world.h"
 
 struct cluster {
     struct world *world;
+    uint32_t client; /* who asks */
     struct check_raft *check;
     enum polder_outcome outcome;
     bool answered;
@@ -62,7 +64,8 @@ static struct cluster *cluster_new(uint32_t stores, uint32_t workers, uint64_t s
     swarm_draw(1, false, 0, 0, &swarm);
     swarm.region_workers = workers;
     cluster->world = world_new(
-        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 1, .region_count = 1}, &swarm);
+        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
+    cluster->client = 1;
     cluster->check = check_raft_new(cluster->world);
     for (uint32_t i = 1; i <= stores; i++) {
         world_store(cluster->world, i)->store_config.region_size_max = size_max;
@@ -105,7 +108,7 @@ static bool is_answered(struct cluster *cluster)
 /* How long it took. */
 static uint64_t ask(struct cluster *cluster, struct client_call call)
 {
-    struct world_node *client = world_client(cluster->world, 1);
+    struct world_node *client = world_client(cluster->world, cluster->client);
     uint64_t began_ms = now_ms(cluster);
     call.done = on_done;
     call.user = cluster;
@@ -146,6 +149,13 @@ static size_t count_rows(struct cluster *cluster)
 static void count(void *context, const struct store_peer_view *view)
 {
     *(uint32_t *)context += raft_is_leader(view->raft);
+}
+
+static uint32_t led_by(struct cluster *cluster, uint32_t store)
+{
+    uint32_t leaders = 0;
+    store_visit_peers(world_store(cluster->world, store)->store, count, &leaders);
+    return leaders;
 }
 
 static uint32_t leader_count(struct cluster *cluster)
@@ -248,6 +258,41 @@ static void a_store_that_was_away_splits_when_it_is_back(void **unused)
         split_without(store);
 }
 
+/* The second client knows the region as it was, and believes that `store` leads it. */
+static void mislead(struct cluster *cluster, const char *encoded, uint32_t store)
+{
+    struct router *router = world_client(cluster->world, 2)->client->router;
+    struct route *route = router_find(router, bytes_of_string(encoded));
+    assert_non_null(route);
+    assert_int_equal(route->epoch_version, 1);
+    router_set_leader(router, route, store_get_id(world_store(cluster->world, store)->store));
+}
+
+/* A follower whose disk hangs learns late of a split. When a read comes to it, what was split off has been written to by
+ * others already: the read waits for the entry of the split, and must not be served as soon as that is applied. */
+static void a_late_follower_serves_no_read_for_what_was_split_off(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    uint32_t leader = led_by(cluster, 1) ? 1 : led_by(cluster, 2) ? 2 : 3, late = leader % 3 + 1;
+    put(cluster, "n", "old");
+    cluster->client = 2;
+    get(cluster, "n", "old"); /* it knows the way now */
+    cluster->client = 1;
+    world_store(cluster->world, late)->hung_until_us = (now_ms(cluster) + 400) * 1000;
+    split(cluster, "m");
+    put(cluster, "n", "new");
+    cluster->client = 2;
+    mislead(cluster, "rn", late);
+    uint64_t took_ms = ask(cluster, (struct client_call){.op = CLIENT_GET,
+                                                         .key = bytes_of_string("n"),
+                                                         .read = POLDER_READ_INDEX});
+    printf("          the read took %u ms and saw \"%s\"\n", (unsigned)took_ms, cluster->value);
+    assert_in_range(took_ms, 200, 2000); /* it did wait there */
+    assert_string_equal(cluster->value, "new");
+    cluster_free(cluster);
+}
+
 static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
 {
     (void)unused;
@@ -277,6 +322,7 @@ int main(void)
         cmocka_unit_test(the_parts_are_there_after_all_stores_have_died),
         cmocka_unit_test(a_region_that_was_born_in_a_second_life_elects_at_once),
         cmocka_unit_test(a_store_that_was_away_splits_when_it_is_back),
+        cmocka_unit_test(a_late_follower_serves_no_read_for_what_was_split_off),
         cmocka_unit_test(a_region_that_grows_too_large_is_split_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
