@@ -334,7 +334,8 @@ static bool everybody_has_it(const struct peer *peer)
 
 static bool may_split(const struct peer *peer)
 {
-    return everybody_has_it(peer) && !peer->split.asked && peer->split.proposed == 0 && raft_is_leader(peer->group->raft);
+    return everybody_has_it(peer) && !peer->split.asked && peer->split.proposed == 0 &&
+           raft_is_leader(peer->group->raft);
 }
 
 static void take_split(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)

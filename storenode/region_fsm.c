@@ -20,7 +20,7 @@ struct region_fsm {
     peer_id local_peer;
     struct region *region;           /* owned */
     struct region_split *last_split; /* owned; NULL: none in this life */
-    struct tokens *tokens; /* owned */
+    struct tokens *tokens;           /* owned */
     raft_index applied_index;
     raft_term applied_term;
     _Atomic raft_index written_index; /* applied and in the engine */

@@ -80,15 +80,15 @@ struct region_worker {
     bool disk_hangs;
     bool leaving; /* being stopped in order: leads nothing, if others can */
     struct store_sleep_counts sleep_counts;
-    uint32_t own_appends_out; /* log tasks with what this store leads */
-    uint32_t proposals_out;   /* entries proposed here and not committed yet */
-    uint64_t proposed_us;     /* when the last of them was */
-    bool gate_open;           /* writes of this pass may be proposed */
-    uint64_t gathered_us;     /* when the next WORKER_GATHERED comes; UINT64_MAX: none is on its way */
-    struct peer *waiting;     /* peers whose writes wait for that */
+    uint32_t own_appends_out;                 /* log tasks with what this store leads */
+    uint32_t proposals_out;                   /* entries proposed here and not committed yet */
+    uint64_t proposed_us;                     /* when the last of them was */
+    bool gate_open;                           /* writes of this pass may be proposed */
+    uint64_t gathered_us;                     /* when the next WORKER_GATHERED comes; UINT64_MAX: none is on its way */
+    struct peer *waiting;                     /* peers whose writes wait for that */
     struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
     uint32_t early_count;
-    struct message *held;     /* batches whose bytes this round, or a write that waits, borrows */
+    struct message *held; /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
     uint64_t truncate_at_us;  /* next look at log retention */

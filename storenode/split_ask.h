@@ -17,8 +17,8 @@ struct split_ask {
     struct bytes *keys; /* in the arena, with their bytes; ascending */
     uint32_t key_count;
     uint32_t peer_count; /* of the region */
-    uint64_t first_id; /* of split_ask_id_count in a row */
-    enum err code;     /* or why there are none */
+    uint64_t first_id;   /* of split_ask_id_count in a row */
+    enum err code;       /* or why there are none */
     bool owed;
     struct reply_to to;
     uint64_t since_us;

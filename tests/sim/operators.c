@@ -123,8 +123,8 @@ static void split_a_region(struct operators *operators)
     /* Who does not hear the answer asks again, under its token, perhaps somebody else. */
     bool cuts = world_swarm(world)->fault_mask & FAULT_BIT(FAULT_CUT);
     if (cuts && rng_chance(&operators->rng, 1, 2))
-        sim_at(world_sim(world), sim_heap_ns(world_sim(world)) + rng_below(&operators->rng, 8000000), NULL, cut_off, NULL,
-               operators);
+        sim_at(world_sim(world), sim_heap_ns(world_sim(world)) + rng_below(&operators->rng, 8000000), NULL, cut_off,
+               NULL, operators);
     operators->cut_store = store;
 }
 

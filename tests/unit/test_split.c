@@ -111,10 +111,8 @@ static void apply(struct machine *machine, const struct wire_log_command *comman
     machine->splits = NULL;
     buf_reset(&machine->encoded);
     assert_int_equal(wire_encode_log_command(command, &machine->encoded), ERR_OK);
-    struct raft_entry entry = {
-        .index = ++machine->index, .term = FIRST_INDEX, .data = buf_bytes(&machine->encoded)};
-    struct region_task *task =
-        region_task_new(machine->fsm, machine->owner, 0, machine->replies, &entry, 1, NULL);
+    struct raft_entry entry = {.index = ++machine->index, .term = FIRST_INDEX, .data = buf_bytes(&machine->encoded)};
+    struct region_task *task = region_task_new(machine->fsm, machine->owner, 0, machine->replies, &entry, 1, NULL);
     apply_worker_post(machine->worker, &task->task);
     inline_exec_run(&machine->exec);
 }
@@ -204,8 +202,8 @@ static void a_split_leaves_the_left_part_and_makes_groups_of_the_others(void **u
     raft_index applied;
     raft_term term;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(
-            region_fsm_load_applied(machine.env.engine, CHILD + 4u * (unsigned)i, &applied, &term, NULL), ERR_OK);
+        assert_int_equal(region_fsm_load_applied(machine.env.engine, CHILD + 4u * (unsigned)i, &applied, &term, NULL),
+                         ERR_OK);
         assert_int_equal(applied, GROUP_FIRST_INDEX);
     }
     assert_int_equal(region_fsm_load_applied(machine.env.engine, PARENT, &applied, &term, NULL), ERR_OK);
