@@ -13,6 +13,7 @@
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
+enum { SPLIT_RETRY_MS = 20000 };
 
 static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
 static struct log_task *on_log_task(void *context, struct group *group);
@@ -543,6 +544,8 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
     peer_wake(peer, WAKE_REQUEST);
     peer_sleep_note_work(peer);
     enum err code = take_ask->code == ERR_OK ? propose_split(peer, take_ask) : take_ask->code;
+    if (code != ERR_OK) /* to count it again each second would change nothing */
+        peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;
     if (code != ERR_OK && take_ask->owed)
         refuse(peer, take_ask->to, code, code == ERR_NOT_LEADER || code == ERR_EPOCH_NOT_MATCH ? 0 : BUSY_WAIT_MS);
     region_worker_touch(peer->worker, peer);
@@ -562,7 +565,9 @@ void peer_split_look(struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     bool counted = peer->split.size > 0;
-    if (config->region_size_max == 0 || !may_split(peer) || peer->split.written_size == 0)
+    uint64_t now_us = region_worker_now_us(peer->worker);
+    if (config->region_size_max == 0 || !may_split(peer) || peer->split.written_size == 0 ||
+        now_us < peer->split.look_at_us)
         return;
     if (peer_size(peer) < (counted ? config->region_size_max : config->region_split_size / 8))
         return;
@@ -580,6 +585,8 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
 {
     struct split_check *check = (struct split_check *)take_message;
     peer->split.asked = false;
+    if (check->code != ERR_OK)
+        peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;
     if (check->code == ERR_OK && check->region->epoch_version == peer->region->epoch_version) {
         peer->split.size = check->size > 0 ? check->size : 1;
         peer->split.written_size -= check->written_size;
@@ -954,7 +961,7 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     peer->region = region_copy(take_split->regions[0]);
     region_split_free(peer->split.last);
     peer->split.last = take_split;
-    peer->split.size = peer->split.written_size = 0;
+    peer->split.size = peer->split.written_size = peer->split.look_at_us = 0;
     peer->heartbeat_due = leads;
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);

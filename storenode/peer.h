@@ -76,6 +76,7 @@ struct peer {
         uint32_t young_ticks;      /* split off just now, and about to lead: who asks should wait, not look elsewhere */
         uint64_t size;             /* as it was measured; 0: not yet */
         uint64_t written_size;     /* committed since then */
+        uint64_t look_at_us;       /* it could not be split: not counted again before */
     } split;
     struct peer_sleep sleep;
     struct list awake; /* in the worker's list, unless it sleeps */

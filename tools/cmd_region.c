@@ -168,7 +168,7 @@ const struct command command_region_split = {
             "Examples:\n"
             "  polder region split user/5000\n"
             "\n"
-            "Exit codes: 0 done, 1 not done, 2 wrong usage.\n\n",
+            "Exit codes: 0 done, 1 not done, 2 wrong usage, 5 unknown (perhaps done).\n\n",
     CLI_TABLE(split_rows),
     .operand_min = 1,
     .operand_max = 1,
