@@ -12,6 +12,7 @@
 #include "rpc/links.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
 
 enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE };
@@ -325,8 +326,12 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
     case STATE_SERVING:
         if (link->asked_op == WIRE_PD_OP_REGISTER_STORE)
             link->registered = true;
-        else
+        else {
+            struct regions_message *stores = regions_message_new(WORKER_STORES, frame);
             tell_workers(link, WORKER_STORES, frame);
+            if (stores)
+                snapshot_sender_post_stores(link->store->snapshot_sender, stores);
+        }
         break;
     case STATE_IDENT:
     case STATE_REGIONS:

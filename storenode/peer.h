@@ -19,6 +19,7 @@
 #include "group/group.h"
 #include "meta/region.h"
 #include "storenode/peer_sleep.h"
+#include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
 
 struct region_worker;
@@ -65,6 +66,7 @@ struct peer {
     uint64_t read_context;
     uint64_t keys_written, keys_read; /* since the last heartbeat */
     struct peer_sleep sleep;
+    struct peer_snapshot snapshot;
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };
@@ -88,6 +90,10 @@ void peer_fetched(struct peer *peer, const struct message *message);
 void peer_shrink(struct peer *peer);
 /* Gives memory back; false: pull again. */
 bool peer_release(struct peer *peer);
+/* For peer_snapshot.c: what was committed before a snapshot goes to the apply worker, what comes after it waits; until ... */
+void peer_snapshot_begin_install(struct peer *peer);
+/* ... the state machine stands at the snapshot. */
+void peer_snapshot_end_install(struct peer *peer);
 store_id peer_leader_store(const struct peer *peer); /* 0: not known */
 
 #endif

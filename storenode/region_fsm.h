@@ -47,15 +47,21 @@ struct region_task {
     uint64_t keys_written;
 };
 
-/* `region` is copied. Applied: what the engine holds. */
+/* `region` is copied. Applied: what the engine holds. `save_interval`: entries between two saves of the tokens; the same on
+ * every replica. */
 struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
-                                  raft_term applied_term);
+                                  raft_term applied_term, uint32_t save_interval);
 void region_fsm_free(struct region_fsm *fsm);
 /* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that.
  */
 raft_index region_fsm_applied(const struct region_fsm *fsm);
 /* Log entries after this index are still needed to know the tokens at the next start. Any thread. */
 raft_index region_fsm_log_needed_after(const struct region_fsm *fsm);
+
+/* Everything of the region as of what is applied, into `cut`. Only in a `done` of the apply worker: what is applied is
+ * written then, and nothing else is. An error: the node must stop. */
+struct snapshot_cut;
+enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut);
 
 /* A task for entries[0..count). Copies the array, not the payloads. No entries: the
  * task only comes back, behind those before it. */

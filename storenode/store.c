@@ -11,6 +11,8 @@
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_send.h"
+#include "storenode/snapshot_stage.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_parts.h"
 
@@ -233,6 +235,8 @@ static enum err make_workers(struct store *store)
         code = apply_worker_new(env, &options, &store->apply_worker);
     for (uint32_t i = 0; i < store->reader_count && code == ERR_OK; i++)
         code = read_worker_new(env, &limits, &store->readers[i]);
+    if (code == ERR_OK)
+        code = snapshot_sender_new(store, &store->snapshot_sender);
     for (uint32_t i = 0; i < store->worker_count && code == ERR_OK; i++)
         code = region_worker_new(store, i, &store->workers[i]);
     return code;
@@ -255,7 +259,8 @@ static enum err start(struct store *store, struct error *err)
     code = make_workers(store);
     if (code != ERR_OK)
         return error_set(err, code, "an actor cannot be started");
-    if (ident.bootstrapped)
+    code = snapshot_stage_recover(store->env, err);
+    if (code == ERR_OK && ident.bootstrapped)
         code = load_regions(store, err);
     if (code != ERR_OK)
         return code;
@@ -299,6 +304,7 @@ void store_free(struct store *store)
     if (!store)
         return;
     pd_link_free(store->pd_link);
+    snapshot_sender_free(store->snapshot_sender);
     for (uint32_t i = 0; i < store->worker_count; i++)
         region_worker_free(store->workers[i]);
     for (uint32_t i = 0; i < store->reader_count; i++)

@@ -41,6 +41,12 @@ struct store_config {
     uint64_t append_size_max;      /* bytes per append message: 1 MiB */
     uint64_t log_retain_count;     /* entries kept after apply for slow followers and tokens: 1024 */
     uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
+    uint64_t log_count_max;        /* entries per region, likewise: 1000000 */
+    uint32_t tokens_save_interval; /* entries: the log is never cut below; the same on every store: 512 */
+    uint32_t snapshots_max;        /* on their way at a time, each way: 2 */
+    uint64_t snapshot_rate_size;   /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_chunk_size;  /* bytes of rows in one frame: 256 KiB */
+    uint64_t snapshot_timeout_ms;  /* without a sign of the other side: 10000 */
     uint64_t store_heartbeat_ms;   /* 1000 */
     uint64_t block_cache_size;     /* 256 MiB */
     uint64_t disk_reserve_size;    /* free space below which only reads and deletes are taken: 256 MiB */

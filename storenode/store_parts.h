@@ -3,6 +3,7 @@
  *   transport --KV_BATCH, RAFT_BATCH--> region workers --> log worker --LOG_DONE--> region workers
  *                                          |  \--> apply worker --APPLY_DONE--> region workers
  *                                          |  \--> read workers --FETCHED--> region workers
+ *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -27,6 +28,7 @@ enum { STORE_WORKERS_MAX = 16 };
 
 struct region_worker;
 struct pd_link;
+struct snapshot_sender;
 
 struct store {
     struct env *env;                   /* borrowed */
@@ -38,6 +40,7 @@ struct store {
     struct log_worker *log_worker;                    /* owned */
     struct apply_worker *apply_worker;                /* owned */
     struct replies *apply_replies;                    /* owned; used by the apply worker only */
+    struct snapshot_sender *snapshot_sender;          /* owned */
     struct pd_link *pd_link;                          /* owned */
     struct transport_handler handler;
     struct admission *requests, *raft_frames;         /* owned; bytes that came in and are still held */
@@ -49,6 +52,7 @@ struct store {
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;
     uint64_t incarnation; /* not 0; another one in each life */
+    _Atomic uint32_t snapshots_out, snapshots_in; /* under way; each at most snapshots-max */
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
@@ -74,6 +78,10 @@ enum worker_message_kind {
     WORKER_SHARED,
     WORKER_TRANSFER,
     WORKER_LEAVE,
+    WORKER_SNAPSHOT_CUT,
+    WORKER_SNAPSHOT_SENT,
+    WORKER_SNAPSHOT_CHUNK,
+    WORKER_SNAPSHOT_INSTALLED,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */
@@ -108,6 +116,25 @@ struct regions_message {
     struct frame *frame; /* owned; a PdReply */
     struct arena message_arena;
     struct wire_pd_reply reply;
+};
+
+/* WORKER_SNAPSHOT_SENT: what became of a cut that the sender took. */
+struct snapshot_sent {
+    struct message message;
+    region_id region;
+    peer_id to;
+    bool ok;
+};
+
+/* WORKER_SNAPSHOT_CHUNK: rows of a region that is behind here. */
+struct snapshot_chunk_message {
+    struct message message;
+    conn_id conn;
+    store_id from_store;
+    struct frame *frame; /* owned: the chunk points into it */
+    struct arena chunk_arena;
+    struct wire_snapshot_chunk chunk;
+    struct admission_charge *charge; /* counted */
 };
 
 struct transfer_message {

@@ -252,9 +252,9 @@ void tokens_record(struct tokens *tokens, const struct token *token, enum err co
     window->dirty = true;
 }
 
-static void save_window(struct tokens *tokens, struct window *window, struct engine_batch *batch)
+/* Into tokens->row. */
+static void encode_window(struct tokens *tokens, const struct window *window)
 {
-    struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
     struct buf *row = &tokens->row;
     buf_reset(row);
     buf_append_u64_be(row, window->sequence_done);
@@ -267,8 +267,21 @@ static void save_window(struct tokens *tokens, struct window *window, struct eng
     }
     enum err code = buf_append_u32_be(row, group_checksum(STORE_TOKENS, row->data, row->size));
     CHECK(code == ERR_OK);
-    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(row));
+}
+
+static void save_window(struct tokens *tokens, struct window *window, struct engine_batch *batch)
+{
+    struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
+    encode_window(tokens, window);
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&tokens->row));
     window->dirty = false;
+}
+
+static void encode_edge(const struct tokens *tokens, raft_index index, uint8_t *edge)
+{
+    store_u64_be(edge, tokens->evicted_index);
+    store_u64_be(edge + 8, index);
+    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
 }
 
 void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index)
@@ -283,11 +296,34 @@ void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index i
             save_window(tokens, window, batch); /* after the deletions: a client may be back already */
     tokens->saved_index = index;
     uint8_t edge[EDGE_SIZE];
-    store_u64_be(edge, tokens->evicted_index);
-    store_u64_be(edge + 8, index);
-    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
+    encode_edge(tokens, index, edge);
     struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
     engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(edge, sizeof edge));
+}
+
+static struct wire_snapshot_row row_of(struct arena *arena, const struct group_key *key, struct bytes value)
+{
+    return (struct wire_snapshot_row){
+        .cf = ENGINE_RAFT, .key = arena_copy(arena, group_key_bytes(key)), .value = arena_copy(arena, value)};
+}
+
+void tokens_export(struct tokens *tokens, raft_index index, struct arena *arena, struct wire_snapshot_row **ret_rows,
+                   uint32_t *ret_count)
+{
+    CHECK(tokens->loaded);
+    struct wire_snapshot_row *rows = arena_alloc(arena, (HASH_COUNT(tokens->windows) + 1) * sizeof *rows);
+    uint32_t count = 0;
+    for (const struct window *window = tokens->windows; window; window = window->hh.next) {
+        struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
+        encode_window(tokens, window);
+        rows[count++] = row_of(arena, &key, buf_bytes(&tokens->row));
+    }
+    uint8_t edge[EDGE_SIZE];
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
+    encode_edge(tokens, index, edge);
+    rows[count++] = row_of(arena, &key, bytes_of(edge, sizeof edge));
+    *ret_rows = rows;
+    *ret_count = count;
 }
 
 bool tokens_is_loaded(const struct tokens *tokens)

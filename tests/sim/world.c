@@ -203,6 +203,12 @@ static void configure_store(struct world *world, struct world_node *node)
     config->append_size_max = swarm->append_size_max;
     config->log_retain_count = swarm->log_retain_count;
     config->log_size_max = swarm->log_size_max;
+    config->log_count_max = swarm->log_count_max;
+    config->tokens_save_interval = swarm->tokens_save_interval;
+    config->snapshots_max = swarm->snapshots_max;
+    config->snapshot_rate_size = swarm->snapshot_rate_size;
+    config->snapshot_chunk_size = swarm->snapshot_chunk_size;
+    config->snapshot_timeout_ms = swarm->snapshot_timeout_ms;
     config->store_heartbeat_ms = swarm->store_heartbeat_ms;
     config->scan_limit_max = swarm->scan_limit_max;
 }

@@ -645,14 +645,14 @@ static void who_is_behind_the_cut_of_the_log_gets_a_snapshot(void **state)
     world->cut[3] = true;
     propose(world, leader, 200, 100);
     raft_index applied = leader->applied;
-    group_maybe_truncate(leader->group, applied, 10, 0);
+    group_maybe_truncate(leader->group, applied, &(struct group_retention){.retain_count = 10});
     assert_int_equal(raft_truncated(leader->group->raft).index, GROUP_FIRST_INDEX); /* the late one needs it */
-    group_maybe_truncate(leader->group, applied, 10, 1); /* over the size that it may take: not any more */
+    group_maybe_truncate(leader->group, applied, &(struct group_retention){.retain_count = 10, .size_max = 1}); /* over the size that it may take: not any more */
     assert_int_equal(raft_truncated(leader->group->raft).index, applied - 10);
     assert_int_equal(leader->group->log_size, 0);
     settle(world);
     assert_int_equal(count_rows(leader), 10);
-    group_maybe_truncate(leader->group, applied, 10, 1); /* too little to gain */
+    group_maybe_truncate(leader->group, applied, &(struct group_retention){.retain_count = 10, .size_max = 1}); /* too little to gain */
     assert_null(leader->task);
     world->refuse_snapshots = true;
     world->cut[3] = false;
@@ -680,7 +680,7 @@ static void followers_cut_at_the_leaders_word(void **state)
     assert_in_range(follower->group->replicated, GROUP_FIRST_INDEX + 100, follower->applied);
     group_note_replicated(follower->group, 3); /* old news */
     assert_in_range(follower->group->replicated, GROUP_FIRST_INDEX + 100, follower->applied);
-    group_maybe_truncate(follower->group, follower->applied, 20, 0);
+    group_maybe_truncate(follower->group, follower->applied, &(struct group_retention){.retain_count = 20});
     settle(world);
     assert_in_range(count_rows(follower), 20, 100);
     restart(world, follower);
