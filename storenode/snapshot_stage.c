@@ -102,6 +102,18 @@ static bool parse_marker(struct bytes value, struct snapshot_marker *ret_marker)
     return true;
 }
 
+enum err snapshot_stage_load_marker(struct engine *engine, region_id region, struct snapshot_marker *ret_marker)
+{
+    struct group_key key = stage_key(region, MARKER);
+    struct buf value;
+    buf_init(&value, 1024);
+    enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL);
+    if (code == ERR_ENTRY_TOO_LARGE || (code == ERR_OK && !parse_marker(buf_bytes(&value), ret_marker)))
+        code = ERR_CORRUPT;
+    buf_fini(&value);
+    return code;
+}
+
 static bool chunk_is_sound(struct bytes value)
 {
     return value.size > CHECKSUM_SIZE && load_u32_be(value.data + value.size - CHECKSUM_SIZE) ==
@@ -264,7 +276,7 @@ static enum err recover_region(struct env *env, struct bytes key, struct bytes v
     struct snapshot_marker marker;
     region_id id = load_u64_be(key.data + 1);
     if (key.size != HEAD_SIZE || key.data[9] != MARKER)
-        return BUG(staged_rows_stay) ? ERR_OK : drop(env->engine, id, err);
+        return drop(env->engine, id, err);
     if (!parse_marker(value, &marker))
         return error_set(err, ERR_CORRUPT, "region %llu: the marker of a snapshot has a bad checksum or size", ULL(id));
     return BUG(marker_ignored) ? drop(env->engine, id, err) : finish(env, id, &marker, err);

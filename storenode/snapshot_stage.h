@@ -55,6 +55,8 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
 /* Start-up: finishes what a marker asks for, drops what has none. */
 enum err snapshot_stage_recover(struct env *env, struct error *err);
 
+/* ERR_NOT_FOUND: nothing must be installed; ERR_CORRUPT. */
+enum err snapshot_stage_load_marker(struct engine *engine, region_id region, struct snapshot_marker *ret_marker);
 /* A row of the 's' family by itself, for who looks in. ERR_CORRUPT. */
 enum err snapshot_stage_check_row(struct bytes key, struct bytes value);
 

@@ -313,7 +313,8 @@ void tokens_export(struct tokens *tokens, raft_index index, struct arena *arena,
     CHECK(tokens->loaded);
     struct wire_snapshot_row *rows = arena_alloc(arena, (HASH_COUNT(tokens->windows) + 1) * sizeof *rows);
     uint32_t count = 0;
-    for (const struct window *window = tokens->windows; window; window = window->hh.next) {
+    for (const struct window *window = tokens->windows; window && !BUG(snapshot_without_tokens);
+         window = window->hh.next) {
         struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
         encode_window(tokens, window);
         rows[count++] = row_of(arena, &key, buf_bytes(&tokens->row));

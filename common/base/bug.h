@@ -65,7 +65,8 @@
     X(campaign_before_conf_applied)                                                                                    \
     X(install_keeps_old_rows)                                                                                          \
     X(marker_ignored)                                                                                                  \
-    X(staged_rows_stay)                                                                                                \
+    X(snapshot_without_tokens)                                                                                         \
+    X(reads_survive_install)                                                                                           \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
     /* pd */                                                                                                           \
