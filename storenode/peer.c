@@ -717,7 +717,7 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
     else
         group_applied(peer->group, take_task->applied_index);
     region_task_free(take_task);
-    peer_snapshot_try_install(peer);
+    peer_snapshot_go_on(peer);
     region_worker_touch(peer->worker, peer);
 }
 

@@ -109,7 +109,7 @@ void peer_snapshot_cut_done(struct peer *peer, struct message *take_message)
         task->cut = NULL;
     }
     message_free(take_message);
-    peer_snapshot_try_install(peer);
+    peer_snapshot_go_on(peer);
 }
 
 void peer_snapshot_sent(struct peer *peer, const struct snapshot_sent *sent)
@@ -234,7 +234,8 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
     return ERR_OK;
 }
 
-/* All is staged: does the core want it? Then ready.snapshot comes at the end of this round. */
+/* All is staged, and the apply worker has nothing of us: does the core want it? Then ready.snapshot comes at the end of
+ * this round. */
 static void in_offer(struct peer *peer)
 {
     struct snapshot_in *in = peer->snapshot.in;
@@ -250,7 +251,6 @@ static void in_offer(struct peer *peer)
                                          .chunk_count = in->next};
         snapshot_install_init(&in->install, region_copy(in->region), &marker);
         in->has_install = true;
-        peer_snapshot_begin_install(peer);
         peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
         atomic_fetch_add(&peer->snapshot.generation, 1);
         return;
@@ -259,6 +259,7 @@ static void in_offer(struct peer *peer)
               "event=snapshot_not_wanted region=%llu index=%llu commit=%llu code=%s", ULL(peer->region_id),
               ULL(in->snapshot.index), ULL(raft_commit_index(raft)), err_name(code));
     in_drop(peer);
+    peer_snapshot_end_install(peer);
 }
 
 void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message *message)
@@ -304,8 +305,11 @@ void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message 
     in->size += message->frame->size;
     in->next++;
     acknowledge(peer, message, in->next);
-    if (chunk->last)
-        in_offer(peer);
+    if (!chunk->last)
+        return;
+    peer_snapshot_begin_install(peer);
+    peer->snapshot.state = PEER_SNAPSHOT_WHOLE;
+    peer_snapshot_go_on(peer);
 }
 
 /* ---- follower: installing */
@@ -340,7 +344,7 @@ void peer_snapshot_logged(struct peer *peer)
 {
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED);
     peer->snapshot.state = PEER_SNAPSHOT_LOGGED;
-    peer_snapshot_try_install(peer);
+    peer_snapshot_go_on(peer);
 }
 
 /* Off the region worker; a batch at a time, so that reads go on in between. */
@@ -372,11 +376,9 @@ static void run_install(struct read_job *base)
     actor_post_must(job->store->env->executor, job->owner, &job->job.message);
 }
 
-void peer_snapshot_try_install(struct peer *peer)
+static void start_install(struct peer *peer)
 {
     struct store *store = region_worker_store(peer->worker);
-    if (peer->snapshot.state != PEER_SNAPSHOT_LOGGED || peer->tasks_out > 0)
-        return;
     struct install_job *job = calloc(1, sizeof *job);
     CHECK(job);
     *job = (struct install_job){.job = {.message = {.free = free_install}, .run = run_install},
@@ -386,6 +388,16 @@ void peer_snapshot_try_install(struct peer *peer)
                                 .region = peer->region_id};
     peer->snapshot.state = PEER_SNAPSHOT_RUNNING;
     read_worker_post_job(store->readers[0], &job->job);
+}
+
+void peer_snapshot_go_on(struct peer *peer)
+{
+    if (peer->tasks_out > 0)
+        return;
+    if (peer->snapshot.state == PEER_SNAPSHOT_WHOLE)
+        in_offer(peer);
+    else if (peer->snapshot.state == PEER_SNAPSHOT_LOGGED)
+        start_install(peer);
 }
 
 region_id peer_snapshot_install_region(const struct message *message)
@@ -426,7 +438,7 @@ void peer_snapshot_tick(struct peer *peer)
     if (peer->snapshot.state == PEER_SNAPSHOT_COMING &&
         region_worker_now_us(peer->worker) > peer->snapshot.in->heard_us + config->snapshot_timeout_ms * 1000)
         in_drop(peer);
-    peer_snapshot_try_install(peer);
+    peer_snapshot_go_on(peer);
 }
 
 void peer_snapshot_fini(struct peer *peer)

@@ -7,12 +7,14 @@
  *
  * Follower's side:
  *
- *   NONE --chunk 0--> COMING --last chunk, the core wants it--> ACCEPTED --log task with the marker is durable--> LOGGED
- *     ^  '--silent, refused, not wanted: chunks are dropped--'                                                      |
- *     '----------- job done: state machine at the new index ----------- RUNNING <--what was at the apply worker is back
+ *   NONE --chunk 0--> COMING --last chunk--> WHOLE --nothing is at the apply worker, the core wants it--> ACCEPTED
+ *    ^ ^-----silent, or another one comes-----'  '--not wanted--> NONE, chunks are dropped                  |
+ *    |                                                                       log task with the marker is durable
+ *    '-- job done: state machine at the new index -- RUNNING <--at once, or when there is room-- LOGGED <--'
  *
- * From ACCEPTED on nothing of the region is applied or read here: committed entries wait, reads that were under way when
- * the rows changed are not answered from them (`generation`).
+ * From WHOLE on nothing of the region is applied here: committed entries wait. (The log's batch takes the log away, and
+ * the apply worker may be reading in it what tokens there are.) From then on nothing is read either; reads that were under
+ * way when the rows changed are not answered from them (`generation`).
  *
  * Owner: the region worker of the peer. */
 #ifndef STORENODE_PEER_SNAPSHOT_H
@@ -32,6 +34,7 @@ struct snapshot_sent;
 enum peer_snapshot_state {
     PEER_SNAPSHOT_NONE,
     PEER_SNAPSHOT_COMING,
+    PEER_SNAPSHOT_WHOLE,
     PEER_SNAPSHOT_ACCEPTED,
     PEER_SNAPSHOT_LOGGED,
     PEER_SNAPSHOT_RUNNING
@@ -45,10 +48,10 @@ struct peer_snapshot {
     raft_index floor;               /* log entries after this are kept for those who get one of them */
 };
 
-/* The region's rows are not what its state says: nothing may read or apply. */
+/* The region's rows are not what its state says, or soon will not be: nothing may read or apply. */
 static inline bool peer_snapshot_installs(const struct peer_snapshot *snapshot)
 {
-    return snapshot->state >= PEER_SNAPSHOT_ACCEPTED;
+    return snapshot->state >= PEER_SNAPSHOT_WHOLE;
 }
 
 /* ---- leader */
@@ -64,8 +67,8 @@ void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message 
 /* host.install: marker and region row into the log's batch. */
 void peer_snapshot_accepted(struct peer *peer, const struct raft_snapshot *snapshot, struct log_task *task);
 void peer_snapshot_logged(struct peer *peer);
-/* Starts the job if nothing of the region is at the apply worker any more. */
-void peer_snapshot_try_install(struct peer *peer);
+/* Something came back from the apply worker, or time has passed: goes on if it may. */
+void peer_snapshot_go_on(struct peer *peer);
 region_id peer_snapshot_install_region(const struct message *message);
 void peer_snapshot_installed(struct peer *peer, struct message *take_message);
 /* Every second or so: gives up what does not come on, tries again what found a full disk. */
