@@ -742,6 +742,12 @@ void peer_snapshot_begin_install(struct peer *peer)
         post_apply(peer, NULL, 0, NULL, true); /* wakes us when those before it are done */
 }
 
+void peer_snapshot_forget_committed(struct peer *peer)
+{
+    peer->committed_count = 0;
+    peer->committed_size = 0;
+}
+
 void peer_snapshot_end_install(struct peer *peer)
 {
     if (peer->committed_count > 0)

@@ -92,6 +92,8 @@ void peer_shrink(struct peer *peer);
 bool peer_release(struct peer *peer);
 /* For peer_snapshot.c: what was committed before a snapshot goes to the apply worker, what comes after it waits; until ... */
 void peer_snapshot_begin_install(struct peer *peer);
+/* What waited was committed before the snapshot, too: it is in it. */
+void peer_snapshot_forget_committed(struct peer *peer);
 /* ... the state machine stands at the snapshot. */
 void peer_snapshot_end_install(struct peer *peer);
 store_id peer_leader_store(const struct peer *peer); /* 0: not known */

@@ -252,6 +252,7 @@ static void in_offer(struct peer *peer)
         snapshot_install_init(&in->install, region_copy(in->region), &marker);
         in->has_install = true;
         peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
+        peer_snapshot_forget_committed(peer);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         return;
     }
