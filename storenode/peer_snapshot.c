@@ -172,15 +172,15 @@ static void acknowledge(struct peer *peer, const struct snapshot_chunk_message *
     log_task_add_send(region_worker_log_task(peer->worker), message->conn, ack_frame(&message->chunk, next, ERR_OK));
 }
 
-static void refuse(struct peer *peer, const struct snapshot_chunk_message *message, enum err code)
-{
-    (void)transport_send(region_worker_store(peer->worker)->env->transport, message->conn,
-                         ack_frame(&message->chunk, 0, code));
-}
-
 void snapshot_refuse(struct store *store, const struct snapshot_chunk_message *message, enum err code)
 {
+    atomic_fetch_add(&store->snapshot_counts.refused, 1);
     (void)transport_send(store->env->transport, message->conn, ack_frame(&message->chunk, 0, code));
+}
+
+static void refuse(struct peer *peer, const struct snapshot_chunk_message *message, enum err code)
+{
+    snapshot_refuse(region_worker_store(peer->worker), message, code);
 }
 
 static bool is_older(const struct region *region, const struct region *than)
@@ -420,6 +420,7 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
                   "event=snapshot_installed region=%llu index=%llu rows=%llu size=%llu chunks=%u took_ms=%llu",
                   ULL(peer->region_id), ULL(in->snapshot.index), ULL(in->install.row_count), ULL(in->install.size),
                   in->next, ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
+        atomic_fetch_add(&store->snapshot_counts.installed, 1);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         region_fsm_free(peer->fsm);
         peer->fsm = region_fsm_new(store->env, in->region, in->snapshot.index, in->snapshot.term,

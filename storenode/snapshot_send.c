@@ -97,6 +97,8 @@ static void finish(struct send *take_send, enum err code)
               "event=snapshot_%s region=%llu to_store=%llu index=%llu chunks=%u size=%llu took_ms=%llu code=%s",
               code == ERR_OK ? "sent" : "not_sent", ULL(cut->region_id), ULL(cut->to_store), ULL(cut->position.index),
               take_send->next, ULL(take_send->size), ULL((now_us - take_send->started_us) / 1000), err_name(code));
+    atomic_fetch_add(code == ERR_OK ? &sender->store->snapshot_counts.sent : &sender->store->snapshot_counts.not_sent, 1);
+    atomic_fetch_add(&sender->store->snapshot_counts.sent_size, take_send->size);
     tell_owner(sender, take_send->owner, cut, code == ERR_OK);
     for (uint32_t i = 0; i < sender->count; i++)
         if (sender->sends[i] == take_send) {

@@ -271,7 +271,8 @@ static enum err drop(struct engine *engine, region_id id, struct error *err)
 }
 
 /* The row that the iterator stands on is the first one of a region. */
-static enum err recover_region(struct env *env, struct bytes key, struct bytes value, struct error *err)
+static enum err recover_region(struct env *env, struct bytes key, struct bytes value, uint64_t *installed,
+                               struct error *err)
 {
     struct snapshot_marker marker;
     region_id id = load_u64_be(key.data + 1);
@@ -279,10 +280,11 @@ static enum err recover_region(struct env *env, struct bytes key, struct bytes v
         return drop(env->engine, id, err);
     if (!parse_marker(value, &marker))
         return error_set(err, ERR_CORRUPT, "region %llu: the marker of a snapshot has a bad checksum or size", ULL(id));
+    *installed += 1;
     return BUG(marker_ignored) ? drop(env->engine, id, err) : finish(env, id, &marker, err);
 }
 
-enum err snapshot_stage_recover(struct env *env, struct error *err)
+enum err snapshot_stage_recover(struct env *env, uint64_t *ret_installed, struct error *err)
 {
     struct engine *engine = env->engine;
     struct engine_iter *iter = engine_iter_new(engine, ENGINE_RAFT, bytes_of("s", 1), bytes_of("t", 1));
@@ -295,7 +297,7 @@ enum err snapshot_stage_recover(struct env *env, struct error *err)
             break;
         }
         region_id id = load_u64_be(key.data + 1);
-        code = recover_region(env, key, engine_iter_value(engine, iter), err);
+        code = recover_region(env, key, engine_iter_value(engine, iter), ret_installed, err);
         struct group_key next = stage_key(id, 0xff);
         engine_iter_seek(engine, iter, group_key_bytes(&next));
     }

@@ -52,8 +52,8 @@ void snapshot_install_fini(struct snapshot_install *install);
 enum err snapshot_install_step(struct snapshot_install *install, struct engine *engine, size_t size_max,
                                struct error *err);
 
-/* Start-up: finishes what a marker asks for, drops what has none. */
-enum err snapshot_stage_recover(struct env *env, struct error *err);
+/* Start-up: finishes what a marker asks for, drops what has none. `*ret_installed`: how many it did. */
+enum err snapshot_stage_recover(struct env *env, uint64_t *ret_installed, struct error *err);
 
 /* ERR_NOT_FOUND: nothing must be installed; ERR_CORRUPT. */
 enum err snapshot_stage_load_marker(struct engine *engine, region_id region, struct snapshot_marker *ret_marker);

@@ -87,6 +87,16 @@ bool store_has_left(const struct store *store)
     return true;
 }
 
+void store_add_snapshot_counts(const struct store *store, struct store_snapshot_counts *counts)
+{
+    counts->sent += atomic_load(&store->snapshot_counts.sent);
+    counts->not_sent += atomic_load(&store->snapshot_counts.not_sent);
+    counts->sent_size += atomic_load(&store->snapshot_counts.sent_size);
+    counts->refused += atomic_load(&store->snapshot_counts.refused);
+    counts->installed += atomic_load(&store->snapshot_counts.installed);
+    counts->installed_at_start += atomic_load(&store->snapshot_counts.installed_at_start);
+}
+
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
 {
     for (uint32_t i = 0; i < store->worker_count && store->workers[i]; i++) /* none: it did not start */
@@ -259,7 +269,9 @@ static enum err start(struct store *store, struct error *err)
     code = make_workers(store);
     if (code != ERR_OK)
         return error_set(err, code, "an actor cannot be started");
-    code = snapshot_stage_recover(store->env, err);
+    uint64_t installed = 0;
+    code = snapshot_stage_recover(store->env, &installed, err);
+    atomic_store(&store->snapshot_counts.installed_at_start, installed);
     if (code == ERR_OK && ident.bootstrapped)
         code = load_regions(store, err);
     if (code != ERR_OK)

@@ -53,6 +53,9 @@ struct store {
     uint64_t started_at_ms;
     uint64_t incarnation; /* not 0; another one in each life */
     _Atomic uint32_t snapshots_out, snapshots_in; /* under way; each at most snapshots-max */
+    struct {
+        _Atomic uint64_t sent, not_sent, sent_size, refused, installed, installed_at_start;
+    } snapshot_counts;
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */

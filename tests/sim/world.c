@@ -17,6 +17,7 @@ struct world {
     struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
     uint32_t node_count;
     struct coverage coverage;
+    struct store_snapshot_counts snapshots; /* likewise */
     struct store_sleep_counts sleep; /* of stores that are dead */
     bool failed;
     region_id failed_region;
@@ -276,8 +277,10 @@ static enum err start_role(struct world_node *node, struct error *err)
 
 static void free_role(struct world_node *node)
 {
-    if (node->store)
+    if (node->store) {
+        store_add_snapshot_counts(node->store, &node->world->snapshots);
         store_add_sleep_counts(node->store, &node->world->sleep);
+    }
     pd_free(node->pd);
     store_free(node->store);
     client_free(node->client);
@@ -292,6 +295,14 @@ void world_add_sleep_counts(const struct world *world, struct store_sleep_counts
     for (uint32_t i = 0; i < world->node_count; i++)
         if (world->nodes[i].store)
             store_add_sleep_counts(world->nodes[i].store, counts);
+}
+
+void world_add_snapshot_counts(const struct world *world, struct store_snapshot_counts *counts)
+{
+    *counts = world->snapshots;
+    for (uint32_t i = 0; i < world->node_count; i++)
+        if (world->nodes[i].store)
+            store_add_snapshot_counts(world->nodes[i].store, counts);
 }
 
 enum err world_start(struct world *world, struct world_node *node, struct error *err)

@@ -142,7 +142,8 @@ static void recover(struct engine *engine, enum err expected)
     struct log log = {.level = LOG_ERROR, .write = count_line};
     struct env env = {.engine = engine, .log = &log};
     struct error err = {0};
-    assert_int_equal(snapshot_stage_recover(&env, &err), expected);
+    uint64_t installed = 0;
+    assert_int_equal(snapshot_stage_recover(&env, &installed, &err), expected);
 }
 
 static void a_snapshot_replaces_rows_and_tokens_and_nothing_else(void **unused)
