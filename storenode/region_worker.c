@@ -1065,6 +1065,7 @@ void region_worker_visit(const struct region_worker *worker,
             .peer = peer->id,
             .raft = peer->group->raft,
             .applied_index = raft_applied_index(peer->group->raft),
+            .installs = peer_snapshot_installs(&peer->snapshot),
             .lease = store->config->lease_read &&
                      group_lease_holds(peer->group, clock_now_us(worker->env->clock), store->config->lease_ms * 1000)};
         visit(context, &view);

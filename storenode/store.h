@@ -60,6 +60,7 @@ struct store_peer_view {
     peer_id peer;
     const struct raft *raft;
     raft_index applied_index; /* by the state machine */
+    bool installs;            /* a snapshot: the rows are not what is applied yet */
     bool lease;               /* a read would be served right now without asking anybody */
 };
 void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),

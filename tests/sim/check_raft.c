@@ -547,7 +547,7 @@ static void visit_convergence(void *context, const struct store_peer_view *view)
     }
     convergence->regions[i].peers++;
     convergence->regions[i].leaders += raft_is_leader(view->raft);
-    convergence->regions[i].differs = convergence->regions[i].differs ||
+    convergence->regions[i].differs = convergence->regions[i].differs || view->installs ||
                                       convergence->regions[i].applied != view->applied_index ||
                                       raft_commit_index(view->raft) != view->applied_index;
 }
