@@ -66,12 +66,11 @@ void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message)
         peer->snapshot.floor = message->snapshot->index;
     struct cut_task *task = calloc(1, sizeof *task);
     CHECK(task);
-    *task = (struct cut_task){
-        .task = {.message = {.free = free_cut_task}, .apply = apply_nothing, .done = cut_done},
-        .env = store->env,
-        .owner = region_worker_actor(peer->worker),
-        .fsm = peer->fsm,
-        .cut = snapshot_cut_new(store->env->engine)};
+    *task = (struct cut_task){.task = {.message = {.free = free_cut_task}, .apply = apply_nothing, .done = cut_done},
+                              .env = store->env,
+                              .owner = region_worker_actor(peer->worker),
+                              .fsm = peer->fsm,
+                              .cut = snapshot_cut_new(store->env->engine)};
     task->cut->region_id = peer->region_id;
     task->cut->from = peer->id;
     task->cut->to = to->id;
@@ -86,7 +85,10 @@ static void sending_ended(struct peer *peer, peer_id to, bool ok)
     CHECK(peer->snapshot.sending > 0);
     peer->snapshot.sending--;
     atomic_fetch_sub(&region_worker_store(peer->worker)->snapshots_out, 1);
-    raft_report_snapshot(peer->group->raft, to, ok);
+    if (ok || peer->snapshot.failed_count == REGION_PEERS_MAX)
+        raft_report_snapshot(peer->group->raft, to, ok);
+    else
+        peer->snapshot.failed[peer->snapshot.failed_count++] = to;
     region_worker_touch(peer->worker, peer);
 }
 
@@ -123,7 +125,7 @@ struct snapshot_in {
     uint64_t id;
     peer_id from;
     raft_term term;
-    uint32_t next; /* sequence that is expected */
+    uint32_t next;         /* sequence that is expected */
     struct region *region; /* owned */
     struct raft_snapshot snapshot;
     uint64_t started_us, heard_us, size;
@@ -274,7 +276,8 @@ void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message 
     }
     if (peer_snapshot_installs(&peer->snapshot)) {
         if (in->id == chunk->id)
-            acknowledge(peer, message, in->next); /* our word was lost; the marker is in the task or written before it */
+            acknowledge(peer, message,
+                        in->next); /* our word was lost; the marker is in the task or written before it */
         else
             refuse(peer, message, ERR_BUSY);
         return;
@@ -440,6 +443,8 @@ void peer_snapshot_tick(struct peer *peer)
     if (peer->snapshot.state == PEER_SNAPSHOT_COMING &&
         region_worker_now_us(peer->worker) > peer->snapshot.in->heard_us + config->snapshot_timeout_ms * 1000)
         in_drop(peer);
+    for (; peer->snapshot.failed_count > 0; peer->snapshot.failed_count--)
+        raft_report_snapshot(peer->group->raft, peer->snapshot.failed[peer->snapshot.failed_count - 1], false);
     peer_snapshot_go_on(peer);
 }
 

@@ -42,10 +42,12 @@ enum peer_snapshot_state {
 
 struct peer_snapshot {
     enum peer_snapshot_state state;
-    struct snapshot_in *in;         /* owned; COMING and later */
-    _Atomic uint64_t generation;    /* of the rows */
-    uint32_t sending;               /* snapshots that left here and have not ended */
-    raft_index floor;               /* log entries after this are kept for those who get one of them */
+    struct snapshot_in *in;           /* owned; COMING and later */
+    _Atomic uint64_t generation;      /* of the rows */
+    uint32_t sending;                 /* snapshots that left here and have not ended */
+    peer_id failed[REGION_PEERS_MAX]; /* the core hears of these at the next tick: not again at once */
+    uint32_t failed_count;
+    raft_index floor; /* log entries after this are kept for those who get one of them */
 };
 
 /* The region's rows are not what its state says, or soon will not be: nothing may read or apply. */

@@ -10,13 +10,7 @@
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
 
-enum {
-    CHUNKS_AHEAD_MAX = 4,
-    SENDS_MAX = 64,
-    TICK_US = 20000,
-    RESEND_US = 1000000,
-    ROW_EXTRA_SIZE = 32
-};
+enum { CHUNKS_AHEAD_MAX = 4, SENDS_MAX = 64, TICK_US = 20000, RESEND_US = 1000000, ROW_EXTRA_SIZE = 32 };
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -97,7 +91,8 @@ static void finish(struct send *take_send, enum err code)
               "event=snapshot_%s region=%llu to_store=%llu index=%llu chunks=%u size=%llu took_ms=%llu code=%s",
               code == ERR_OK ? "sent" : "not_sent", ULL(cut->region_id), ULL(cut->to_store), ULL(cut->position.index),
               take_send->next, ULL(take_send->size), ULL((now_us - take_send->started_us) / 1000), err_name(code));
-    atomic_fetch_add(code == ERR_OK ? &sender->store->snapshot_counts.sent : &sender->store->snapshot_counts.not_sent, 1);
+    atomic_fetch_add(code == ERR_OK ? &sender->store->snapshot_counts.sent : &sender->store->snapshot_counts.not_sent,
+                     1);
     atomic_fetch_add(&sender->store->snapshot_counts.sent_size, take_send->size);
     tell_owner(sender, take_send->owner, cut, code == ERR_OK);
     for (uint32_t i = 0; i < sender->count; i++)
@@ -312,8 +307,7 @@ static void fill_budget(struct snapshot_sender *sender, uint64_t now_us)
         passed_us = passed_max_us;
     sender->budgeted_us = now_us;
     sender->budget_size += (int64_t)((double)rate * (double)passed_us / 1e6);
-    int64_t most = (int64_t)(rate / (1000000 / passed_max_us)) +
-                   (int64_t)sender->store->config->snapshot_chunk_size;
+    int64_t most = (int64_t)(rate / (1000000 / passed_max_us)) + (int64_t)sender->store->config->snapshot_chunk_size;
     if (sender->budget_size > most)
         sender->budget_size = most;
 }

@@ -255,8 +255,8 @@ static enum err finish(struct env *env, region_id id, const struct snapshot_mark
     while (code == ERR_OK && !install.done)
         code = snapshot_install_step(&install, env->engine, 0, err);
     if (code == ERR_OK)
-        log_event(env->log, LOG_INFO, "event=snapshot_installed region=%llu index=%llu rows=%llu at=start",
-                  ULL(id), ULL(marker->position.index), ULL(install.row_count));
+        log_event(env->log, LOG_INFO, "event=snapshot_installed region=%llu index=%llu rows=%llu at=start", ULL(id),
+                  ULL(marker->position.index), ULL(install.row_count));
     snapshot_install_fini(&install);
     return code;
 }

@@ -223,15 +223,12 @@ static void rows_of_other_regions_are_refused_at_the_door(void **unused)
         uint8_t cf;
         struct bytes key;
         enum err expected;
-    } cases[] = {{ENGINE_DEFAULT, bytes_of_string("rb"), ERR_OK},
-                 {ENGINE_WRITE, bytes_of_string("rlz"), ERR_OK},
-                 {ENGINE_RAFT, group_key_bytes(&own), ERR_OK},
-                 {ENGINE_DEFAULT, bytes_of_string("ra"), ERR_INVALID},
-                 {ENGINE_DEFAULT, bytes_of_string("rm"), ERR_INVALID},
-                 {ENGINE_DEFAULT, bytes_empty(), ERR_INVALID},
-                 {ENGINE_RAFT, group_key_bytes(&other), ERR_INVALID},
-                 {ENGINE_RAFT, group_key_bytes(&hard), ERR_INVALID},
-                 {ENGINE_CF_COUNT, bytes_of_string("rb"), ERR_INVALID}};
+    } cases[] = {
+        {ENGINE_DEFAULT, bytes_of_string("rb"), ERR_OK},      {ENGINE_WRITE, bytes_of_string("rlz"), ERR_OK},
+        {ENGINE_RAFT, group_key_bytes(&own), ERR_OK},         {ENGINE_DEFAULT, bytes_of_string("ra"), ERR_INVALID},
+        {ENGINE_DEFAULT, bytes_of_string("rm"), ERR_INVALID}, {ENGINE_DEFAULT, bytes_empty(), ERR_INVALID},
+        {ENGINE_RAFT, group_key_bytes(&other), ERR_INVALID},  {ENGINE_RAFT, group_key_bytes(&hard), ERR_INVALID},
+        {ENGINE_CF_COUNT, bytes_of_string("rb"), ERR_INVALID}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct wire_snapshot_row row = {.cf = cases[i].cf, .key = cases[i].key};
         struct wire_snapshot_chunk chunk = {.rows = &row, .rows_count = 1};
