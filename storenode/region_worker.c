@@ -23,7 +23,6 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
-    TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
     MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
 };
@@ -828,7 +827,7 @@ static void on_tick(struct region_worker *worker)
     bool truncate = worker->now_us >= worker->truncate_at_us;
     bool all = worker->now_us >= worker->heartbeat_at_us;
     if (truncate)
-        worker->truncate_at_us = worker->now_us + TRUNCATE_INTERVAL_MS * 1000;
+        worker->truncate_at_us = worker->now_us + worker->store->config->log_check_interval_ms * 1000;
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;

@@ -85,6 +85,7 @@ static void draw_calm(struct swarm *swarm)
         .append_size_max = 1u << 20,
         .log_retain_count = 1024,
         .log_size_max = 64u << 20,
+        .log_check_interval_ms = 1000,
         .log_count_max = 1000000,
         .snapshots_max = 2,
         .tokens_save_interval = 512,
@@ -127,7 +128,8 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
 /* So small that snapshots are sent all the time, a row or two at a time; or as in real life. */
 static void draw_snapshots(struct rng *rng, struct swarm *swarm)
 {
-    swarm->log_count_max = PICK(rng, 64, 1, 256, 1000000);
+    swarm->log_check_interval_ms = PICK(rng, 1, 100, 1000);
+    swarm->log_count_max = PICK(rng, 1, 16, 64, 1000000);
     swarm->snapshots_max = (uint32_t)PICK(rng, 2, 1, 64);
     swarm->snapshot_rate_size = PICK(rng, 128u << 20, 1u << 20, 64u << 10, 0);
     swarm->snapshot_chunk_size = PICK(rng, 1, 300, 4096, 256u << 10);
