@@ -3,7 +3,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/types.h"
@@ -252,8 +251,7 @@ static void run(struct read_worker *worker, const struct read_request *read, uin
         code = batch_get(worker, request, &reply);
     else
         code = scan(worker, read, &reply);
-    if (read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was &&
-        !BUG(reads_survive_install)) {
+    if (read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was) {
         reply = (struct wire_kv_reply){.wait_ms = NOT_READY_WAIT_MS};
         code = ERR_NOT_READY;
     }

@@ -66,7 +66,6 @@
     X(install_keeps_old_rows)                                                                                          \
     X(marker_ignored)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \
-    X(reads_survive_install)                                                                                           \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
     /* pd */                                                                                                           \
