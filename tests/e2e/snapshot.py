@@ -86,7 +86,7 @@ def body(options):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--value-size", type=int, default=1000)
     parser.add_argument("--keys", type=int, default=20000)
     parser.add_argument("--regions", type=int, default=4)
