@@ -22,6 +22,7 @@ struct region_fsm {
     raft_index applied_index;
     raft_term applied_term;
     uint32_t save_interval;
+    uint64_t unsaved_size; /* bytes of entries applied since the last save */
     _Atomic raft_index written_index; /* applied and in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
@@ -280,11 +281,13 @@ enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut)
     return ERR_OK;
 }
 
-/* At the same entries on every replica, so that replicas can be compared row by row. */
+/* What was applied since the last save is read again at a restart, and the log is not cut before it. */
 static enum err save_tokens(struct region_fsm *fsm, struct apply_worker *worker)
 {
-    if (fsm->applied_index % fsm->save_interval != 0 && !fsm->must_save_tokens)
+    enum { UNSAVED_SIZE_MAX = 8 * 1024 * 1024 };
+    if (fsm->applied_index % fsm->save_interval != 0 && fsm->unsaved_size < UNSAVED_SIZE_MAX && !fsm->must_save_tokens)
         return ERR_OK;
+    fsm->unsaved_size = 0;
     enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
     if (code == ERR_OK)
         tokens_save(fsm->tokens, apply_worker_batch(worker), fsm->applied_index);
@@ -352,6 +355,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
     }
     fsm->applied_index = entry->index;
     fsm->applied_term = entry->term;
+    fsm->unsaved_size += entry->data.size;
     return save_tokens(fsm, worker);
 }
 

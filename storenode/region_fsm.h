@@ -47,8 +47,7 @@ struct region_task {
     uint64_t keys_written;
 };
 
-/* `region` is copied. Applied: what the engine holds. `save_interval`: entries between two saves of the tokens; the same on
- * every replica. */
+/* `region` is copied. Applied: what the engine holds. `save_interval`: entries between two saves of the tokens, at most. */
 struct region_fsm *region_fsm_new(struct env *env, const struct region *region, raft_index applied_index,
                                   raft_term applied_term, uint32_t save_interval);
 void region_fsm_free(struct region_fsm *fsm);

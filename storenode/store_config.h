@@ -43,7 +43,7 @@ struct store_config {
     uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
     uint64_t log_count_max;        /* entries per region, likewise: 1000000 */
     uint64_t log_check_interval_ms; /* how often the above is looked at: 1000 */
-    uint32_t tokens_save_interval; /* entries: the log is never cut below; the same on every store: 512 */
+    uint32_t tokens_save_interval; /* entries; the log is never cut below: 512 */
     uint32_t snapshots_max;        /* on their way at a time, each way: 2 */
     uint64_t snapshot_rate_size;   /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
     uint64_t snapshot_chunk_size;  /* bytes of rows in one frame: 256 KiB */

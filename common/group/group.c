@@ -302,6 +302,10 @@ void group_maybe_truncate(struct group *group, raft_index limit, const struct gr
     raft_index applied = raft_applied_index(group->raft);
     raft_index bound = group->replicated < applied ? group->replicated : applied;
     uint64_t count = applied - raft_truncated(group->raft).index;
+    if (retention->size_max > 0 && group->log_size > retention->size_max) {
+        double fit = (double)count * (double)retention->size_max / 2 / (double)group->log_size; /* entries of this size */
+        retain_count = fit < (double)retain_count ? (uint64_t)fit : retain_count;
+    }
     if ((retention->size_max > 0 && group->log_size > retention->size_max) ||
         (retention->count_max > 0 && count > retention->count_max)) {
         bound = applied;

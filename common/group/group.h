@@ -110,7 +110,7 @@ bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t leas
 bool group_is_ready_to_read(const struct group *group);
 
 struct group_retention {
-    uint64_t retain_count;        /* kept in any case */
+    uint64_t retain_count;        /* kept in any case, unless they are more than half of size_max */
     uint64_t size_max, count_max; /* of what is kept for a peer that lags; 0: no limit */
 };
 /* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over a limit, all that is
