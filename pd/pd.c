@@ -307,7 +307,8 @@ static void on_round(void *state)
             return;
     }
     CHECK(group_release(pd->group));
-    group_maybe_truncate(pd->group, UINT64_MAX, LOG_RETAIN_COUNT, LOG_SIZE_MAX);
+    static const struct group_retention retention = {.retain_count = LOG_RETAIN_COUNT, .size_max = LOG_SIZE_MAX};
+    group_maybe_truncate(pd->group, UINT64_MAX, &retention);
     if (pd->log_task) {
         struct log_task *task = pd->log_task;
         pd->log_task = NULL;

@@ -286,6 +286,39 @@ static enum err post_raft(struct store *store, conn_id conn, struct frame *take_
     return ERR_OK;
 }
 
+static void free_chunk(struct message *message)
+{
+    struct snapshot_chunk_message *chunk = (struct snapshot_chunk_message *)message;
+    frame_unref(chunk->frame);
+    admission_charge_unref(chunk->charge);
+    arena_fini(&chunk->chunk_arena);
+    free(chunk);
+}
+
+/* No room, here or in the mailbox: it is dropped, and sent again after a while. */
+static enum err post_chunk(struct store *store, conn_id conn, struct frame *take_frame)
+{
+    if (take_frame->tag == 0)
+        return refuse_frame(store, conn, take_frame, "no store has said hello on this connection");
+    struct snapshot_chunk_message *chunk = calloc(1, sizeof *chunk);
+    CHECK(chunk);
+    chunk->message = (struct message){.kind = WORKER_SNAPSHOT_CHUNK, .free = free_chunk};
+    chunk->conn = conn;
+    chunk->from_store = take_frame->tag;
+    arena_init(&chunk->chunk_arena);
+    enum err code = wire_decode_snapshot_chunk(frame_bytes(take_frame), &chunk->chunk_arena, &chunk->chunk);
+    if (code != ERR_OK) {
+        message_free(&chunk->message);
+        return code;
+    }
+    chunk->frame = take_frame;
+    chunk->charge = admission_charge(store->raft_frames, conn, take_frame->size + arena_size(&chunk->chunk_arena));
+    struct region_worker *worker = store->workers[chunk->chunk.region_id % store->worker_count];
+    if (!chunk->charge || actor_post(store->env->executor, region_worker_actor(worker), &chunk->message) != ERR_OK)
+        message_free(&chunk->message);
+    return ERR_OK;
+}
+
 static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
 {
     struct store *store = context;
@@ -294,6 +327,8 @@ static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
         return post_kv(store, conn, take_frame);
     case FRAME_RAFT:
         return post_raft(store, conn, take_frame);
+    case FRAME_SNAPSHOT:
+        return post_chunk(store, conn, take_frame);
     default:
         return refuse_frame(store, conn, take_frame, "a frame of a kind that no storenode takes");
     }

@@ -12,6 +12,7 @@
 #include "rpc/links.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
 
 enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE, PD_LINK_IDS };
@@ -358,8 +359,12 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
             link->next_id = reply->first_id;
             link->id_count = reply->first_id > 0 ? reply->count : 0;
             give_ids(link, clock_now_us(link->env->clock));
-        } else
+        } else {
+            struct regions_message *stores = regions_message_new(WORKER_STORES, frame);
             tell_workers(link, WORKER_STORES, frame);
+            if (stores)
+                snapshot_sender_post_stores(link->store->snapshot_sender, stores);
+        }
         break;
     case STATE_IDENT:
     case STATE_REGIONS:

@@ -54,7 +54,7 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->proposals_last = &peer->proposals;
     peer->reads_last = &peer->reads;
     list_init(&peer->awake);
-    peer->fsm = region_fsm_new(store->env, region, id, applied_index, applied_term);
+    peer->fsm = region_fsm_new(store->env, region, id, applied_index, applied_term, store->config->tokens_save_interval);
     struct group_options options = {.id = region->id,
                                     .self = id,
                                     .seed = store->env->seed,
@@ -92,6 +92,7 @@ void peer_free(struct peer *peer)
     read_task_free(peer->round_lease_reads);
     free(peer->pending);
     free(peer->committed);
+    peer_snapshot_fini(peer);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_split_free(peer->split.last);
@@ -299,9 +300,14 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         return;
     }
     peer->keys_read++;
+    if (stale && peer_snapshot_installs(&peer->snapshot)) {
+        refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
+        return;
+    }
     if (stale || (lease && is_all_applied(peer) && !is_range_old(peer))) {
-        read_task_add(region_worker_read_task(peer->worker), to, request, region->start_key, region->end_key,
-                      expire_us);
+        struct read_task *now = region_worker_read_task(peer->worker);
+        read_task_add(now, to, request, region->start_key, region->end_key, expire_us);
+        read_task_watch(now, &peer->snapshot.generation);
         return;
     }
     if (peer->reads_count + count_of(peer->round_reads) + count_of(peer->round_lease_reads) >= READS_WAITING_MAX) {
@@ -312,6 +318,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
     if (!*task)
         *task = read_task_new();
     read_task_add(*task, to, request, region->start_key, region->end_key, expire_us);
+    read_task_watch(*task, &peer->snapshot.generation);
     region_worker_touch(peer->worker, peer);
 }
 
@@ -552,6 +559,14 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
     message_free(&take_ask->message);
 }
 
+void peer_split_forget(struct peer *peer)
+{
+    region_split_free(peer->split.last);
+    peer->split.last = NULL;
+    peer->split.proposed = 0;
+    peer->split.size = peer->split.written_size = peer->split.look_at_us = 0;
+}
+
 /* ---- does it grow too large? */
 
 uint64_t peer_size(const struct peer *peer)
@@ -649,12 +664,12 @@ static void unlink_reads(struct peer *peer, struct waiting_reads **link)
 
 /* The task wakes us when it is done only if somebody waits: reads, or a new leader's first reads. */
 static void post_apply(struct peer *peer, const struct raft_entry *entries, uint32_t count,
-                       struct proposal *take_proposals)
+                       struct proposal *take_proposals, bool urgent)
 {
     struct store *store = region_worker_store(peer->worker);
     struct region_task *task = region_task_new(peer->fsm, region_worker_actor(peer->worker), WORKER_APPLY_DONE,
                                                store->apply_replies, entries, count, take_proposals);
-    task->urgent = peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
+    task->urgent = urgent || peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
     peer->tasks_out++;
     peer->urgent_out += task->urgent;
     apply_worker_post(store->apply_worker, &task->task);
@@ -663,8 +678,10 @@ static void post_apply(struct peer *peer, const struct raft_entry *entries, uint
 /* Hands over what gathered: rows are cheaper by the dozen. */
 static void apply_committed(struct peer *peer, struct proposal *take_proposals)
 {
+    if (peer_snapshot_installs(&peer->snapshot))
+        return;
     if (peer->committed_count > 0)
-        post_apply(peer, peer->committed, peer->committed_count, take_proposals);
+        post_apply(peer, peer->committed, peer->committed_count, take_proposals, false);
     free(peer->committed);
     peer->committed = NULL;
     peer->committed_count = 0;
@@ -673,12 +690,14 @@ static void apply_committed(struct peer *peer, struct proposal *take_proposals)
 
 static void serve_applied_reads(struct peer *peer)
 {
+    if (peer_snapshot_installs(&peer->snapshot))
+        return;
     if (peer->reads)
         apply_committed(peer, NULL);
     raft_index applied = region_fsm_applied(peer->fsm);
     struct waiting_reads **link = &peer->reads;
     if (peer->reads && peer->tasks_out > 0 && peer->urgent_out == 0)
-        post_apply(peer, NULL, 0, NULL); /* what they wait for may be done, and nobody tells us */
+        post_apply(peer, NULL, 0, NULL, false); /* what they wait for may be done, and nobody tells us */
     if (is_range_old(peer))
         return; /* the task with the split is on its way, and wakes us */
     while (*link) {
@@ -771,11 +790,14 @@ static void on_committed(void *context, struct group *group, const struct raft_e
     (void)context;
     struct peer *peer = group->user;
     bool split_under_way = peer->split.proposed != 0;
-    struct proposal *proposals = claim_proposals(peer, entries, count);
+    bool installs = peer_snapshot_installs(&peer->snapshot);
+    struct proposal *proposals = installs ? NULL : claim_proposals(peer, entries, count); /* installs: at its end */
     if (peer->committed_count + count > APPLY_COUNT_MAX)
         apply_committed(peer, NULL); /* proposals are of newer entries than these */
-    if (!peer->committed) {
-        peer->committed = malloc((count > APPLY_COUNT_MAX ? count : APPLY_COUNT_MAX) * sizeof *entries);
+    uint32_t wanted = peer->committed_count + count;
+    if (!peer->committed || wanted > APPLY_COUNT_MAX) {
+        peer->committed =
+            realloc(peer->committed, (wanted > APPLY_COUNT_MAX ? wanted : APPLY_COUNT_MAX) * sizeof *entries);
         CHECK(peer->committed);
     }
     if (split_under_way && peer->split.proposed == 0 && raft_is_leader(group->raft))
@@ -1000,6 +1022,7 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         split_done(peer, split);
     }
     region_task_free(take_task);
+    peer_snapshot_go_on(peer);
     region_worker_touch(peer->worker, peer);
 }
 
@@ -1008,13 +1031,30 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
 static void on_snapshot_wanted(void *context, struct group *group, const struct raft_message *message)
 {
     (void)context;
-    raft_report_snapshot(group->raft, message->to, false);
+    peer_snapshot_wanted(group->user, message);
 }
 
 static void on_install(void *context, struct group *group, const struct raft_snapshot *snapshot, struct log_task *task)
 {
     (void)context;
-    (void)group;
-    (void)task;
-    CHECK(!snapshot); /* it is installed only after its rows were staged */
+    peer_snapshot_accepted(group->user, snapshot, task);
+}
+
+void peer_snapshot_begin_install(struct peer *peer)
+{
+    apply_committed(peer, NULL);
+    if (peer->tasks_out > 0 && peer->urgent_out == 0)
+        post_apply(peer, NULL, 0, NULL, true); /* wakes us when those before it are done */
+}
+
+void peer_snapshot_forget_committed(struct peer *peer)
+{
+    peer->committed_count = 0;
+    peer->committed_size = 0;
+}
+
+void peer_snapshot_end_install(struct peer *peer)
+{
+    if (peer->committed_count > 0)
+        apply_committed(peer, claim_proposals(peer, peer->committed, peer->committed_count));
 }

@@ -19,6 +19,7 @@
 #include "group/group.h"
 #include "meta/region.h"
 #include "storenode/peer_sleep.h"
+#include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
 #include "storenode/split_ask.h"
 
@@ -79,6 +80,7 @@ struct peer {
         uint64_t look_at_us;       /* it could not be split: not counted again before */
     } split;
     struct peer_sleep sleep;
+    struct peer_snapshot snapshot;
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };
@@ -102,6 +104,8 @@ void peer_split(struct peer *peer, struct split_ask *take_wish);
 void peer_split_ids(struct peer *peer, struct split_ask *take_ask);
 /* Every second: has it grown too large? The answer comes as a WORKER_SPLIT_CHECKED message. */
 void peer_split_look(struct peer *peer);
+/* The region is another one than it was: a snapshot was installed. */
+void peer_split_forget(struct peer *peer);
 void peer_split_checked(struct peer *peer, struct message *take_message);
 region_id peer_split_check_region(const struct message *message);
 uint64_t peer_size(const struct peer *peer); /* bytes of keys and values, roughly; 0: not known */
@@ -112,6 +116,12 @@ void peer_fetched(struct peer *peer, const struct message *message);
 void peer_shrink(struct peer *peer);
 /* Gives memory back; false: pull again. */
 bool peer_release(struct peer *peer);
+/* For peer_snapshot.c: what was committed before a snapshot goes to the apply worker, what comes after it waits; until ... */
+void peer_snapshot_begin_install(struct peer *peer);
+/* What waited was committed before the snapshot, too: it is in it. */
+void peer_snapshot_forget_committed(struct peer *peer);
+/* ... the state machine stands at the snapshot. */
+void peer_snapshot_end_install(struct peer *peer);
 store_id peer_leader_store(const struct peer *peer); /* 0: not known */
 
 #endif

@@ -16,7 +16,7 @@ enum {
     REPLY_SIZE_MAX = FRAME_SIZE_MAX / 2 - VALUE_SIZE_MAX,
     PAIR_SIZE = 48 /* what a pair takes beside its key and value */
 };
-enum { READ_WORKER_TASK, READ_WORKER_JOB };
+enum { READ_WORKER_TASK, READ_WORKER_JOB, NOT_READY_WAIT_MS = 50 };
 
 struct read_worker {
     struct env *env;
@@ -72,6 +72,13 @@ void read_task_add(struct read_task *task, struct reply_to to, const struct wire
     task->last = &read->next;
     task->count++;
     task->keys_count += 1 + request->pairs_count;
+}
+
+void read_task_watch(struct read_task *task, const _Atomic uint64_t *counter)
+{
+    struct read_request *read = (struct read_request *)((char *)task->last - offsetof(struct read_request, next));
+    read->watched = counter;
+    read->watched_was = atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 void read_worker_post(struct read_worker *worker, struct read_task *take_task)
@@ -244,6 +251,10 @@ static void run(struct read_worker *worker, const struct read_request *read, uin
         code = batch_get(worker, request, &reply);
     else
         code = scan(worker, read, &reply);
+    if (read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was) {
+        reply = (struct wire_kv_reply){.wait_ms = NOT_READY_WAIT_MS};
+        code = ERR_NOT_READY;
+    }
     reply.code = (uint16_t)code;
     replies_add(worker->replies, read->to, &reply);
 }

@@ -20,6 +20,8 @@ struct read_request {
     const struct wire_kv_request *request; /* in the task's arena */
     struct bytes region_start, region_end; /* a scan never leaves its region; in the task's arena */
     uint64_t expire_us;                    /* clock_now_us; 0: never */
+    const _Atomic uint64_t *watched;       /* NULL, or: what was read counts only if this is ... */
+    uint64_t watched_was;                  /* ... still what it was */
 };
 
 /* The reads that became ready in one round. */
@@ -44,6 +46,9 @@ void read_task_free(struct read_task *task);
 /* Copies the request and the bounds. */
 void read_task_add(struct read_task *task, struct reply_to to, const struct wire_kv_request *request,
                    struct bytes region_start, struct bytes region_end, uint64_t expire_us);
+/* The read that was added last counts only if `counter`, which outlives it, does not change until it is answered: the
+ * rows under it may be replaced by a snapshot. */
+void read_task_watch(struct read_task *task, const _Atomic uint64_t *counter);
 void read_worker_post(struct read_worker *worker, struct read_task *take_task);
 /* Keys named by the reads that were posted and are not answered. Any thread. */
 uint32_t read_worker_waiting(const struct read_worker *worker);

@@ -10,6 +10,7 @@
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
 #include "storenode/row.h"
+#include "storenode/snapshot_cut.h"
 #include "storenode/tokens.h"
 
 enum { FORMAT = 1, APPLY_STATE_SIZE = 21, BUSY_WAIT_MS = 20 };
@@ -23,6 +24,8 @@ struct region_fsm {
     struct tokens *tokens;           /* owned */
     raft_index applied_index;
     raft_term applied_term;
+    uint32_t save_interval;
+    uint64_t unsaved_size;            /* bytes of entries applied since the last save */
     _Atomic raft_index written_index; /* applied and in the engine */
     _Atomic raft_index split_index;   /* of the newest split in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
@@ -32,7 +35,7 @@ struct region_fsm {
 };
 
 struct region_fsm *region_fsm_new(struct env *env, const struct region *region, peer_id local_peer,
-                                  raft_index applied_index, raft_term applied_term)
+                                  raft_index applied_index, raft_term applied_term, uint32_t save_interval)
 {
     struct region_fsm *fsm = calloc(1, sizeof *fsm);
     CHECK(fsm);
@@ -44,6 +47,7 @@ struct region_fsm *region_fsm_new(struct env *env, const struct region *region, 
     fsm->applied_index = applied_index;
     atomic_init(&fsm->written_index, applied_index);
     fsm->applied_term = applied_term;
+    fsm->save_interval = save_interval;
     buf_init(&fsm->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
     buf_init(&fsm->value, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
     return fsm;
@@ -271,12 +275,31 @@ static enum err load_tokens(struct region_fsm *fsm)
     return code;
 }
 
-/* At the same entries on every replica, so that replicas can be compared row by row. */
+enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut)
+{
+    struct engine *engine = fsm->env->engine;
+    enum err code = fsm->failure;
+    if (code == ERR_OK && !tokens_is_loaded(fsm->tokens))
+        code = load_tokens(fsm);
+    if (code == ERR_OK)
+        code = group_log_load_conf(engine, fsm->region->id, &cut->conf, NULL);
+    if (code != ERR_OK)
+        return code;
+    cut->region = region_copy(fsm->region);
+    cut->position = (struct raft_position){.index = fsm->applied_index, .term = fsm->applied_term};
+    for (int cf = ENGINE_DEFAULT; cf < ENGINE_RAFT; cf++)
+        cut->iters[cf] = engine_iter_new(engine, (enum engine_cf)cf, fsm->region->start_key, fsm->region->end_key);
+    tokens_export(fsm->tokens, fsm->applied_index, &cut->rows_arena, &cut->rows, &cut->row_count);
+    return ERR_OK;
+}
+
+/* What was applied since the last save is read again at a restart, and the log is not cut before it. */
 static enum err save_tokens(struct region_fsm *fsm, struct apply_worker *worker)
 {
-    enum { SAVE_INTERVAL = 512 };
-    if (fsm->applied_index % SAVE_INTERVAL != 0 && !fsm->must_save_tokens)
+    enum { UNSAVED_SIZE_MAX = 8 * 1024 * 1024 };
+    if (fsm->applied_index % fsm->save_interval != 0 && fsm->unsaved_size < UNSAVED_SIZE_MAX && !fsm->must_save_tokens)
         return ERR_OK;
+    fsm->unsaved_size = 0;
     enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
     if (code == ERR_OK)
         tokens_save(fsm->tokens, apply_worker_batch(worker), fsm->applied_index);
@@ -418,6 +441,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
     }
     fsm->applied_index = entry->index;
     fsm->applied_term = entry->term;
+    fsm->unsaved_size += entry->data.size;
     return save_tokens(fsm, worker);
 }
 

@@ -23,7 +23,6 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
-    TRUNCATE_INTERVAL_MS = 1000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
     EARLY_VOTES_MAX = 64, /* what is lost is asked again, only later */
     EARLY_VOTE_TICKS = 5,
@@ -485,6 +484,8 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
     for (uint32_t i = 0; i < take_task->append_count; i++) {
         struct peer *peer = find_peer(worker, take_task->appends[i].group_id);
         CHECK(peer);
+        if (take_task->appends[i].token.snapshot_index != 0)
+            peer_snapshot_logged(peer);
         group_appended(peer->group, &take_task->appends[i]);
         region_worker_touch(worker, peer);
     }
@@ -893,23 +894,36 @@ static void shrink(struct region_worker *worker)
         }
 }
 
+/* Every second or so. */
+static void look_after(struct peer *peer)
+{
+    const struct store_config *config = region_worker_store(peer->worker)->config;
+    const struct group_retention retention = {.retain_count = config->log_retain_count,
+                                              .size_max = config->log_size_max,
+                                              .count_max = config->log_count_max};
+    raft_index limit = region_fsm_log_needed_after(peer->fsm);
+    if (peer->snapshot.sending > 0 && peer->snapshot.floor < limit)
+        limit = peer->snapshot.floor;
+    peer_snapshot_tick(peer);
+    if (!peer_snapshot_installs(&peer->snapshot))
+        group_maybe_truncate(peer->group, limit, &retention);
+    peer_split_look(peer);
+}
+
 static void on_tick(struct region_worker *worker)
 {
-    const struct store_config *config = worker->store->config;
     uint32_t ticks = ticks_passed(worker);
     bool truncate = worker->now_us >= worker->truncate_at_us;
     bool all = worker->now_us >= worker->heartbeat_at_us;
     if (truncate)
-        worker->truncate_at_us = worker->now_us + TRUNCATE_INTERVAL_MS * 1000;
+        worker->truncate_at_us = worker->now_us + worker->store->config->log_check_interval_ms * 1000;
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;
     LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
-            group_maybe_truncate(peer->group, region_fsm_log_needed_after(peer->fsm), config->log_retain_count, 0);
-        if (truncate)
-            peer_split_look(peer);
+            look_after(peer);
         /* With a disk that hangs, or on the way out, there is no point in being elected. */
         if (ticks > 0 && ((!worker->disk_hangs && !worker->leaving) || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
@@ -920,6 +934,40 @@ static void on_tick(struct region_worker *worker)
     links_tick(worker->links);
     report_to_pd(worker, all);
     post_tick(worker);
+}
+
+/* ---- snapshots */
+
+static void on_chunk(struct region_worker *worker, struct snapshot_chunk_message *take_message)
+{
+    struct peer *peer = find_peer(worker, take_message->chunk.region_id);
+    if (peer)
+        peer_snapshot_chunk(peer, take_message);
+    else
+        snapshot_refuse(worker->store, take_message, ERR_REGION_NOT_FOUND);
+    message_free(&take_message->message);
+}
+
+static void on_sent(struct region_worker *worker, struct snapshot_sent *take_message)
+{
+    struct peer *peer = find_peer(worker, take_message->region);
+    CHECK(peer);
+    peer_snapshot_sent(peer, take_message);
+    message_free(&take_message->message);
+}
+
+static void on_cut(struct region_worker *worker, struct message *take_message)
+{
+    struct peer *peer = find_peer(worker, peer_snapshot_cut_region(take_message));
+    CHECK(peer);
+    peer_snapshot_cut_done(peer, take_message);
+}
+
+static void on_installed(struct region_worker *worker, struct message *take_message)
+{
+    struct peer *peer = find_peer(worker, peer_snapshot_install_region(take_message));
+    CHECK(peer);
+    peer_snapshot_installed(peer, take_message);
 }
 
 static void on_transfer(struct region_worker *worker, struct transfer_message *take_message)
@@ -1027,6 +1075,18 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_SPLIT_CHECKED:
         on_split_checked(worker, take_message);
         break;
+    case WORKER_SNAPSHOT_CUT:
+        on_cut(worker, take_message);
+        break;
+    case WORKER_SNAPSHOT_SENT:
+        on_sent(worker, (struct snapshot_sent *)take_message);
+        break;
+    case WORKER_SNAPSHOT_CHUNK:
+        on_chunk(worker, (struct snapshot_chunk_message *)take_message);
+        break;
+    case WORKER_SNAPSHOT_INSTALLED:
+        on_installed(worker, take_message);
+        break;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);
         break;
@@ -1131,6 +1191,7 @@ void region_worker_visit(const struct region_worker *worker,
             .peer = peer->id,
             .raft = peer->group->raft,
             .applied_index = raft_applied_index(peer->group->raft),
+            .installs = peer_snapshot_installs(&peer->snapshot),
             .lease = store->config->lease_read &&
                      group_lease_holds(peer->group, clock_now_us(worker->env->clock), store->config->lease_ms * 1000)};
         visit(context, &view);

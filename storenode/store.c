@@ -11,6 +11,8 @@
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_send.h"
+#include "storenode/snapshot_stage.h"
 #include "storenode/split_ask.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_parts.h"
@@ -94,6 +96,16 @@ bool store_has_left(const struct store *store)
         if (atomic_load(&store->leads_count[i]) > 0)
             return false;
     return true;
+}
+
+void store_add_snapshot_counts(const struct store *store, struct store_snapshot_counts *counts)
+{
+    counts->sent += atomic_load(&store->snapshot_counts.sent);
+    counts->not_sent += atomic_load(&store->snapshot_counts.not_sent);
+    counts->sent_size += atomic_load(&store->snapshot_counts.sent_size);
+    counts->refused += atomic_load(&store->snapshot_counts.refused);
+    counts->installed += atomic_load(&store->snapshot_counts.installed);
+    counts->installed_at_start += atomic_load(&store->snapshot_counts.installed_at_start);
 }
 
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
@@ -246,6 +258,8 @@ static enum err make_workers(struct store *store)
         code = apply_worker_new(env, &options, &store->apply_worker);
     for (uint32_t i = 0; i < store->reader_count && code == ERR_OK; i++)
         code = read_worker_new(env, &limits, &store->readers[i]);
+    if (code == ERR_OK)
+        code = snapshot_sender_new(store, &store->snapshot_sender);
     for (uint32_t i = 0; i < store->worker_count && code == ERR_OK; i++)
         code = region_worker_new(store, i, &store->workers[i]);
     return code;
@@ -268,7 +282,10 @@ static enum err start(struct store *store, struct error *err)
     code = make_workers(store);
     if (code != ERR_OK)
         return error_set(err, code, "an actor cannot be started");
-    if (ident.bootstrapped)
+    uint64_t installed = 0;
+    code = snapshot_stage_recover(store->env, &installed, err);
+    atomic_store(&store->snapshot_counts.installed_at_start, installed);
+    if (code == ERR_OK && ident.bootstrapped)
         code = load_regions(store, err);
     if (code != ERR_OK)
         return code;
@@ -312,6 +329,7 @@ void store_free(struct store *store)
     if (!store)
         return;
     pd_link_free(store->pd_link);
+    snapshot_sender_free(store->snapshot_sender);
     for (uint32_t i = 0; i < store->worker_count; i++)
         region_worker_free(store->workers[i]);
     for (uint32_t i = 0; i < store->reader_count; i++)

@@ -64,6 +64,7 @@ struct store_peer_view {
     peer_id peer;
     const struct raft *raft;
     raft_index applied_index; /* by the state machine */
+    bool installs;            /* a snapshot: the rows are not what is applied yet */
     bool lease;               /* a read would be served right now without asking anybody */
 };
 void store_visit_peers(const struct store *store, void (*visit)(void *context, const struct store_peer_view *view),
@@ -86,6 +87,14 @@ struct store_sleep_counts {
     uint64_t handed_over; /* groups whose leadership was given away: the disk hung, or the store was to stop */
     uint64_t asleep;      /* now */
 };
+/* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
+struct store_snapshot_counts {
+    uint64_t sent, not_sent;  /* by leaders here; given up, or refused by the other side */
+    uint64_t sent_size;       /* bytes, those that were sent again included */
+    uint64_t refused;         /* that came, and had no place or were of no use any more */
+    uint64_t installed, installed_at_start;
+};
+void store_add_snapshot_counts(const struct store *store, struct store_snapshot_counts *counts);
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts);
 
 #endif

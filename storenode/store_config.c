@@ -222,6 +222,66 @@ static const struct setting table[] = {
      FIELD(region_size_max),
      .default_text = "144MiB",
      .help = "a region of so many bytes is too large; 0: none ever is"},
+    {.key = "log-count-max",
+     .env = "POLDER_LOG_COUNT_MAX",
+     .type = SETTING_U64,
+     .advanced = true,
+     FIELD(log_count_max),
+     .default_text = "1000000",
+     .min = 64,
+     .help = "log entries per region; beyond it a slow follower gets a snapshot"},
+    {.key = "log-check-interval",
+     .env = "POLDER_LOG_CHECK_INTERVAL",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(log_check_interval_ms),
+     .default_text = "1s",
+     .min = 10,
+     .max = 600000,
+     .help = "how often logs are cut to their limits"},
+    {.key = "tokens-save-interval",
+     .env = "POLDER_TOKENS_SAVE_INTERVAL",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(tokens_save_interval),
+     .default_text = "512",
+     .min = 1,
+     .max = 65536,
+     .help = "log entries from which tokens of writes are learnt again at a restart; the log keeps them"},
+    {.key = "snapshots-max",
+     .env = "POLDER_SNAPSHOTS_MAX",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(snapshots_max),
+     .default_text = "2",
+     .min = 1,
+     .max = 64,
+     .help = "snapshots on their way at a time, and as many coming in"},
+    {.key = "snapshot-rate",
+     .env = "POLDER_SNAPSHOT_RATE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(snapshot_rate_size),
+     .default_text = "128MiB",
+     .help = "bytes per second that leave in snapshots; 0B: no limit"},
+    {.key = "snapshot-chunk-size",
+     .env = "POLDER_SNAPSHOT_CHUNK_SIZE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(snapshot_chunk_size),
+     .default_text = "256KiB",
+     .min = 4096,
+     .max = 4 * 1024 * 1024,
+     .help = "rows of a snapshot in one frame"},
+    {.key = "snapshot-timeout",
+     .env = "POLDER_SNAPSHOT_TIMEOUT",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(snapshot_timeout_ms),
+     .default_text = "10s",
+     .min = 100,
+     .max = 3600000,
+     .help = "a snapshot is given up after so long without a sign of the other side"},
     {.key = "store-heartbeat",
      .env = "POLDER_STORE_HEARTBEAT",
      .type = SETTING_DURATION,
@@ -329,6 +389,18 @@ static enum err check_timing(const struct store_config *config, struct error *er
     return ERR_OK;
 }
 
+/* The largest row must get through in the time after which the other side gives up. */
+static enum err check_snapshots(const struct store_config *config, struct error *err)
+{
+    uint64_t rate_min = 2 * (uint64_t)VALUE_SIZE_MAX * 1000 / config->snapshot_timeout_ms;
+    if (config->snapshot_rate_size != 0 && config->snapshot_rate_size < rate_min)
+        return error_set(err, ERR_INVALID,
+                         "snapshot-rate: %lluB is too little for snapshot-timeout %llums: it must be at least %lluB",
+                         (unsigned long long)config->snapshot_rate_size,
+                         (unsigned long long)config->snapshot_timeout_ms, (unsigned long long)rate_min);
+    return ERR_OK;
+}
+
 enum err store_config_finish(struct store_config *config, struct error *err)
 {
     if (!config->data_dir || config->data_dir[0] == '\0')
@@ -347,6 +419,8 @@ enum err store_config_finish(struct store_config *config, struct error *err)
         code = check_timing(config, err);
     if (code == ERR_OK && config->region_size_max > 0 && config->region_size_max <= config->region_split_size)
         code = error_set(err, ERR_INVALID, "region-size-max: must be more than region-split-size, or 0");
+    if (code == ERR_OK)
+        code = check_snapshots(config, err);
     if (code == ERR_OK && !config->advertise_address)
         code = address_copy(&config->advertise_address, config->address);
     return code;

@@ -23,35 +23,42 @@ struct store_config {
     bool insecure;   /* allow an address that is not loopback without TLS */
     char *log_level; /* owned; debug info warn error */
     /* advanced */
-    uint32_t region_workers;       /* actors that own regions; 0: one per 4 cores, at least 1 */
-    uint32_t read_workers;         /* 0: one per 2 cores, at least 1 */
-    uint64_t tick_ms;              /* 100 */
-    uint32_t heartbeat_ticks;      /* 2 */
-    uint32_t election_ticks;       /* 10 */
-    bool lease_read;               /* true */
-    uint64_t lease_ms;             /* 750; below (election_ticks - 1) * tick_ms less clock drift */
-    uint64_t sleep_after_ms;       /* 1000; 0: regions never sleep */
-    uint32_t mailbox_max;          /* messages waiting per actor: 65536 */
-    uint64_t admission_size_max;   /* bytes of requests being worked on, in all: 512 MiB */
+    uint32_t region_workers;                /* actors that own regions; 0: one per 4 cores, at least 1 */
+    uint32_t read_workers;                  /* 0: one per 2 cores, at least 1 */
+    uint64_t tick_ms;                       /* 100 */
+    uint32_t heartbeat_ticks;               /* 2 */
+    uint32_t election_ticks;                /* 10 */
+    bool lease_read;                        /* true */
+    uint64_t lease_ms;                      /* 750; below (election_ticks - 1) * tick_ms less clock drift */
+    uint64_t sleep_after_ms;                /* 1000; 0: regions never sleep */
+    uint32_t mailbox_max;                   /* messages waiting per actor: 65536 */
+    uint64_t admission_size_max;            /* bytes of requests being worked on, in all: 512 MiB */
     uint64_t connection_admission_size_max; /* and of one connection: 64 MiB */
-    uint32_t region_proposals_max; /* requests waiting per region: 4096 */
-    uint64_t proposal_size_max;    /* bytes in one log entry: 9 MiB */
-    uint32_t inflight_count_max;   /* append messages on the way per follower: 256 */
-    uint64_t inflight_size_max;    /* bytes on the way per follower: 64 MiB */
-    uint64_t append_size_max;      /* bytes per append message: 1 MiB */
-    uint64_t log_retain_count;     /* entries kept after apply for slow followers and tokens: 1024 */
-    uint64_t log_size_max;         /* per region; then a slow follower gets a snapshot: 64 MiB */
-    uint64_t region_split_size;    /* a region that is too large is cut into pieces of this: 96 MiB */
-    uint64_t region_size_max;      /* it is, from this on: 144 MiB; 0: nothing is split by itself */
-    uint64_t store_heartbeat_ms;   /* 1000 */
-    uint64_t block_cache_size;     /* 256 MiB */
-    uint64_t disk_reserve_size;    /* free space below which only reads and deletes are taken: 256 MiB */
-    uint64_t write_buffer_size;    /* 32 MiB per column family; a restart after a crash replays up to twice that */
-    uint32_t scan_limit_max;       /* rows per reply: 10000 */
-    uint64_t scan_size_max;        /* bytes per reply: 8 MiB */
-    char *tls_ca_file;             /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
-    char *tls_cert_file;           /* owned; PEM, own certificate; a tls+tcp:// address needs it */
-    char *tls_key_file;            /* owned; PEM, its key */
+    uint32_t region_proposals_max;          /* requests waiting per region: 4096 */
+    uint64_t proposal_size_max;             /* bytes in one log entry: 9 MiB */
+    uint32_t inflight_count_max;            /* append messages on the way per follower: 256 */
+    uint64_t inflight_size_max;             /* bytes on the way per follower: 64 MiB */
+    uint64_t append_size_max;               /* bytes per append message: 1 MiB */
+    uint64_t log_retain_count;              /* entries kept after apply for slow followers and tokens: 1024 */
+    uint64_t log_size_max;                  /* per region; then a slow follower gets a snapshot: 64 MiB */
+    uint64_t region_split_size;             /* a region that is too large is cut into pieces of this: 96 MiB */
+    uint64_t region_size_max;               /* it is, from this on: 144 MiB; 0: nothing is split by itself */
+    uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
+    uint64_t log_check_interval_ms;         /* how often the above is looked at: 1000 */
+    uint32_t tokens_save_interval;          /* entries; the log is never cut below: 512 */
+    uint32_t snapshots_max;                 /* on their way at a time, each way: 2 */
+    uint64_t snapshot_rate_size;            /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_chunk_size;           /* bytes of rows in one frame: 256 KiB */
+    uint64_t snapshot_timeout_ms;           /* without a sign of the other side: 10000 */
+    uint64_t store_heartbeat_ms;            /* 1000 */
+    uint64_t block_cache_size;              /* 256 MiB */
+    uint64_t disk_reserve_size;             /* free space below which only reads and deletes are taken: 256 MiB */
+    uint64_t write_buffer_size; /* 32 MiB per column family; a restart after a crash replays up to twice that */
+    uint32_t scan_limit_max;    /* rows per reply: 10000 */
+    uint64_t scan_size_max;     /* bytes per reply: 8 MiB */
+    char *tls_ca_file;          /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
+    char *tls_cert_file;        /* owned; PEM, own certificate; a tls+tcp:// address needs it */
+    char *tls_key_file;         /* owned; PEM, its key */
 };
 
 /* The rows for config/settings.h: settings_fill writes a struct store_config. */

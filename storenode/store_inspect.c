@@ -14,6 +14,7 @@
 #include "storenode/pd_link.h"
 #include "storenode/region_fsm.h"
 #include "storenode/row.h"
+#include "storenode/snapshot_stage.h"
 #include "storenode/store_keys.h"
 #include "storenode/tokens.h"
 
@@ -228,6 +229,9 @@ static void load_single_rows(struct inspect *inspect, struct inspect_group *grou
     group->has_hard = loaded(inspect, code, &err, "hard state", missing);
     code = region_fsm_load_applied(engine, group->id, &group->applied.index, &group->applied.term, &err);
     group->has_applied = loaded(inspect, code, &err, "apply state", missing);
+    struct snapshot_marker marker;
+    if (snapshot_stage_load_marker(engine, group->id, &marker) == ERR_OK)
+        group->applied = marker.position; /* what it is as soon as the store starts */
     code = group_log_load_truncated(engine, group->id, &group->truncated, &err);
     group->has_truncated = loaded(inspect, code, &err, "truncated state", missing);
     code = group_log_load_conf(engine, group->id, &group->conf, &err);
@@ -549,6 +553,10 @@ static void check_other_rows(struct inspect *inspect, struct bytes start, struct
         if (bytes_equal(key, bytes_of("p", 1))) {
             if (!bytes_equal(value, bytes_of("s", 1)))
                 inspect_found(inspect, false, "the directory does not say that it is a storenode's");
+        } else if (key.size > 0 && key.data[0] == 's') {
+            if (snapshot_stage_check_row(key, value) != ERR_OK)
+                inspect_found(inspect, false, "a row of a snapshot that came: bad checksum or key: %s",
+                              key_text(key, text));
         } else if (!bytes_equal(key, bytes_of("i", 1)))
             inspect_found(inspect, false, "a row of column family raft with an unknown key: %s", key_text(key, text));
     }

@@ -6,6 +6,7 @@
  *                                          |  \--CHILD--> the region worker of a region that was split off
  *                                          |  \--split_ask--> pd link --SPLIT_IDS--> region workers
  *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
+ *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -30,6 +31,7 @@ enum { STORE_WORKERS_MAX = 16 };
 
 struct region_worker;
 struct pd_link;
+struct snapshot_sender;
 
 struct store {
     struct env *env;                   /* borrowed */
@@ -42,6 +44,7 @@ struct store {
     struct log_worker *log_worker;                    /* owned */
     struct apply_worker *apply_worker;                /* owned */
     struct replies *apply_replies;                    /* owned; used by the apply worker only */
+    struct snapshot_sender *snapshot_sender;          /* owned */
     struct pd_link *pd_link;                          /* owned */
     struct transport_handler handler;
     struct admission *requests, *raft_frames;         /* owned; bytes that came in and are still held */
@@ -53,6 +56,10 @@ struct store {
     _Atomic int failure; /* enum err: why the store must stop; ERR_OK while it serves */
     uint64_t started_at_ms;
     uint64_t incarnation; /* not 0; another one in each life */
+    _Atomic uint32_t snapshots_out, snapshots_in; /* under way; each at most snapshots-max */
+    struct {
+        _Atomic uint64_t sent, not_sent, sent_size, refused, installed, installed_at_start;
+    } snapshot_counts;
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
@@ -82,6 +89,10 @@ enum worker_message_kind {
     WORKER_SPLIT,
     WORKER_SPLIT_IDS,
     WORKER_SPLIT_CHECKED,
+    WORKER_SNAPSHOT_CUT,
+    WORKER_SNAPSHOT_SENT,
+    WORKER_SNAPSHOT_CHUNK,
+    WORKER_SNAPSHOT_INSTALLED,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */
@@ -123,6 +134,25 @@ struct child_message {
     struct message message;
     struct region *region; /* owned */
     bool campaign;
+};
+
+/* WORKER_SNAPSHOT_SENT: what became of a cut that the sender took. */
+struct snapshot_sent {
+    struct message message;
+    region_id region;
+    peer_id to;
+    bool ok;
+};
+
+/* WORKER_SNAPSHOT_CHUNK: rows of a region that is behind here. */
+struct snapshot_chunk_message {
+    struct message message;
+    conn_id conn;
+    store_id from_store;
+    struct frame *frame; /* owned: the chunk points into it */
+    struct arena chunk_arena;
+    struct wire_snapshot_chunk chunk;
+    struct admission_charge *charge; /* counted */
 };
 
 struct transfer_message {

@@ -252,10 +252,9 @@ void tokens_record(struct tokens *tokens, const struct token *token, enum err co
     window->dirty = true;
 }
 
-static void put_window(struct tokens *tokens, const struct window *window, region_id region, raft_index last_index,
-                       struct engine_batch *batch)
+/* Into tokens->row. `last_index`: the index that it says it is of. */
+static void encode_window(struct tokens *tokens, const struct window *window, raft_index last_index)
 {
-    struct group_key key = group_key_indexed(region, STORE_TOKENS, window->client_id);
     struct buf *row = &tokens->row;
     buf_reset(row);
     buf_append_u64_be(row, window->sequence_done);
@@ -268,16 +267,28 @@ static void put_window(struct tokens *tokens, const struct window *window, regio
     }
     enum err code = buf_append_u32_be(row, group_checksum(STORE_TOKENS, row->data, row->size));
     CHECK(code == ERR_OK);
-    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(row));
+}
+
+static void put_window(struct tokens *tokens, const struct window *window, region_id region, raft_index last_index,
+                       struct engine_batch *batch)
+{
+    struct group_key key = group_key_indexed(region, STORE_TOKENS, window->client_id);
+    encode_window(tokens, window, last_index);
+    engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&tokens->row));
+}
+
+static void encode_edge(raft_index evicted_index, raft_index saved_index, uint8_t *edge)
+{
+    store_u64_be(edge, evicted_index);
+    store_u64_be(edge + 8, saved_index);
+    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
 }
 
 static void put_edge(struct tokens *tokens, region_id region, raft_index evicted_index, raft_index saved_index,
                      struct engine_batch *batch)
 {
     uint8_t edge[EDGE_SIZE];
-    store_u64_be(edge, evicted_index);
-    store_u64_be(edge + 8, saved_index);
-    store_u32_be(edge + 16, group_checksum(STORE_TOKENS_EDGE, edge, EDGE_SIZE - CHECKSUM_SIZE));
+    encode_edge(evicted_index, saved_index, edge);
     struct group_key key = group_key(region, STORE_TOKENS_EDGE);
     engine_batch_put(tokens->engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(edge, sizeof edge));
 }
@@ -304,6 +315,32 @@ void tokens_put_inherited(struct tokens *tokens, struct engine_batch *batch, reg
     for (const struct window *window = tokens->windows; window; window = window->hh.next)
         put_window(tokens, window, child, first_index, batch);
     put_edge(tokens, child, tokens->evicted_index > 0 ? first_index : 0, first_index, batch);
+}
+
+static struct wire_snapshot_row row_of(struct arena *arena, const struct group_key *key, struct bytes value)
+{
+    return (struct wire_snapshot_row){
+        .cf = ENGINE_RAFT, .key = arena_copy(arena, group_key_bytes(key)), .value = arena_copy(arena, value)};
+}
+
+void tokens_export(struct tokens *tokens, raft_index index, struct arena *arena, struct wire_snapshot_row **ret_rows,
+                   uint32_t *ret_count)
+{
+    CHECK(tokens->loaded);
+    struct wire_snapshot_row *rows = arena_alloc(arena, (HASH_COUNT(tokens->windows) + 1) * sizeof *rows);
+    uint32_t count = 0;
+    for (const struct window *window = tokens->windows; window && !BUG(snapshot_without_tokens);
+         window = window->hh.next) {
+        struct group_key key = group_key_indexed(tokens->region, STORE_TOKENS, window->client_id);
+        encode_window(tokens, window, window->last_index);
+        rows[count++] = row_of(arena, &key, buf_bytes(&tokens->row));
+    }
+    uint8_t edge[EDGE_SIZE];
+    struct group_key key = group_key(tokens->region, STORE_TOKENS_EDGE);
+    encode_edge(tokens->evicted_index, index, edge);
+    rows[count++] = row_of(arena, &key, bytes_of(edge, sizeof edge));
+    *ret_rows = rows;
+    *ret_count = count;
 }
 
 bool tokens_is_loaded(const struct tokens *tokens)

@@ -20,9 +20,11 @@
 #ifndef STORENODE_TOKENS_H
 #define STORENODE_TOKENS_H
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/types.h"
 #include "env/engine.h"
+#include "proto/wire.h"
 
 enum { TOKENS_CLIENTS_MAX = 256, TOKENS_SEQUENCES_MAX = 8192 };
 
@@ -52,6 +54,10 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
 void tokens_record(struct tokens *tokens, const struct token *token, enum err code, raft_index index);
 /* Puts the rows of all clients that changed since the last call into `batch`: everything up to `index` is told. */
 void tokens_save(struct tokens *tokens, struct engine_batch *batch, raft_index index);
+/* All rows as a save at `index` would leave them, for a snapshot: who gets it has no log from which to learn the rest.
+ * Loaded. */
+void tokens_export(struct tokens *tokens, raft_index index, struct arena *arena, struct wire_snapshot_row **ret_rows,
+                   uint32_t *ret_count);
 /* Is this the row of a client, by itself? For who looks in. ERR_CORRUPT. */
 enum err tokens_check_row(struct bytes key, struct bytes value);
 

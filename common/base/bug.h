@@ -63,6 +63,9 @@
     X(learner_counts)                                                                                                  \
     X(two_conf_changes)                                                                                                \
     X(campaign_before_conf_applied)                                                                                    \
+    X(install_keeps_old_rows)                                                                                          \
+    X(marker_ignored)                                                                                                  \
+    X(snapshot_without_tokens)                                                                                         \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
     /* regions */                                                                                                      \

@@ -296,30 +296,39 @@ void group_note_replicated(struct group *group, raft_index replicated)
         group->replicated = replicated;
 }
 
-void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain_count, uint64_t size_max)
+void group_maybe_truncate(struct group *group, raft_index limit, const struct group_retention *retention)
 {
+    uint64_t retain_count = retention->retain_count, gain_min = TRUNCATE_COUNT_MIN;
     raft_index applied = raft_applied_index(group->raft);
     raft_index bound = group->replicated < applied ? group->replicated : applied;
-    if (size_max > 0 && group->log_size > size_max)
+    uint64_t count = applied - raft_truncated(group->raft).index;
+    if (retention->size_max > 0 && group->log_size > retention->size_max) {
+        double fit = (double)count * (double)retention->size_max / 2 / (double)group->log_size; /* entries of this size */
+        retain_count = fit < (double)retain_count ? (uint64_t)fit : retain_count;
+    }
+    if ((retention->size_max > 0 && group->log_size > retention->size_max) ||
+        (retention->count_max > 0 && count > retention->count_max)) {
         bound = applied;
+        gain_min = 1; /* or a small limit would be none */
+    }
     if (bound < limit)
         limit = bound;
     bound = bound > retain_count ? bound - retain_count : 0;
     if (bound > limit)
         bound = limit;
     struct raft_position truncated = raft_truncated(group->raft);
-    if (bound < truncated.index + TRUNCATE_COUNT_MIN)
+    if (bound < truncated.index + gain_min)
         return;
     raft_term term = raft_term_at(group->raft, bound);
     if (term == 0) {
         /* It left memory, and its term with it. The edge of what is in memory is known; it is noted and becomes the cut
          * once all that is before it may go: by then the edge itself has moved on. */
-        if (group->edge.index < truncated.index + TRUNCATE_COUNT_MIN) {
+        if (group->edge.index < truncated.index + gain_min) {
             struct raft_status status;
             raft_get_status(group->raft, &status);
             group->edge = status.base;
         }
-        if (group->edge.index > limit || group->edge.index < truncated.index + TRUNCATE_COUNT_MIN)
+        if (group->edge.index > limit || group->edge.index < truncated.index + gain_min)
             return;
         bound = group->edge.index;
         term = group->edge.term;
@@ -417,7 +426,7 @@ static enum err conf_from_wire(const struct wire_raft_conf *wire, struct raft_co
     return code == ERR_OK ? raft_conf_check(ret_conf) : code;
 }
 
-static struct wire_raft_snapshot *snapshot_to_wire(const struct raft_snapshot *snapshot, struct arena *arena)
+struct wire_raft_snapshot *group_snapshot_to_wire(const struct raft_snapshot *snapshot, struct arena *arena)
 {
     struct wire_raft_snapshot *wire = arena_alloc(arena, sizeof *wire);
     *wire = (struct wire_raft_snapshot){.index = snapshot->index,
@@ -426,6 +435,13 @@ static struct wire_raft_snapshot *snapshot_to_wire(const struct raft_snapshot *s
                                         .id = snapshot->id,
                                         .size = snapshot->size};
     return wire;
+}
+
+enum err group_snapshot_from_wire(const struct wire_raft_snapshot *wire, struct raft_snapshot *ret_snapshot)
+{
+    *ret_snapshot =
+        (struct raft_snapshot){.index = wire->index, .term = wire->term, .id = wire->id, .size = wire->size};
+    return wire->conf ? conf_from_wire(wire->conf, &ret_snapshot->conf) : ERR_INVALID;
 }
 
 void group_message_to_wire(const struct group *group, const struct raft_message *message, struct arena *arena,
@@ -455,7 +471,7 @@ void group_message_to_wire(const struct group *group, const struct raft_message 
             .term = entry->term, .index = entry->index, .kind = entry->kind, .data = entry->data};
     }
     if (message->snapshot)
-        ret_wire->snapshot = snapshot_to_wire(message->snapshot, arena);
+        ret_wire->snapshot = group_snapshot_to_wire(message->snapshot, arena);
 }
 
 enum err group_message_from_wire(const struct wire_raft_message *wire, struct arena *arena,
@@ -485,10 +501,6 @@ enum err group_message_from_wire(const struct wire_raft_message *wire, struct ar
     if (!wire->snapshot)
         return ERR_OK;
     struct raft_snapshot *snapshot = arena_alloc(arena, sizeof *snapshot);
-    *snapshot = (struct raft_snapshot){.index = wire->snapshot->index,
-                                       .term = wire->snapshot->term,
-                                       .id = wire->snapshot->id,
-                                       .size = wire->snapshot->size};
     ret_message->snapshot = snapshot;
-    return wire->snapshot->conf ? conf_from_wire(wire->snapshot->conf, &snapshot->conf) : ERR_INVALID;
+    return group_snapshot_from_wire(wire->snapshot, snapshot);
 }

@@ -109,10 +109,14 @@ bool group_lease_holds(const struct group *group, uint64_t now_us, uint64_t leas
 /* Everything of earlier terms is applied here (own term has begun in the applied part). */
 bool group_is_ready_to_read(const struct group *group);
 
-/* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over `size_max` bytes,
- * all that is applied. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log
+struct group_retention {
+    uint64_t retain_count;        /* kept in any case, unless they are more than half of size_max */
+    uint64_t size_max, count_max; /* of what is kept for a peer that lags; 0: no limit */
+};
+/* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over a limit, all that is
+ * applied: who needs it gets a snapshot. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log
  * task if there is enough to gain. */
-void group_maybe_truncate(struct group *group, raft_index limit, uint64_t retain_count, uint64_t size_max);
+void group_maybe_truncate(struct group *group, raft_index limit, const struct group_retention *retention);
 
 /* An idle group keeps no entries in memory: they are on the disk. */
 void group_shrink(struct group *group);
@@ -137,6 +141,10 @@ void group_message_to_wire(const struct group *group, const struct raft_message 
 /* Checks what the core does not; ERR_INVALID. Borrows from `wire`; arrays are allocated in `arena`. */
 enum err group_message_from_wire(const struct wire_raft_message *wire, struct arena *arena,
                                  struct raft_message *ret_message);
+/* Allocated in `arena`. */
+struct wire_raft_snapshot *group_snapshot_to_wire(const struct raft_snapshot *snapshot, struct arena *arena);
+/* ERR_INVALID. */
+enum err group_snapshot_from_wire(const struct wire_raft_snapshot *wire, struct raft_snapshot *ret_snapshot);
 /* The leader's word on what every peer has; call it when a message was accepted. */
 void group_note_replicated(struct group *group, raft_index replicated);
 

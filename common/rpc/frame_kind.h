@@ -13,6 +13,7 @@ enum frame_kind {
     FRAME_PD_REQUEST = 5, /* PdRequest: anyone -> pd */
     FRAME_PD_REPLY = 6,   /* PdReply: pd -> asker, matched by id */
     FRAME_SNAPSHOT = 7,   /* SnapshotChunk: storenode -> storenode, on a connection of its own */
+    FRAME_SNAPSHOT_ACK = 8, /* SnapshotAck: the answer */
 };
 
 /* A process speaks versions PROTOCOL_VERSION_MIN..PROTOCOL_VERSION and uses the lower of both sides' newest. New fields are

@@ -268,9 +268,13 @@ static void do_step(struct world *world)
             run_fetch(world, &world->fetch);
         world->fetch_wanted = false;
         break;
-    case 5:
-        group_maybe_truncate(world->group, fuzz_number(input, 1), fuzz_u8(input), fuzz_u8(input) % 2);
+    case 5: {
+        raft_index limit = fuzz_number(input, 1);
+        struct group_retention retention = {.retain_count = fuzz_u8(input)};
+        retention.size_max = fuzz_u8(input) % 2;
+        group_maybe_truncate(world->group, limit, &retention);
         break;
+    }
     case 6:
         raft_cache_evict(raft, fuzz_u8(input) % 4);
         break;

@@ -315,6 +315,11 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
     totals->sleep.handed_over += result->sleep.handed_over;
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         totals->sleep.woken[cause] += result->sleep.woken[cause];
+    totals->snapshots.sent += result->snapshots.sent;
+    totals->snapshots.not_sent += result->snapshots.not_sent;
+    totals->snapshots.refused += result->snapshots.refused;
+    totals->snapshots.installed += result->snapshots.installed;
+    totals->snapshots.installed_at_start += result->snapshots.installed_at_start;
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1);
     coverage_add(&totals->coverage, &result->coverage);

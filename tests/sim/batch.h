@@ -36,6 +36,7 @@ struct batch_totals {
     uint64_t seeds, failed, twice, virtual_us, events, done, unknown, undecided;
     struct check_raft_counts raft;
     struct store_sleep_counts sleep;
+    struct store_snapshot_counts snapshots;
     struct coverage coverage;
     uint64_t by_op[COVERAGE_OP_COUNT];
     uint64_t recovery_max_us, recovery_seed;

@@ -56,7 +56,7 @@ struct seen {
     raft_index last;
     raft_term last_term;
     uint64_t deposed_ns; /* since when it leads without right; 0: it does not */
-    bool led;
+    bool led, installs;
     struct region_log *log; /* of the region */
     UT_hash_handle hh;
 };
@@ -71,6 +71,7 @@ struct check_raft {
     struct arena arena;
     struct check_raft_counts counts;
     check_raft_listener *listener;
+    check_raft_install_listener *install_listener;
     void *listener_context;
     /* Peers of a store are visited in the same order again and again. */
     struct {
@@ -295,7 +296,8 @@ static void check_order(struct check_raft *check, const struct seen *seen, const
     const struct raft *raft = view->raft;
     raft_index truncated = raft_truncated(raft).index, applied = view->applied_index, commit = raft_commit_index(raft),
                last = raft_last_index(raft);
-    if (truncated > applied || applied > commit || commit > last)
+    bool installs = raft_pending_snapshot(raft) != 0; /* the log has jumped, what is applied follows */
+    if ((truncated > applied && !installs) || applied > commit || commit > last)
         world_fail(check->world, "raft", view->region,
                    "R5: s%u region %llu: truncated %llu, applied %llu, commit %llu, last %llu", check->store->number,
                    ULL(view->region), ULL(truncated), ULL(applied), ULL(commit), ULL(last));
@@ -362,7 +364,8 @@ static bool is_as_it_was(const struct seen *seen, const struct store_peer_view *
     raft_index last = raft_last_index(raft);
     return seen->generation == generation && seen->peer == view->peer && seen->term == term &&
            seen->commit == raft_commit_index(raft) && seen->applied == view->applied_index && seen->last == last &&
-           seen->led == raft_is_leader(raft) && !(seen->led && term < seen->log->led_term) && seen->deposed_ns == 0 &&
+           seen->led == raft_is_leader(raft) && seen->installs == view->installs &&
+           !(seen->led && term < seen->log->led_term) && seen->deposed_ns == 0 &&
            seen->last_term == raft_term_at(raft, last);
 }
 
@@ -383,7 +386,7 @@ static void visit_peer(void *context, const struct store_peer_view *view)
         seen->term = 0;
         seen->commit = seen->applied = seen->checked = seen->last = 0;
         seen->deposed_ns = 0;
-        seen->led = false;
+        seen->led = seen->installs = false;
         check_durable_peer(check->durable, check->store, view);
     }
     raft_term term = raft_term_now(raft);
@@ -396,6 +399,9 @@ static void visit_peer(void *context, const struct store_peer_view *view)
         if (term >= seen->log->led_term) /* else it was elected too late to matter, and will find out */
             check_completeness(check, view);
     }
+    if (view->installs && !seen->installs && check->install_listener)
+        check->install_listener(check->listener_context, check->store);
+    seen->installs = view->installs;
     check_commit_term(check, seen, view);
     if (raft_commit_index(raft) > seen->commit)
         check_durable_commit(check->durable, check->store, view);
@@ -511,8 +517,10 @@ void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to,
     arena_reset(&check->arena);
 }
 
-void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener, void *context)
+void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener,
+                             check_raft_install_listener *install_listener, void *context)
 {
+    check->install_listener = install_listener;
     check->listener = listener;
     check->listener_context = context;
 }
@@ -546,7 +554,7 @@ static void visit_convergence(void *context, const struct store_peer_view *view)
     }
     convergence->regions[i].peers++;
     convergence->regions[i].leaders += raft_is_leader(view->raft);
-    convergence->regions[i].differs = convergence->regions[i].differs ||
+    convergence->regions[i].differs = convergence->regions[i].differs || view->installs ||
                                       convergence->regions[i].applied != view->applied_index ||
                                       raft_commit_index(view->raft) != view->applied_index;
 }

@@ -39,7 +39,10 @@ void check_raft_frame(void *context, struct sim_node *from, struct sim_node *to,
 struct wire_raft_message;
 typedef void check_raft_listener(void *context, struct sim_node *from, struct sim_node *to,
                                  const struct wire_raft_message *message);
-void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener, void *context);
+/* ... and when a store has begun to install a snapshot. */
+typedef void check_raft_install_listener(void *context, struct world_node *store);
+void check_raft_set_listener(struct check_raft *check, check_raft_listener *listener,
+                             check_raft_install_listener *install_listener, void *context);
 
 /* Are all stores ready, and has each region all its peers and one leader? With `equal`: and have they applied the same?
  * If not, `text` says what lacks (if not NULL). */

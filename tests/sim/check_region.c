@@ -8,6 +8,8 @@
 #include "base/check.h"
 #include "group/group_keys.h"
 #include "proto/wire.h"
+#include "storenode/region_fsm.h"
+#include "storenode/snapshot_cut.h"
 #include "storenode/store_keys.h"
 
 enum { REGIONS_MAX = 4096 };
@@ -167,13 +169,38 @@ static uint64_t hash_rows(struct engine *disk, enum engine_cf cf, struct bytes l
     return hash;
 }
 
-static uint64_t hash_region(struct world_node *store, const struct wire_region *region)
+/* In no particular order: each by itself. */
+static uint64_t hash_tokens(const struct wire_snapshot_row *rows, uint32_t count)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += XXH3_64bits_withSeed(rows[i].value.data, rows[i].value.size,
+                                    XXH3_64bits(rows[i].key.data, rows[i].key.size));
+    return sum;
+}
+
+/* What a snapshot of it would hold: rows, and the tokens as of what is applied, wherever they were saved last. */
+static uint64_t hash_region(struct world_node *store, const struct wire_region *wire)
 {
     uint64_t hash = 0;
+    struct env env = store->env;
+    struct region *region = NULL;
+    struct raft_position applied = {0};
+    struct snapshot_cut *cut = snapshot_cut_new(store->disk);
+    env.engine = store->disk;
     for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
-        hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, region->start_key, region->end_key);
-    struct group_key tokens = group_key(region->id, STORE_TOKENS), end = group_key(region->id, STORE_TOKENS_EDGE + 1);
-    return hash * 31 + hash_rows(store->disk, ENGINE_RAFT, group_key_bytes(&tokens), group_key_bytes(&end));
+        hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, wire->start_key, wire->end_key);
+    enum err code = region_from_wire(wire, &region);
+    if (code == ERR_OK)
+        code = region_fsm_load_applied(store->disk, wire->id, &applied.index, &applied.term, NULL);
+    struct region_fsm *fsm = code == ERR_OK ? region_fsm_new(&env, region, 0, applied.index, applied.term, 1) : NULL;
+    if (code == ERR_OK)
+        code = region_fsm_cut(fsm, cut);
+    hash = hash * 31 + (code == ERR_OK ? hash_tokens(cut->rows, cut->row_count) : store->number);
+    region_fsm_free(fsm);
+    snapshot_cut_free(cut);
+    region_free(region);
+    return hash;
 }
 
 /* "raft row 67..11: sizes 30 and 44": the first row that is not the same. */

@@ -90,6 +90,9 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         printf(" %s %llu", wake_cause_name((enum wake_cause)cause), ULL(totals->sleep.woken[cause]));
     printf("; %llu were handed over, for a disk that hung or an orderly end\n", ULL(totals->sleep.handed_over));
+    printf("%llu snapshots of regions were sent, %llu given up, %llu chunks refused; %llu were installed, and %llu by a start\n",
+           ULL(totals->snapshots.sent), ULL(totals->snapshots.not_sent), ULL(totals->snapshots.refused),
+           ULL(totals->snapshots.installed), ULL(totals->snapshots.installed_at_start));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -165,6 +168,9 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         add_number(woken, wake_cause_name((enum wake_cause)cause), totals->sleep.woken[cause]);
     add_number(object, "handed_over", totals->sleep.handed_over);
+    add_number(object, "snapshots_sent", totals->snapshots.sent);
+    add_number(object, "snapshots_installed", totals->snapshots.installed);
+    add_number(object, "snapshots_installed_at_start", totals->snapshots.installed_at_start);
     add_number(object, "committed_entries_checked", totals->raft.durable);
     cJSON_AddNumberToObject(object, "recovery_max_s", (double)totals->recovery_max_us / 1e6);
     cJSON *done = cJSON_AddObjectToObject(object, "done");

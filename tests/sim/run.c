@@ -223,6 +223,7 @@ static void fill_result(struct run *run, struct run_result *result)
     result->virtual_us = now_us(run);
     result->events = sim_event_count(sim);
     result->raft = *check_raft_counts(run->raft);
+    world_add_snapshot_counts(run->world, &result->snapshots);
     world_add_sleep_counts(run->world, &result->sleep);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
@@ -240,6 +241,12 @@ static void see_message(void *context, struct sim_node *from, struct sim_node *t
     check_promise_message(run->promise, from, to, message);
     faults_see_message(run->faults, from, to, message);
     traps_see_message(run->traps, from, to, message);
+}
+
+static void see_install(void *context, struct world_node *store)
+{
+    struct run *run = context;
+    traps_see_install(run->traps, store);
 }
 
 static void take_size(uint32_t wanted, uint32_t *size)
@@ -283,7 +290,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.reads = check_reads_new(run.world, run.raft);
     run.operators = operators_new(run.world, run.workload);
     run.traps = traps_new(run.world, run.faults);
-    check_raft_set_listener(run.raft, see_message, &run);
+    check_raft_set_listener(run.raft, see_message, see_install, &run);
     run_phases(&run, ret_result);
     if (world_has_failed(run.world) && options->trace)
         check_raft_describe(run.raft);

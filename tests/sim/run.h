@@ -38,6 +38,7 @@ struct run_result {
     uint64_t virtual_us, events;
     struct check_raft_counts raft;
     struct store_sleep_counts sleep;
+    struct store_snapshot_counts snapshots;
     uint64_t linear_steps;
     bool linear_undecided;
     uint64_t recovery_us;      /* from heal to the last probe */

@@ -85,6 +85,13 @@ static void draw_calm(struct swarm *swarm)
         .append_size_max = 1u << 20,
         .log_retain_count = 1024,
         .log_size_max = 64u << 20,
+        .log_check_interval_ms = 1000,
+        .log_count_max = 1000000,
+        .snapshots_max = 2,
+        .tokens_save_interval = 512,
+        .snapshot_rate_size = 128u << 20,
+        .snapshot_chunk_size = 256u << 10,
+        .snapshot_timeout_ms = 10000,
         .store_heartbeat_ms = 1000,
         .scan_limit_max = 10000,
         .keys_per_region = 2,
@@ -116,6 +123,20 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
     swarm->log_size_max = PICK(rng, 64u << 20, 64u << 10, 8u << 10);
     swarm->store_heartbeat_ms = PICK(rng, 1000, 300, 3000);
     swarm->scan_limit_max = (uint32_t)PICK(rng, 10000, 3, 1);
+}
+
+/* So small that snapshots are sent all the time, a row or two at a time; or as in real life. */
+static void draw_snapshots(struct rng *rng, struct swarm *swarm)
+{
+    swarm->log_check_interval_ms = PICK(rng, 1, 100, 1000);
+    swarm->log_count_max = PICK(rng, 1, 16, 64, 1000000);
+    swarm->snapshots_max = (uint32_t)PICK(rng, 2, 1, 64);
+    swarm->snapshot_rate_size = PICK(rng, 128u << 20, 1u << 20, 64u << 10, 0);
+    swarm->snapshot_chunk_size = PICK(rng, 1, 300, 4096, 256u << 10);
+    swarm->snapshot_timeout_ms = PICK(rng, 10000, 3000, 1000);
+    swarm->tokens_save_interval = (uint32_t)PICK(rng, 1, 8, 512);
+    if (rng_chance(rng, 1, 2))
+        swarm->log_retain_count = PICK(rng, 0, 2, 16);
 }
 
 static void draw_speeds(struct rng *rng, struct swarm *swarm)
@@ -177,6 +198,9 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     draw_sizes(&rng, ret_swarm);
     draw_speeds(&rng, ret_swarm);
     draw_weather(&rng, ret_swarm);
+    struct rng snapshots_rng;
+    rng_init(&snapshots_rng, seed, "snapshots");
+    draw_snapshots(&snapshots_rng, ret_swarm);
     /* Mostly all the time: falling asleep and waking are what can go wrong. */
     ret_swarm->sleep_after_ms = PICK(&rng, ret_swarm->tick_ms, 1, 4 * ret_swarm->tick_ms, 1000, 0);
 }

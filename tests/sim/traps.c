@@ -344,6 +344,42 @@ void traps_see_message(void *context, struct sim_node *from, struct sim_node *to
     sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + election_ns(traps), NULL, remove_walls, NULL, traps);
 }
 
+/* ---- install */
+
+struct install {
+    struct traps *traps;
+    struct world_node *store;
+};
+
+static void kill_installer(void *context)
+{
+    struct install *install = context;
+    struct traps *traps = install->traps;
+    if (faults_aim(traps->faults) && sim_node_is_up(install->store->node)) {
+        sim_trace(sim_of(traps), "trap: %s dies, it was to install a snapshot", sim_node_name(install->store->node));
+        faults_kill(traps->faults, install->store, rng_chance(&traps->rng, 1, 2),
+                    rng_between(&traps->rng, 1, PAUSE_MS_MAX) * 1000000);
+    }
+    free(install);
+}
+
+static void free_install(void *context)
+{
+    free(context);
+}
+
+void traps_see_install(void *context, struct world_node *store)
+{
+    struct traps *traps = context;
+    if (!faults_aim(traps->faults) || !rng_chance(&traps->rng, 1, 8))
+        return;
+    struct install *install = malloc(sizeof *install);
+    CHECK(install);
+    *install = (struct install){.traps = traps, .store = store};
+    sim_at(sim_of(traps), sim_heap_ns(sim_of(traps)) + rng_below(&traps->rng, 2000000), NULL, kill_installer,
+           free_install, install);
+}
+
 /* ---- which */
 
 static void set_one(struct traps *traps)

@@ -17,6 +17,7 @@ struct world {
     struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
     uint32_t node_count;
     struct coverage coverage;
+    struct store_snapshot_counts snapshots; /* likewise */
     struct store_sleep_counts sleep; /* of stores that are dead */
     bool failed;
     region_id failed_region;
@@ -203,6 +204,13 @@ static void configure_store(struct world *world, struct world_node *node)
     config->append_size_max = swarm->append_size_max;
     config->log_retain_count = swarm->log_retain_count;
     config->log_size_max = swarm->log_size_max;
+    config->log_check_interval_ms = swarm->log_check_interval_ms;
+    config->log_count_max = swarm->log_count_max;
+    config->tokens_save_interval = swarm->tokens_save_interval;
+    config->snapshots_max = swarm->snapshots_max;
+    config->snapshot_rate_size = swarm->snapshot_rate_size;
+    config->snapshot_chunk_size = swarm->snapshot_chunk_size;
+    config->snapshot_timeout_ms = swarm->snapshot_timeout_ms;
     config->store_heartbeat_ms = swarm->store_heartbeat_ms;
     config->scan_limit_max = swarm->scan_limit_max;
 }
@@ -270,8 +278,10 @@ static enum err start_role(struct world_node *node, struct error *err)
 
 static void free_role(struct world_node *node)
 {
-    if (node->store)
+    if (node->store) {
+        store_add_snapshot_counts(node->store, &node->world->snapshots);
         store_add_sleep_counts(node->store, &node->world->sleep);
+    }
     pd_free(node->pd);
     store_free(node->store);
     client_free(node->client);
@@ -286,6 +296,14 @@ void world_add_sleep_counts(const struct world *world, struct store_sleep_counts
     for (uint32_t i = 0; i < world->node_count; i++)
         if (world->nodes[i].store)
             store_add_sleep_counts(world->nodes[i].store, counts);
+}
+
+void world_add_snapshot_counts(const struct world *world, struct store_snapshot_counts *counts)
+{
+    *counts = world->snapshots;
+    for (uint32_t i = 0; i < world->node_count; i++)
+        if (world->nodes[i].store)
+            store_add_snapshot_counts(world->nodes[i].store, counts);
 }
 
 enum err world_start(struct world *world, struct world_node *node, struct error *err)

@@ -157,7 +157,7 @@ static void log_is_cut_although_what_is_needed_left_memory(void **state)
             raft_index applied = raft_applied_index(world.group->raft), needed = applied - i % SAVE_INTERVAL;
             if (i % LOOK_INTERVAL != 0)
                 continue;
-            group_maybe_truncate(world.group, needed, RETAIN, 0);
+            group_maybe_truncate(world.group, needed, &(struct group_retention){.retain_count = RETAIN});
             assert_true(raft_truncated(world.group->raft).index <= needed);
             settle(&world);
         }

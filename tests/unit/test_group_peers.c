@@ -645,14 +645,16 @@ static void who_is_behind_the_cut_of_the_log_gets_a_snapshot(void **state)
     world->cut[3] = true;
     propose(world, leader, 200, 100);
     raft_index applied = leader->applied;
-    group_maybe_truncate(leader->group, applied, 10, 0);
+    struct group_retention retention = {.retain_count = 10};
+    group_maybe_truncate(leader->group, applied, &retention);
     assert_int_equal(raft_truncated(leader->group->raft).index, GROUP_FIRST_INDEX); /* the late one needs it */
-    group_maybe_truncate(leader->group, applied, 10, 1); /* over the size that it may take: not any more */
+    retention.size_max = leader->group->log_size - 1; /* over the size that it may take: not any more */
+    group_maybe_truncate(leader->group, applied, &retention);
     assert_int_equal(raft_truncated(leader->group->raft).index, applied - 10);
     assert_int_equal(leader->group->log_size, 0);
     settle(world);
     assert_int_equal(count_rows(leader), 10);
-    group_maybe_truncate(leader->group, applied, 10, 1); /* too little to gain */
+    group_maybe_truncate(leader->group, applied, &retention); /* too little to gain */
     assert_null(leader->task);
     world->refuse_snapshots = true;
     world->cut[3] = false;
@@ -670,6 +672,20 @@ static void who_is_behind_the_cut_of_the_log_gets_a_snapshot(void **state)
     restart(world, late);
 }
 
+static void what_is_kept_is_no_more_than_half_of_what_a_log_may_take(void **state)
+{
+    struct world *world = *state;
+    struct node *leader = &world->nodes[0];
+    lead(world, leader);
+    world->cut[3] = true;
+    propose(world, leader, 200, 100);
+    raft_index applied = leader->applied;
+    struct group_retention retention = {.retain_count = 150, .size_max = leader->group->log_size / 2};
+    group_maybe_truncate(leader->group, applied, &retention);
+    assert_in_range(applied - raft_truncated(leader->group->raft).index, 45, 55);
+    settle(world);
+}
+
 static void followers_cut_at_the_leaders_word(void **state)
 {
     struct world *world = *state;
@@ -680,7 +696,7 @@ static void followers_cut_at_the_leaders_word(void **state)
     assert_in_range(follower->group->replicated, GROUP_FIRST_INDEX + 100, follower->applied);
     group_note_replicated(follower->group, 3); /* old news */
     assert_in_range(follower->group->replicated, GROUP_FIRST_INDEX + 100, follower->applied);
-    group_maybe_truncate(follower->group, follower->applied, 20, 0);
+    group_maybe_truncate(follower->group, follower->applied, &(struct group_retention){.retain_count = 20});
     settle(world);
     assert_in_range(count_rows(follower), 20, 100);
     restart(world, follower);
@@ -842,6 +858,7 @@ int main(void)
         CLAIM(a_fetch_that_fails_is_said_and_tried_again),
         CLAIM(a_start_on_a_disk_that_cannot_be_read_says_so),
         CLAIM(who_is_behind_the_cut_of_the_log_gets_a_snapshot),
+        CLAIM(what_is_kept_is_no_more_than_half_of_what_a_log_may_take),
         CLAIM(followers_cut_at_the_leaders_word),
         CLAIM(another_leaders_entries_replace_the_tail_on_the_disk),
         CLAIM(campaigns_given_up_leave_one_vote_for_oneself),

@@ -195,12 +195,34 @@ static void missing_keys_and_expired_requests_are_told(void **state)
     world_fini(&world);
 }
 
+static void what_was_read_while_the_rows_were_replaced_is_not_told(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world, 3, (struct read_limits){UINT32_MAX, UINT64_MAX});
+    struct wire_kv_request get = {.op = WIRE_KV_OP_GET, .key = bytes_of("ra", 2)};
+    _Atomic uint64_t generation = 7;
+    for (int replaced = 0; replaced < 2; replaced++) {
+        struct read_task *task = read_task_new();
+        read_task_add(task, (struct reply_to){.conn = CONN, .request_id = 1}, &get, bytes_empty(), bytes_empty(), 0);
+        read_task_watch(task, &generation);
+        if (replaced)
+            generation++;
+        read_worker_post(world.worker, task);
+        inline_exec_run(&world.exec);
+        assert_int_equal(world.fake.reply.code, replaced ? ERR_NOT_READY : ERR_OK);
+        assert_int_equal(world.fake.reply.value.size, replaced ? 0 : 3);
+    }
+    world_fini(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scan_of_large_values_comes_in_answers_that_fit_and_go_on),
         cmocka_unit_test(a_batch_get_that_is_too_large_says_that_there_is_more),
         cmocka_unit_test(missing_keys_and_expired_requests_are_told),
+        cmocka_unit_test(what_was_read_while_the_rows_were_replaced_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,10 +6,12 @@
 
 #include <string.h>
 
+#include "group/group.h"
 #include "group/group_keys.h"
 #include "proto/wire.h"
 #include "raft/raft.h"
 #include "rpc/frame_kind.h"
+#include "storenode/region_fsm.h"
 #include "storenode/store_keys.h"
 #include "tests/sim/check_durable.h"
 #include "tests/sim/check_raft.h"
@@ -222,6 +224,10 @@ static void write_region(struct world *world, uint32_t store, region_id id, cons
     buf_init(&encoded, 4096);
     assert_int_equal(wire_encode_region_state(&state, &encoded), ERR_OK);
     engine_batch_put(disk, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&encoded));
+    struct raft_conf conf = {0};
+    assert_int_equal(raft_conf_add(&conf, peer.id, RAFT_VOTER), ERR_OK);
+    group_create(disk, batch, id, &conf);
+    region_fsm_put_applied(disk, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
     sim_enter(world_store(world, store)->node);
     assert_int_equal(engine_write(disk, batch, false, NULL), ERR_OK);
     sim_leave(world_store(world, store)->node);
