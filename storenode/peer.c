@@ -54,7 +54,7 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->proposals_last = &peer->proposals;
     peer->reads_last = &peer->reads;
     list_init(&peer->awake);
-    peer->fsm = region_fsm_new(store->env, region, id, applied_index, applied_term, store->config->tokens_save_interval);
+    peer->fsm = region_fsm_new(store->env, store->ranges, region, id, applied_index, applied_term, store->config->tokens_save_interval);
     struct group_options options = {.id = region->id,
                                     .self = id,
                                     .seed = store->env->seed,
@@ -300,7 +300,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         return;
     }
     peer->keys_read++;
-    if (stale && peer_snapshot_installs(&peer->snapshot)) {
+    if (stale && (peer_snapshot_installs(&peer->snapshot) || region_fsm_applied(peer->fsm) == 0)) {
         refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
         return;
     }

@@ -11,6 +11,7 @@
 #include "storenode/region_worker.h"
 #include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
+#include "storenode/store_ranges.h"
 
 enum { CHUNKS_PER_BATCH = 16 };
 
@@ -411,11 +412,12 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         atomic_fetch_add(&store->snapshot_counts.installed, 1);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         region_fsm_free(peer->fsm);
-        peer->fsm = region_fsm_new(store->env, in->region, peer->id, in->snapshot.index, in->snapshot.term,
+        peer->fsm = region_fsm_new(store->env, store->ranges, in->region, peer->id, in->snapshot.index, in->snapshot.term,
                                    store->config->tokens_save_interval);
         region_free(peer->region);
         peer->region = region_copy(in->region);
         peer_split_forget(peer);
+        store_ranges_post(store->ranges, store->apply_worker, peer->region);
         in_end(peer);
         peer_snapshot_end_install(peer);
     }

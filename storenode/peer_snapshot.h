@@ -56,6 +56,12 @@ static inline bool peer_snapshot_installs(const struct peer_snapshot *snapshot)
     return snapshot->state >= PEER_SNAPSHOT_WHOLE;
 }
 
+/* One comes, or is sent, or what became of it is not told yet: time must go by. */
+static inline bool peer_snapshot_is_busy(const struct peer_snapshot *snapshot)
+{
+    return snapshot->state != PEER_SNAPSHOT_NONE || snapshot->sending > 0 || snapshot->failed_count > 0;
+}
+
 /* ---- leader */
 void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message);
 region_id peer_snapshot_cut_region(const struct message *message);

@@ -11,12 +11,14 @@
 #include "meta/keyspace.h"
 #include "storenode/row.h"
 #include "storenode/snapshot_cut.h"
+#include "storenode/store_ranges.h"
 #include "storenode/tokens.h"
 
 enum { FORMAT = 1, APPLY_STATE_SIZE = 21, BUSY_WAIT_MS = 20 };
 
 struct region_fsm {
     struct env *env;
+    struct store_ranges *ranges; /* borrowed; NULL: nobody asks */
     region_id id;
     peer_id local_peer;
     struct region *region;           /* owned */
@@ -34,12 +36,13 @@ struct region_fsm {
     struct buf row, value;
 };
 
-struct region_fsm *region_fsm_new(struct env *env, const struct region *region, peer_id local_peer,
-                                  raft_index applied_index, raft_term applied_term, uint32_t save_interval)
+struct region_fsm *region_fsm_new(struct env *env, struct store_ranges *ranges, const struct region *region,
+                                  peer_id local_peer, raft_index applied_index, raft_term applied_term, uint32_t save_interval)
 {
     struct region_fsm *fsm = calloc(1, sizeof *fsm);
     CHECK(fsm);
     fsm->env = env;
+    fsm->ranges = ranges;
     fsm->id = region->id;
     fsm->local_peer = local_peer;
     fsm->region = region_copy(region);
@@ -388,6 +391,8 @@ static enum err apply_split(struct region_task *task, struct engine_batch *batch
     }
     region_free(fsm->region);
     fsm->region = region_copy(split->regions[0]);
+    for (uint32_t i = 0; i < split->count && fsm->ranges; i++)
+        store_ranges_set(fsm->ranges, split->regions[i]);
     region_split_free(fsm->last_split);
     fsm->last_split = region_split_copy(split);
     struct region_split **last = &task->splits;

@@ -23,6 +23,8 @@
 #include "storenode/replies.h"
 
 struct region_fsm;
+struct snapshot_cut;
+struct store_ranges;
 
 /* What this peer proposed as one entry, and who is owed an answer: one reply per write, in order. */
 struct proposal {
@@ -53,10 +55,11 @@ struct region_task {
     struct region_split *splits; /* owned list, in order: what became of the region. Then it comes back at once. */
 };
 
-/* `region` is copied; `local_peer`: the one of its peers that lives here. Applied: what the engine holds. `save_interval`:
- * entries between two saves of the tokens, at most. */
-struct region_fsm *region_fsm_new(struct env *env, const struct region *region, peer_id local_peer,
-                                  raft_index applied_index, raft_term applied_term, uint32_t save_interval);
+/* `ranges`: is told of splits; may be NULL. `region` is copied; `local_peer`: the one of its peers that lives here.
+ * Applied: what the engine holds. `save_interval`: entries between two saves of the tokens, at most. */
+struct region_fsm *region_fsm_new(struct env *env, struct store_ranges *ranges, const struct region *region,
+                                  peer_id local_peer, raft_index applied_index, raft_term applied_term,
+                                  uint32_t save_interval);
 void region_fsm_free(struct region_fsm *fsm);
 /* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that.
  */
@@ -69,7 +72,6 @@ raft_index region_fsm_log_needed_after(const struct region_fsm *fsm);
 
 /* Everything of the region as of what is applied, into `cut`. Only in a `done` of the apply worker: what is applied is
  * written then, and nothing else is. An error: the node must stop. */
-struct snapshot_cut;
 enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut);
 
 /* A task for entries[0..count). Copies the array, not the payloads. No entries: the

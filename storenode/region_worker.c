@@ -13,8 +13,10 @@
 #include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
+#include "storenode/peer_create.h"
 #include "storenode/store.h"
 #include "storenode/store_pairs.h"
+#include "storenode/store_ranges.h"
 
 enum {
     FRAME_GATHER_SIZE_MAX = 8 * 1024 * 1024, /* of raft entries in one frame */
@@ -87,6 +89,7 @@ struct region_worker {
     struct peer *waiting;                     /* peers whose writes wait for that */
     struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
     uint32_t early_count;
+    struct absent_peers *absent; /* owned: regions that are not here, though others think so */
     struct message *held; /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
@@ -317,6 +320,24 @@ static void send_frame(struct region_worker *worker, struct neighbour *neighbour
         log_task_add_send(region_worker_log_task(worker), link_conn(neighbour->link), frame);
 }
 
+static struct wire_raft_message *outbox_add(struct region_worker *worker, struct neighbour *neighbour, bool after)
+{
+    struct outbox *outbox = &neighbour->outbox;
+    if (outbox->count[after] == outbox->capacity[after]) {
+        outbox->capacity[after] = outbox->capacity[after] ? outbox->capacity[after] * 2 : 32;
+        outbox->messages[after] =
+            realloc(outbox->messages[after], outbox->capacity[after] * sizeof *outbox->messages[after]);
+        CHECK(outbox->messages[after]);
+    }
+    outbox->size[after] += MESSAGE_SIZE;
+    if (!neighbour->dirty) {
+        neighbour->dirty = true;
+        neighbour->next_dirty = worker->dirty;
+        worker->dirty = neighbour;
+    }
+    return &outbox->messages[after][outbox->count[after]++];
+}
+
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message, bool after)
 {
     const struct region_peer *to = region_peer_by_id(peer->region, message->to);
@@ -327,26 +348,14 @@ void region_worker_send(struct region_worker *worker, struct peer *peer, const s
         return;
     }
     struct outbox *outbox = &neighbour->outbox;
-    if (outbox->count[after] == outbox->capacity[after]) {
-        outbox->capacity[after] = outbox->capacity[after] ? outbox->capacity[after] * 2 : 32;
-        outbox->messages[after] =
-            realloc(outbox->messages[after], outbox->capacity[after] * sizeof *outbox->messages[after]);
-        CHECK(outbox->messages[after]);
-    }
-    struct wire_raft_message *wire = &outbox->messages[after][outbox->count[after]++];
+    struct wire_raft_message *wire = outbox_add(worker, neighbour, after);
     group_message_to_wire(peer->group, message, &worker->round_arena, wire);
     wire->epoch_conf = peer->region->epoch_conf;
     wire->epoch_version = peer->region->epoch_version;
     wire->hurry = peer->split.hurry_ticks > 0;
     peer_sleep_on_send(peer, message, wire);
-    outbox->size[after] += MESSAGE_SIZE;
     for (uint32_t i = 0; i < message->entry_count; i++)
         outbox->size[after] += message->entries[i].data.size;
-    if (!neighbour->dirty) {
-        neighbour->dirty = true;
-        neighbour->next_dirty = worker->dirty;
-        worker->dirty = neighbour;
-    }
     if (outbox->size[after] > FRAME_GATHER_SIZE_MAX)
         send_frame(worker, neighbour, after);
 }
@@ -458,6 +467,20 @@ static void step_early_votes(struct region_worker *worker, struct peer *peer)
     arena_fini(&arena);
 }
 
+/* A leader thinks that there is a peer here, and there is none: it should know, once it is clear that none comes by
+ * itself. */
+static void note_absent(struct region_worker *worker, store_id from, const struct wire_raft_message *wire)
+{
+    if ((wire->kind != RAFT_APP && wire->kind != RAFT_HEARTBEAT) ||
+        !absent_peers_heard(worker->absent, wire->region_id, worker->tick_count))
+        return;
+    struct neighbour *neighbour = neighbour_of(worker, from);
+    if (!neighbour || !link_is_up(neighbour->link))
+        return;
+    *outbox_add(worker, neighbour, false) = (struct wire_raft_message){
+        .region_id = wire->region_id, .kind = RAFT_ABSENT, .from = wire->to, .to = wire->from, .term = wire->term};
+}
+
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
     if (take_batch->batch.beat)
@@ -467,8 +490,10 @@ static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_
         struct peer *peer = find_peer(worker, wire->region_id);
         if (peer)
             peer_step(peer, wire, &take_batch->batch_arena);
-        else
+        else {
             keep_early_vote(worker, wire);
+            note_absent(worker, take_batch->batch.from_store, wire);
+        }
     }
     message_free(&take_batch->message); /* the core has copied what it keeps */
 }
@@ -622,8 +647,10 @@ static void on_regions(struct region_worker *worker, struct regions_message *tak
         const struct region_peer *local = region_peer_on_store(region, atomic_load(&store->store_id));
         struct error error = {0};
         enum err code = ERR_OK;
-        if (local)
+        if (local && !find_peer(worker, region->id)) {
+            store_ranges_post(store->ranges, store->apply_worker, region);
             code = region_worker_add_region(worker, region, local->id, route->leader_peer == local->id, &error);
+        }
         if (code != ERR_OK)
             store_fail(store, code, error.text);
         region_free(region);
@@ -928,6 +955,8 @@ static void on_tick(struct region_worker *worker)
         if (ticks > 0 && ((!worker->disk_hangs && !worker->leaving) || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
     }
+    if (truncate)
+        absent_peers_sweep(worker->absent, worker->tick_count);
     if (truncate && list_is_empty(&worker->awake))
         shrink(worker);
     tick_pairs(worker, ticks); /* after the peers: who wakes now has had its ticks */
@@ -940,12 +969,45 @@ static void on_tick(struct region_worker *worker)
 
 static void on_chunk(struct region_worker *worker, struct snapshot_chunk_message *take_message)
 {
+    struct store *store = worker->store;
     struct peer *peer = find_peer(worker, take_message->chunk.region_id);
+    enum err code = ERR_REGION_NOT_FOUND;
     if (peer)
         peer_snapshot_chunk(peer, take_message);
-    else
-        snapshot_refuse(worker->store, take_message, ERR_REGION_NOT_FOUND);
+    else {
+        if (take_message->chunk.sequence == 0)
+            code = atomic_load(&store->snapshots_in) < store->config->snapshots_max
+                       ? peer_create_start(store, worker->actor, take_message)
+                       : ERR_BUSY;
+        if (code == ERR_OK)
+            return;
+        snapshot_refuse(store, take_message, code);
+    }
     message_free(&take_message->message);
+}
+
+static void on_created(struct region_worker *worker, struct peer_created *take_created)
+{
+    struct error error = {0};
+    struct peer *peer = find_peer(worker, take_created->region->id);
+    enum err code = take_created->code;
+    if (code == ERR_OK && take_created->began) {
+        CHECK(!peer);
+        code = add_peer(worker, take_created->region, take_created->peer, &worker->store->raft_config_fresh, &peer,
+                        &error);
+        if (code != ERR_OK)
+            store_fail(worker->store, code, error.text);
+        else {
+            absent_peers_remove(worker->absent, take_created->region->id);
+            log_event(worker->env->log, LOG_INFO, "event=peer_created region=%llu peer=%llu",
+                      (unsigned long long)take_created->region->id, (unsigned long long)take_created->peer);
+        }
+    }
+    if (peer)
+        peer_snapshot_chunk(peer, take_created->chunk);
+    else
+        snapshot_refuse(worker->store, take_created->chunk, code == ERR_OK ? ERR_BUSY : code);
+    message_free(&take_created->message);
 }
 
 static void on_sent(struct region_worker *worker, struct snapshot_sent *take_message)
@@ -1066,6 +1128,9 @@ static void on_message(void *state, struct message *take_message)
         message_free(take_message);
         break;
     }
+    case WORKER_PEER_CREATED:
+        on_created(worker, (struct peer_created *)take_message);
+        break;
     case WORKER_SPLIT:
         on_split(worker, (struct split_ask *)take_message);
         break;
@@ -1144,6 +1209,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     worker->index = index;
     worker->touched_last = &worker->touched;
     list_init(&worker->awake);
+    worker->absent = absent_peers_new();
     worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
     worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
@@ -1210,6 +1276,7 @@ void region_worker_free(struct region_worker *worker)
     }
     links_free(worker->links);
     store_pairs_free(worker->pairs);
+    absent_peers_free(worker->absent);
     struct neighbour *neighbour, *next_neighbour;
     HASH_ITER(hh, worker->neighbours, neighbour, next_neighbour)
     {

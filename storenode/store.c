@@ -16,6 +16,7 @@
 #include "storenode/split_ask.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_parts.h"
+#include "storenode/store_ranges.h"
 
 enum { LOG_TASKS_PER_WRITE_MAX = 64, READ_COUNT_MAX = 4096, CACHE_SIZE_MAX = 256 * 1024, VOTE_REFUSE_SLACK_TICKS = 1 };
 
@@ -169,6 +170,10 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
     enum err code = wire_decode_region_state(value, &arena, &state);
     if (code == ERR_OK && !state.tombstone) {
         code = region_from_wire(state.region, &region);
+        if (code == ERR_OK && store_ranges_find(store->ranges, region->start_key, region->end_key, region->id) != 0)
+            code = error_set(err, ERR_CORRUPT, "region %llu has keys of another region", (unsigned long long)region->id);
+        else if (code == ERR_OK)
+            store_ranges_set(store->ranges, region);
         if (code == ERR_OK)
             code = region_worker_add_region(store->workers[region->id % store->worker_count], region,
                                             state.local_peer_id, false, err);
@@ -253,6 +258,7 @@ static enum err make_workers(struct store *store)
     struct read_limits limits = {.scan_limit_max = store->config->scan_limit_max,
                                  .scan_size_max = store->config->scan_size_max};
     store->apply_replies = replies_new(env);
+    store->ranges = store_ranges_new();
     enum err code = log_worker_new(env, LOG_TASKS_PER_WRITE_MAX, &store->log_worker);
     if (code == ERR_OK)
         code = apply_worker_new(env, &options, &store->apply_worker);
@@ -337,6 +343,7 @@ void store_free(struct store *store)
     apply_worker_free(store->apply_worker);
     log_worker_free(store->log_worker);
     replies_free(store->apply_replies);
+    store_ranges_free(store->ranges);
     admission_unref(store->requests);
     admission_unref(store->raft_frames);
     free(store);

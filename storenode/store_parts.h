@@ -43,6 +43,7 @@ struct store {
     struct read_worker *readers[STORE_WORKERS_MAX];   /* owned */
     struct log_worker *log_worker;                    /* owned */
     struct apply_worker *apply_worker;                /* owned */
+    struct store_ranges *ranges;                      /* owned; the apply worker's */
     struct replies *apply_replies;                    /* owned; used by the apply worker only */
     struct snapshot_sender *snapshot_sender;          /* owned */
     struct pd_link *pd_link;                          /* owned */
@@ -86,6 +87,7 @@ enum worker_message_kind {
     WORKER_TRANSFER,
     WORKER_LEAVE,
     WORKER_CHILD,
+    WORKER_PEER_CREATED,
     WORKER_SPLIT,
     WORKER_SPLIT_IDS,
     WORKER_SPLIT_CHECKED,

@@ -56,6 +56,7 @@
     X(answers_others_entry)                                                                                            \
     X(cas_ignores_value)                                                                                               \
     X(scan_skips_at_region_edge)                                                                                       \
+    X(create_over_another)                                                                                             \
     X(no_epoch_check)                                                                                                  \
     /* membership and snapshots */                                                                                     \
     X(joint_one_half)                                                                                                  \

@@ -120,6 +120,7 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
 void replicate_on_append_response(struct raft *raft, struct progress *peer, const struct raft_message *message);
 void replicate_on_heartbeat(struct raft *raft, const struct raft_message *message);
 void replicate_on_heartbeat_response(struct raft *raft, struct progress *peer, const struct raft_message *message);
+void replicate_on_absent(struct raft *raft, struct progress *peer);
 void replicate_on_snapshot(struct raft *raft, const struct raft_message *message);
 /* False if nothing was sent. */
 bool replicate_to_peer(struct raft *raft, struct progress *peer, bool if_empty);

@@ -184,6 +184,8 @@ bool raft_message_is_sane(const struct raft *raft, const struct raft_message *me
     case RAFT_VOTE:
     case RAFT_PRE_VOTE:
         return message->log_term <= message->term;
+    case RAFT_ABSENT:
+        return ours && raft_peer(raft, message->from) && message->from != raft->id;
     case RAFT_VOTE_RESP:
     case RAFT_PRE_VOTE_RESP:
     case RAFT_HEARTBEAT_RESP:
@@ -296,6 +298,9 @@ static enum err step(struct raft *raft, const struct raft_message *message)
         break;
     case RAFT_READ_INDEX_RESP:
         readindex_on_response(raft, message);
+        break;
+    case RAFT_ABSENT:
+        replicate_on_absent(raft, raft_peer(raft, message->from));
         break;
     default:
         break;

@@ -183,6 +183,7 @@ enum raft_message_kind {
     RAFT_TIMEOUT_NOW = 10,
     RAFT_READ_INDEX = 11,
     RAFT_READ_INDEX_RESP = 12,
+    RAFT_ABSENT = 13, /* of the leader's term: there is nothing of this group where `from` should be; see SNAPSHOTS */
 };
 struct raft_message {
     uint8_t kind;
@@ -283,7 +284,10 @@ void raft_report_unreachable(struct raft *raft,
  * Receiver: when all rows are staged, the layer makes a RAFT_SNAPSHOT message (from, to, term of the leader that sent
  * it; snapshot = index, term, conf) and steps it. If the core wants it, ready.snapshot says so: finish applying what
  * was handed out, replace the state, make it durable, then raft_appended. If it does not (stale), no ready.snapshot
- * will come for it: drop the rows. raft_pending_snapshot() tells which it was right after raft_step. */
+ * will come for it: drop the rows. raft_pending_snapshot() tells which it was right after raft_step.
+ * Nobody there: a member that has no state at all (it was added, or its region was split off while it was away) cannot
+ * answer, and must not: an answer counts for leases and quorums. The layer above says RAFT_ABSENT in its place, which
+ * counts for nothing: the leader asks for a snapshot for a peer that has never acknowledged anything to it. */
 void raft_report_snapshot(struct raft *raft, peer_id peer, bool ok);
 raft_index raft_pending_snapshot(const struct raft *raft); /* index of a snapshot that waits to be installed, or 0 */
 

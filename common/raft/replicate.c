@@ -92,9 +92,9 @@ void replicate_on_snapshot(struct raft *raft, const struct raft_message *message
 
 /* ---- the leader's side: sending ---- */
 
-static bool send_snapshot(struct raft *raft, struct progress *peer)
+static bool send_snapshot(struct raft *raft, struct progress *peer, bool absent)
 {
-    if (!peer->recent_active || raft->log.applied == 0) /* it could be down for days: do not start what costs most */
+    if ((!peer->recent_active && !absent) || raft->log.applied == 0) /* it could be down for days: do not start what costs most */
         return false;
     struct raft_snapshot snapshot = {.index = raft->log.applied};
     CHECK(raftlog_term(&raft->log, snapshot.index, &snapshot.term));
@@ -103,6 +103,12 @@ static bool send_snapshot(struct raft *raft, struct progress *peer)
     progress_become_snapshotting(peer, raft->pool, snapshot.index);
     outbox_send_snapshot(raft, peer->id, &snapshot);
     return true;
+}
+
+void replicate_on_absent(struct raft *raft, struct progress *peer)
+{
+    if (peer->match == 0 && peer->state != RAFT_SNAPSHOTTING && peer->fetch_from == 0) /* or the word is older than its first answer */
+        (void)send_snapshot(raft, peer, true);
 }
 
 static bool fetch(struct raft *raft, struct progress *peer)
@@ -129,7 +135,7 @@ bool replicate_to_peer(struct raft *raft, struct progress *peer, bool if_empty)
         return false;
     struct raft_position previous = {.index = peer->next - 1};
     if (peer->want_snapshot || previous.index < log->truncated.index)
-        return send_snapshot(raft, peer);
+        return send_snapshot(raft, peer, false);
     if (previous.index < log->base.index)
         return fetch(raft, peer);
     if (!raftlog_term(log, previous.index, &previous.term))

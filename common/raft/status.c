@@ -205,6 +205,7 @@ const char *raft_message_kind_name(uint8_t kind)
         [RAFT_TIMEOUT_NOW] = "timeout-now",
         [RAFT_READ_INDEX] = "read-index",
         [RAFT_READ_INDEX_RESP] = "read-index-answer",
+        [RAFT_ABSENT] = "absent",
     };
     return kind < sizeof(names) / sizeof(names[0]) && names[kind] ? names[kind] : "unknown";
 }

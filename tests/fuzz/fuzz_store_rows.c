@@ -233,7 +233,7 @@ static void run_commands(struct engine *engine, struct fuzz_input *input)
                                .peers_count = 1};
     struct region *region;
     CHECK(region_from_wire(&wire, &region) == ERR_OK);
-    struct region_fsm *fsm = region_fsm_new(&env, region, 1, FIRST_INDEX, FIRST_INDEX, 512);
+    struct region_fsm *fsm = region_fsm_new(&env, NULL, region, 1, FIRST_INDEX, FIRST_INDEX, 512);
     struct replies *replies = replies_new(&env);
     struct buf out;
     buf_init(&out, 1024 * 1024);

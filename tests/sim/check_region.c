@@ -193,7 +193,7 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
     enum err code = region_from_wire(wire, &region);
     if (code == ERR_OK)
         code = region_fsm_load_applied(store->disk, wire->id, &applied.index, &applied.term, NULL);
-    struct region_fsm *fsm = code == ERR_OK ? region_fsm_new(&env, region, 0, applied.index, applied.term, 1) : NULL;
+    struct region_fsm *fsm = code == ERR_OK ? region_fsm_new(&env, NULL, region, 0, applied.index, applied.term, 1) : NULL;
     if (code == ERR_OK)
         code = region_fsm_cut(fsm, cut);
     hash = hash * 31 + (code == ERR_OK ? hash_tokens(cut->rows, cut->row_count) : store->number);

@@ -490,6 +490,44 @@ static void leases_are_suspended_while_the_configuration_changes(void **state)
     raft_pool_free(pool);
 }
 
+/* Its store has nothing of the group, so nobody answers for it; only the layer above says so. */
+static void a_member_that_is_not_there_gets_a_snapshot_and_counts_for_nothing(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.check_quorum = true;
+    struct raft *raft = make(pool, &config, 1, 3, 3, 0);
+    struct raft_ready ready;
+    make_leader(raft);
+    while (raft_ready(raft, &ready))
+        raft_applied(raft, ready.committed_count ? ready.committed[ready.committed_count - 1].index : 0);
+    struct raft_message absent = {.kind = RAFT_ABSENT, .from = 3, .to = 1, .term = raft_term_now(raft)};
+    struct raft_message late = absent, foreign = absent;
+    late.term--;
+    foreign.from = 9;
+    raft_report_unreachable(raft, 3);
+    raft_peer(raft, 3)->match = 0; /* as if it had never answered */
+    raft_peer(raft, 3)->recent_active = false;
+    assert_int_equal(raft_step(raft, &late), ERR_INVALID);
+    assert_int_equal(raft_step(raft, &foreign), ERR_INVALID);
+    assert_int_equal(raft_peer(raft, 3)->state, RAFT_PROBE);
+    assert_int_equal(raft_step(raft, &absent), ERR_OK);
+    assert_int_equal(raft_peer(raft, 3)->state, RAFT_SNAPSHOTTING);
+    assert_false(raft_peer(raft, 3)->recent_active); /* no word of its own */
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.message_count, 1);
+    assert_int_equal(ready.messages[0].kind, RAFT_SNAPSHOT);
+    assert_int_equal(raft_step(raft, &absent), ERR_OK); /* it is on its way */
+    assert_false(raft_ready(raft, &ready));
+    raft_report_snapshot(raft, 3, false);
+    raft_peer(raft, 3)->match = 5; /* it has spoken since: the word is an old one */
+    assert_int_equal(raft_step(raft, &absent), ERR_OK);
+    assert_int_equal(raft_peer(raft, 3)->state, RAFT_PROBE);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 /* The apply worker is still busy with a change that the snapshot already includes. */
 static void a_change_older_than_the_snapshot_is_not_applied(void **state)
 {
@@ -921,7 +959,7 @@ static void the_last_term_and_index_there_are_can_be_started_from(void **state)
 static void messages_have_names_for_logs(void **state)
 {
     (void)state;
-    for (uint8_t kind = RAFT_APP; kind <= RAFT_READ_INDEX_RESP; kind++)
+    for (uint8_t kind = RAFT_APP; kind <= RAFT_ABSENT; kind++)
         assert_string_not_equal(raft_message_kind_name(kind), "unknown");
     assert_string_equal(raft_message_kind_name(0), "unknown");
     assert_string_equal(raft_message_kind_name(255), "unknown");
@@ -1115,6 +1153,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
         cmocka_unit_test(a_learner_never_campaigns),
         cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
+        cmocka_unit_test(a_member_that_is_not_there_gets_a_snapshot_and_counts_for_nothing),
         cmocka_unit_test(a_joint_election_needs_both_halves),
         cmocka_unit_test(leases_are_suspended_while_the_configuration_changes),
         cmocka_unit_test(a_change_older_than_the_snapshot_is_not_applied),

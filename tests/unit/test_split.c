@@ -88,7 +88,7 @@ static void machine_init(struct machine *machine)
     assert_int_equal(apply_worker_new(&machine->env, &options, &machine->worker), ERR_OK);
     machine->replies = replies_new(&machine->env);
     machine->region = make_parent();
-    machine->fsm = region_fsm_new(&machine->env, machine->region, LEFT_PEER, FIRST_INDEX, FIRST_INDEX, 1);
+    machine->fsm = region_fsm_new(&machine->env, NULL, machine->region, LEFT_PEER, FIRST_INDEX, FIRST_INDEX, 1);
     machine->index = FIRST_INDEX;
     buf_init(&machine->encoded, 1 << 20);
 }
