@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "env/clock.h"
 #include "meta/keyspace.h"
+#include "storenode/key_range.h"
 #include "storenode/region_worker.h"
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
@@ -124,7 +125,8 @@ static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_
 
 static bool is_write(uint8_t op)
 {
-    return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS || op == WIRE_KV_OP_BATCH_WRITE;
+    return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS || op == WIRE_KV_OP_BATCH_WRITE ||
+           op == WIRE_KV_OP_DELETE_RANGE;
 }
 
 static enum err check_key(const struct peer *peer, struct bytes key)
@@ -172,6 +174,9 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
         return check_pairs(peer, request);
     case WIRE_KV_OP_SCAN:
         return ERR_OK;
+    case WIRE_KV_OP_DELETE_RANGE:
+    case WIRE_KV_OP_CHECKSUM:
+        return key_range_check(peer->region, request->key, request->end_key);
     default:
         return ERR_UNSUPPORTED;
     }
@@ -180,7 +185,7 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
 /* Bytes that the request takes in a log entry, roughly and from above. */
 static size_t entry_size_of(const struct wire_kv_request *request)
 {
-    size_t size = 160 + request->key.size + request->value.size + request->expected.size;
+    size_t size = 160 + request->key.size + request->end_key.size + request->value.size + request->expected.size;
     for (uint32_t i = 0; i < request->pairs_count; i++)
         size += 64 + request->pairs[i].key.size + request->pairs[i].value.size;
     return size;
@@ -188,7 +193,7 @@ static size_t entry_size_of(const struct wire_kv_request *request)
 
 static bool only_deletes(const struct wire_kv_request *request)
 {
-    if (request->op == WIRE_KV_OP_DELETE_KEY)
+    if (request->op == WIRE_KV_OP_DELETE_KEY || request->op == WIRE_KV_OP_DELETE_RANGE)
         return true;
     if (request->op != WIRE_KV_OP_BATCH_WRITE)
         return false;
@@ -296,6 +301,7 @@ static struct wire_log_write log_write_of(const struct wire_kv_request *request)
                                    .expected = request->expected,
                                    .pairs = request->pairs,
                                    .pairs_count = request->pairs_count,
+                                   .end_key = request->end_key,
                                    .client_id = request->client_id,
                                    .sequence = request->sequence,
                                    .sequence_done = request->sequence_done,

@@ -65,6 +65,10 @@
     X(campaign_before_conf_applied)                                                                                    \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
+    /* ranges */                                                                                                       \
+    X(range_skips_at_region_edge)                                                                                      \
+    X(range_forgets_token)                                                                                             \
+    X(checksum_skips_a_row)                                                                                            \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \
