@@ -90,6 +90,7 @@ void peer_free(struct peer *peer)
     read_task_free(peer->round_lease_reads);
     free(peer->pending);
     free(peer->committed);
+    campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_free(peer->region);
@@ -586,7 +587,9 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
     } else
         answer_all(peer);
     if (leader != 0)
-        peer->campaign = false;
+        peer->leads_first = false;
+    if (role == RAFT_LEADER || role == RAFT_FOLLOWER)
+        campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
 }
 
 /* ---- entries from the disk for a slow follower */
@@ -663,13 +666,26 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     region_worker_touch(peer->worker, peer);
 }
 
+/* One that is under way would begin again at the first question: who was chosen to lead first waits for it, too. */
+static void maybe_campaign(struct peer *peer)
+{
+    struct raft *raft = peer->group->raft;
+    struct campaigns *campaigns = region_worker_campaigns(peer->worker);
+    bool may_lead_first = peer->leads_first && raft_role(raft) == RAFT_FOLLOWER && raft_leader(raft) == 0;
+    if (!may_lead_first && !raft_wants_campaign(raft))
+        return;
+    bool quorum_lives = peer_sleep_quorum_lives(peer);
+    if (!quorum_lives && !raft_wants_campaign(raft))
+        return; /* nobody would answer */
+    if (campaigns_try(campaigns, &peer->campaign, quorum_lives) && raft_campaign(raft) != ERR_OK)
+        campaigns_end(campaigns, &peer->campaign);
+}
+
 void peer_tick(struct peer *peer, uint32_t count)
 {
     raft_tick(peer->group->raft, count);
     apply_committed(peer, NULL);
-    if (peer->campaign && raft_leader(peer->group->raft) == 0)
-        (void)raft_campaign(
-            peer->group->raft); /* refused while one is under way or not allowed: the next tick tries again */
+    maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);
     peer_sleep_try(peer);

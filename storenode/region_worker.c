@@ -10,6 +10,7 @@
 #include "env/clock.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/campaigns.h"
 #include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
@@ -64,6 +65,7 @@ struct region_worker {
     struct neighbour *neighbours; /* by store id */
     struct neighbour *dirty;
     struct store_pairs *pairs;
+    struct campaigns campaigns;
     uint64_t tick_count;      /* given to awake peers since the start */
     uint32_t beat_ticks;      /* worker 0: since the last beat */
     uint32_t log_tasks_out;   /* at the log worker, ... */
@@ -119,6 +121,11 @@ const struct raft_config *region_worker_raft_config(const struct region_worker *
 struct raft_pool *region_worker_pool(struct region_worker *worker)
 {
     return worker->pool;
+}
+
+struct campaigns *region_worker_campaigns(struct region_worker *worker)
+{
+    return &worker->campaigns;
 }
 
 static struct peer *find_peer(const struct region_worker *worker, region_id id)
@@ -506,7 +513,7 @@ static void share(struct region_worker *worker, store_id store)
 }
 
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
-                                  bool campaign, struct error *err)
+                                  bool leads_first, struct error *err)
 {
     if (find_peer(worker, region->id))
         return ERR_OK;
@@ -516,7 +523,7 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
         return code;
     HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
     list_push_back(&worker->awake, &peer->awake);
-    peer->campaign = campaign;
+    peer->leads_first = leads_first;
     for (uint32_t i = 0; i < region->peer_count; i++)
         share(worker, region->peers[i].store_id);
     return ERR_OK;
@@ -816,6 +823,7 @@ static void on_tick(struct region_worker *worker)
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;
+    campaigns_tick(&worker->campaigns);
     LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
@@ -957,6 +965,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     worker->touched_last = &worker->touched;
     list_init(&worker->awake);
     worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
+    campaigns_init(&worker->campaigns, store->config->campaigns_max, store->env->seed + index);
     worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
     worker->replies = replies_new(store->env);
