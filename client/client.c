@@ -117,6 +117,8 @@ static enum err check_call(const struct client_call *call)
     case CLIENT_CLUSTER_REGION_OF:
         return check_key(call->key);
     case CLIENT_SCAN:
+    case CLIENT_DELETE_RANGE:
+    case CLIENT_CHECKSUM:
         return check_scan(&call->scan);
     case CLIENT_BATCH_GET:
     case CLIENT_BATCH_WRITE:
@@ -205,8 +207,8 @@ static void copy_scan(struct operation *op, const struct polder_scan *call)
     struct scan_state *scan = calloc(1, sizeof *scan);
     CHECK(scan);
     op->scan = scan;
-    struct buf *bufs[] = {&scan->lower, &scan->upper, &scan->bound};
-    for (size_t i = 0; i < 3; i++)
+    struct buf *bufs[] = {&scan->lower, &scan->upper, &scan->bound, &scan->token_end};
+    for (size_t i = 0; i < 4; i++)
         buf_init(bufs[i], KEY_SIZE_MAX + 64);
     scan->reverse = call->reverse;
     scan->keys_only = call->keys_only;
@@ -249,8 +251,8 @@ static struct operation *operation_new(struct client *client, const struct clien
     op->message = (struct message){.kind = CLIENT_MESSAGE_OPERATION, .free = drop_operation};
     op->client = client;
     op->kind = call->op;
-    op->write =
-        call->op == CLIENT_PUT || call->op == CLIENT_DELETE || call->op == CLIENT_CAS || call->op == CLIENT_BATCH_WRITE;
+    op->write = call->op == CLIENT_PUT || call->op == CLIENT_DELETE || call->op == CLIENT_CAS ||
+                call->op == CLIENT_BATCH_WRITE || call->op == CLIENT_DELETE_RANGE;
     op->read = call->read;
     op->deadline_ms = call->deadline_ms ? call->deadline_ms : client->deadline_ms;
     if (op->deadline_ms > DEADLINE_MS_MAX)
@@ -273,7 +275,7 @@ static struct operation *operation_new(struct client *client, const struct clien
         op->expected = copy_bytes(&at, false, call->expected);
     if (call->op == CLIENT_BATCH_GET || call->op == CLIENT_BATCH_WRITE)
         copy_pairs(op, call);
-    if (call->op == CLIENT_SCAN)
+    if (call->op == CLIENT_SCAN || call->op == CLIENT_DELETE_RANGE || call->op == CLIENT_CHECKSUM)
         copy_scan(op, &call->scan);
     return op;
 }
@@ -389,6 +391,8 @@ static void start_operation(struct client *client, struct operation *op)
     list_push_back(&client->operations, &op->link);
     switch (op->kind) {
     case CLIENT_SCAN:
+    case CLIENT_DELETE_RANGE:
+    case CLIENT_CHECKSUM:
         if (bytes_compare(buf_bytes(&op->scan->lower), buf_bytes(&op->scan->upper)) < 0)
             break;
         result_set(op, done, NULL);

@@ -46,6 +46,9 @@ enum client_op {
     CLIENT_SCAN,
     CLIENT_BATCH_GET,
     CLIENT_BATCH_WRITE,
+    CLIENT_DELETE_RANGE,
+    CLIENT_CHECKSUM,
+    /* about regions */
     CLIENT_SPLIT_REGION,
     /* answered by pd */
     CLIENT_CLUSTER_INFO,
@@ -69,7 +72,7 @@ struct client_call {
     struct bytes value;
     bool expect_value; /* cas: it must have `expected`; false: it must not exist */
     struct bytes expected;
-    struct polder_scan scan;
+    struct polder_scan scan; /* delete range, checksum: start, end and prefix */
     const struct polder_pair *pairs; /* batches: `pair_count` of them; batch get looks at the keys */
     size_t pair_count;
     uint64_t region_id;

@@ -56,7 +56,8 @@ enum client_message {
 
 enum part_state { PART_NEW, PART_UNROUTED, PART_READY, PART_THROTTLED, PART_SENT, PART_PAUSED, PART_ENDED };
 
-/* The work of an operation in one region. Single-key operations have one, scans one that moves on, batches several. */
+/* The work of an operation in one region. Single-key operations have one, scans and ranges one that moves on, batches
+ * several. */
 struct part {
     struct operation *op;
     uint64_t id; /* of its requests; the same for all sends of the same content, so that a late answer still counts */
@@ -84,6 +85,8 @@ struct part {
 struct scan_state {
     struct buf lower, upper; /* encoded bounds; what is done is cut off at one end */
     struct buf bound;        /* other end of the request that was sent */
+    struct buf token_end;    /* writes: the present token is about keys below this */
+    bool progressed;         /* writes: some of it is done */
     uint32_t limit, limit_size;
     size_t rows_size;
     size_t row_capacity;
@@ -255,7 +258,11 @@ void result_value(struct operation *op, struct bytes value);
 void result_set(struct operation *op, struct retry_end end, const char *text);
 /* Copies rows of a page, user keys. ERR_CORRUPT: keys that are not of the range that was asked for. */
 enum err result_scan_rows(struct operation *op, const struct wire_kv_reply *reply);
+/* Does the answer say where to go on, and is that further on? */
+bool result_leads_on(const struct scan_state *scan, const struct wire_kv_reply *reply);
 void result_batch(struct operation *op);
+/* A range of which only some is done: how far. */
+void result_range(struct operation *op);
 void result_cluster(struct operation *op, const struct wire_pd_reply *reply);
 
 #endif

@@ -98,6 +98,8 @@ void part_end(struct part *part, struct retry_end end)
         return;
     if (op->pairs)
         result_batch(op);
+    if (op->scan && op->write)
+        result_range(op);
     client_operation_end(op);
 }
 
@@ -216,6 +218,23 @@ static bool is_too_large(const struct part *part)
     return size > PART_SIZE_MAX;
 }
 
+/* The piece of a range that this region can answer for. A token that was sent says something about the keys of that send
+ * only, and keeps saying it about what is left of them when the region is split meanwhile. */
+static void set_bound(struct part *part, const struct route *route)
+{
+    struct scan_state *scan = part->op->scan;
+    struct bytes mine = buf_bytes(scan->reverse ? &scan->lower : &scan->upper);
+    struct bytes its = scan->reverse ? route->start_key : route->end_key;
+    if (part->op->write && part->sequence != 0)
+        mine = buf_bytes(&scan->token_end);
+    bool inside = scan->reverse ? bytes_compare(its, mine) > 0 : its.size > 0 && bytes_compare(its, mine) < 0;
+    if (part->retry.attempts > 0 && !bytes_equal(buf_bytes(&scan->bound), inside ? its : mine))
+        renew_id(part->op->client, part); /* other bounds, other answer */
+    CHECK(buf_assign(&scan->bound, inside ? its : mine) == ERR_OK);
+    if (part->op->write && part->sequence == 0)
+        CHECK(buf_assign(&scan->token_end, buf_bytes(&scan->bound)) == ERR_OK);
+}
+
 static void send_to(struct part *part, const struct route *route, struct client_store *store)
 {
     struct client *client = part->op->client;
@@ -223,15 +242,8 @@ static void send_to(struct part *part, const struct route *route, struct client_
     part->epoch_conf = route->epoch_conf;
     part->epoch_version = route->epoch_version;
     part->reload = false;
-    if (part->op->scan) {
-        struct scan_state *scan = part->op->scan;
-        struct bytes mine = buf_bytes(scan->reverse ? &scan->lower : &scan->upper);
-        struct bytes its = scan->reverse ? route->start_key : route->end_key;
-        bool inside = scan->reverse ? bytes_compare(its, mine) > 0 : its.size > 0 && bytes_compare(its, mine) < 0;
-        CHECK(buf_assign(&scan->bound, inside ? its : mine) == ERR_OK);
-        if (part->retry.attempts > 0)
-            renew_id(client, part); /* other bounds, other answer */
-    }
+    if (part->op->scan)
+        set_bound(part, route);
     part->state = PART_READY;
     part->store = store;
     list_push_back(&store->ready, &part->link);
@@ -329,6 +341,8 @@ static void fill_scan(struct part *part, struct wire_kv_request *request)
     size_t rows = part->op->result.row_count;
     request->key = buf_bytes(scan->reverse ? &scan->upper : &scan->lower);
     request->end_key = buf_bytes(&scan->bound);
+    if (part->op->kind != CLIENT_SCAN)
+        return;
     request->limit = scan->limit - (uint32_t)rows;
     request->limit_size = scan->limit_size - (uint32_t)scan->rows_size;
     request->reverse = scan->reverse;
@@ -346,6 +360,8 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_BATCH_GET] = WIRE_KV_OP_BATCH_GET,
         [CLIENT_BATCH_WRITE] = WIRE_KV_OP_BATCH_WRITE,
         [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
+        [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
+        [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,
     };
     const struct operation *op = part->op;
     *request = (struct wire_kv_request){
@@ -468,6 +484,60 @@ static void scan_answered(struct part *part, const struct wire_kv_reply *reply)
     part_route(part);
 }
 
+static void checksum_answered(struct part *part, const struct wire_kv_reply *reply)
+{
+    struct operation *op = part->op;
+    struct scan_state *scan = op->scan;
+    if (reply->more && !result_leads_on(scan, reply)) {
+        part_note(part, "a store's answer is about another range");
+        part_end(part, (struct retry_end){POLDER_NOT_DONE, ERR_CORRUPT, POLDER_ADVICE_RETRY, 0});
+        return;
+    }
+    op->result.checksum ^= reply->checksum;
+    op->result.checksum_rows += reply->rows;
+    op->result.checksum_size += reply->size;
+    CHECK(buf_assign(&scan->lower, reply->more ? reply->next_key : buf_bytes(&scan->bound)) == ERR_OK);
+    if (bytes_compare(buf_bytes(&scan->lower), buf_bytes(&scan->upper)) >= 0) {
+        part_end(part, retry_end_answered(&part->retry, ERR_OK));
+        return;
+    }
+    retry_progress(&part->retry);
+    part->paid = false;
+    part_detach(part);
+    renew_id(op->client, part);
+    part_route(part);
+}
+
+/* A piece is gone. What is left of what the token was sent for, when a send without an answer may have removed it all,
+ * keeps the token: else a key that somebody wrote since would be removed a second time. */
+static void delete_range_answered(struct part *part)
+{
+    struct operation *op = part->op;
+    struct scan_state *scan = op->scan;
+    CHECK(buf_assign(&scan->lower, buf_bytes(&scan->bound)) == ERR_OK);
+    if (BUG(range_skips_at_region_edge))
+        CHECK(buf_append_u8(&scan->lower, 0) == ERR_OK);
+    scan->progressed = true;
+    if (bytes_compare(buf_bytes(&scan->lower), buf_bytes(&scan->upper)) >= 0) {
+        part_end(part, retry_end_answered(&part->retry, ERR_OK));
+        return;
+    }
+    bool token_goes_on = bytes_compare(buf_bytes(&scan->lower), buf_bytes(&scan->token_end)) < 0 && part->retry.maybe;
+    if (token_goes_on && !BUG(range_forgets_token)) {
+        retry_progress(&part->retry);
+        part->retry.vouched = false;
+    } else {
+        op->result.attempts += part->retry.attempts;
+        retry_init(&part->retry, true, false);
+        list_remove(&part->write_link);
+        part->sequence = 0;
+    }
+    part->paid = false;
+    part_detach(part);
+    renew_id(op->client, part);
+    part_route(part);
+}
+
 /* ERR_CORRUPT: not an answer to these keys. An answer that became too large stops early (`more`). */
 static enum err batch_get_rows(struct part *part, const struct wire_kv_reply *reply)
 {
@@ -534,6 +604,16 @@ static void finish(struct part *part, const struct wire_kv_reply *reply)
         if (code != ERR_OK)
             break;
         batch_get_answered(part, reply);
+        return;
+    case CLIENT_DELETE_RANGE:
+        if (code != ERR_OK)
+            break;
+        delete_range_answered(part);
+        return;
+    case CLIENT_CHECKSUM:
+        if (code != ERR_OK)
+            break;
+        checksum_answered(part, reply);
         return;
     default:
         break;

@@ -12,6 +12,7 @@ void polder_result_free(struct polder_result *result)
         buf_fini(&op->scan->lower);
         buf_fini(&op->scan->upper);
         buf_fini(&op->scan->bound);
+        buf_fini(&op->scan->token_end);
         free(op->scan);
     }
     arena_fini(&op->arena);
@@ -85,7 +86,7 @@ static struct polder_row *next_row(struct operation *op)
 }
 
 /* Going on must lead somewhere: behind the rows that came, and past the start even if none did. */
-static bool leads_on(const struct scan_state *scan, const struct wire_kv_reply *reply)
+bool result_leads_on(const struct scan_state *scan, const struct wire_kv_reply *reply)
 {
     struct bytes next = reply->next_key;
     if (next.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE + 1) /* a key, or the one right after it */
@@ -121,7 +122,7 @@ enum err result_scan_rows(struct operation *op, const struct wire_kv_reply *repl
             .key = polder_bytes(key.data, key.size), .value = polder_bytes(value.data, value.size), .found = true};
         scan->rows_size += key.size + value.size;
     }
-    return !reply->more || leads_on(scan, reply) ? ERR_OK : ERR_CORRUPT;
+    return !reply->more || result_leads_on(scan, reply) ? ERR_OK : ERR_CORRUPT;
 }
 
 /* ---- batches */
@@ -150,6 +151,23 @@ void result_batch(struct operation *op)
         end.wait_ms = result->wait_ms;
     }
     result_set(op, end, NULL);
+}
+
+/* ---- ranges */
+
+void result_range(struct operation *op)
+{
+    struct polder_result *result = &op->result;
+    const struct buf *lower = &op->scan->lower;
+    if (result->outcome == POLDER_DONE)
+        return;
+    result->more = true;
+    result->next = polder_bytes(lower->data + KEYSPACE_PREFIX_SIZE, lower->size - KEYSPACE_PREFIX_SIZE);
+    if (!op->scan->progressed || result->outcome == POLDER_UNKNOWN)
+        return;
+    result->outcome = POLDER_UNKNOWN; /* neither: some of it happened */
+    result->advice = POLDER_ADVICE_RECHECK;
+    result->wait_ms = 0;
 }
 
 /* ---- the cluster */

@@ -189,6 +189,14 @@ static struct client_call call_of_pairs(const struct polder_pair *pairs, size_t 
     return call;
 }
 
+static struct client_call call_of_range(enum client_op op, struct polder_bytes start, struct polder_bytes end,
+                                        const struct polder_call *options)
+{
+    struct client_call call = call_new(op, options);
+    call.scan = (struct polder_scan){.size = sizeof call.scan, .start = start, .end = end};
+    return call;
+}
+
 /* `*ret_pairs` is the caller's to free after the submission. */
 static struct client_call call_of_keys(enum client_op op, const struct polder_bytes *keys, size_t count,
                                        const struct polder_call *options, struct polder_pair **ret_pairs)
@@ -237,7 +245,7 @@ static struct polder_result *wait_for(struct polder *polder, struct client_call 
     return waiter.result;
 }
 
-static int start(struct polder *polder, struct client_call call, polder_callback callback, void *user)
+static int submit(struct polder *polder, struct client_call call, polder_callback callback, void *user)
 {
     call.done = callback;
     call.user = user;
@@ -254,7 +262,7 @@ struct polder_result *polder_get(struct polder *polder, struct polder_bytes key,
 int polder_get_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
                      polder_callback callback, void *user)
 {
-    return start(polder, call_of_key(CLIENT_GET, key, call), callback, user);
+    return submit(polder, call_of_key(CLIENT_GET, key, call), callback, user);
 }
 
 struct polder_result *polder_put(struct polder *polder, struct polder_bytes key, struct polder_bytes value,
@@ -266,7 +274,7 @@ struct polder_result *polder_put(struct polder *polder, struct polder_bytes key,
 int polder_put_async(struct polder *polder, struct polder_bytes key, struct polder_bytes value,
                      const struct polder_call *call, polder_callback callback, void *user)
 {
-    return start(polder, call_of_put(key, value, call), callback, user);
+    return submit(polder, call_of_put(key, value, call), callback, user);
 }
 
 struct polder_result *polder_delete(struct polder *polder, struct polder_bytes key, const struct polder_call *call)
@@ -277,7 +285,7 @@ struct polder_result *polder_delete(struct polder *polder, struct polder_bytes k
 int polder_delete_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
                         polder_callback callback, void *user)
 {
-    return start(polder, call_of_key(CLIENT_DELETE, key, call), callback, user);
+    return submit(polder, call_of_key(CLIENT_DELETE, key, call), callback, user);
 }
 
 struct polder_result *polder_cas(struct polder *polder, struct polder_bytes key, const struct polder_bytes *expected,
@@ -289,7 +297,7 @@ struct polder_result *polder_cas(struct polder *polder, struct polder_bytes key,
 int polder_cas_async(struct polder *polder, struct polder_bytes key, const struct polder_bytes *expected,
                      struct polder_bytes value, const struct polder_call *call, polder_callback callback, void *user)
 {
-    return start(polder, call_of_cas(key, expected, value, call), callback, user);
+    return submit(polder, call_of_cas(key, expected, value, call), callback, user);
 }
 
 struct polder_result *polder_scan(struct polder *polder, const struct polder_scan *scan, const struct polder_call *call)
@@ -300,7 +308,7 @@ struct polder_result *polder_scan(struct polder *polder, const struct polder_sca
 int polder_scan_async(struct polder *polder, const struct polder_scan *scan, const struct polder_call *call,
                       polder_callback callback, void *user)
 {
-    return start(polder, call_of_scan(scan, call), callback, user);
+    return submit(polder, call_of_scan(scan, call), callback, user);
 }
 
 struct polder_result *polder_batch_get(struct polder *polder, const struct polder_bytes *keys, size_t count,
@@ -316,7 +324,7 @@ int polder_batch_get_async(struct polder *polder, const struct polder_bytes *key
                            const struct polder_call *call, polder_callback callback, void *user)
 {
     struct polder_pair *pairs;
-    int code = start(polder, call_of_keys(CLIENT_BATCH_GET, keys, count, call, &pairs), callback, user);
+    int code = submit(polder, call_of_keys(CLIENT_BATCH_GET, keys, count, call, &pairs), callback, user);
     free(pairs);
     return code;
 }
@@ -345,7 +353,31 @@ struct polder_result *polder_batch_put(struct polder *polder, const struct polde
 int polder_batch_write_async(struct polder *polder, const struct polder_pair *pairs, size_t count,
                              const struct polder_call *call, polder_callback callback, void *user)
 {
-    return start(polder, call_of_pairs(pairs, count, call), callback, user);
+    return submit(polder, call_of_pairs(pairs, count, call), callback, user);
+}
+
+struct polder_result *polder_delete_range(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                                          const struct polder_call *call)
+{
+    return wait_for(polder, call_of_range(CLIENT_DELETE_RANGE, start, end, call));
+}
+
+int polder_delete_range_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                              const struct polder_call *call, polder_callback callback, void *user)
+{
+    return submit(polder, call_of_range(CLIENT_DELETE_RANGE, start, end, call), callback, user);
+}
+
+struct polder_result *polder_checksum(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                                      const struct polder_call *call)
+{
+    return wait_for(polder, call_of_range(CLIENT_CHECKSUM, start, end, call));
+}
+
+int polder_checksum_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                          const struct polder_call *call, polder_callback callback, void *user)
+{
+    return submit(polder, call_of_range(CLIENT_CHECKSUM, start, end, call), callback, user);
 }
 
 struct polder_result *polder_cluster_info(struct polder *polder, const struct polder_call *call)

@@ -166,14 +166,17 @@ struct polder_result {
     const char *name;  /* of the code, static */
     const char *text;  /* one line for people; "" when done */
     bool found;        /* get: the key exists. cas: it existed with `value` */
-    bool more;         /* scan: stopped by a limit (there may be more): go on with `next` */
+    bool more;         /* scan: stopped by a limit (there may be more): go on with `next`. delete range: not done */
     uint32_t attempts; /* how often something was sent for it */
     struct polder_bytes
         value; /* get; cas that failed: the value now (absent when the failing attempt was a repeated one) */
     const struct polder_row *rows; /* scan: in scan order. batches: one per key, in the caller's order */
     size_t row_count;
-    struct polder_bytes next;             /* scan: continuation token */
+    struct polder_bytes next;             /* scan: continuation token. delete range that is not done: how far it is */
     const struct polder_cluster *cluster; /* cluster calls, when done; else NULL */
+    uint64_t checksum;                    /* checksum, when done */
+    uint64_t checksum_rows;               /* how many rows it is of */
+    uint64_t checksum_size;               /* bytes of their keys and values */
 };
 
 POLDER_API void polder_result_free(struct polder_result *result); /* NULL is fine */
@@ -242,6 +245,21 @@ POLDER_API struct polder_result *polder_batch_delete(struct polder *polder, cons
 POLDER_API struct polder_result *polder_batch_write(struct polder *polder, const struct polder_pair *pairs,
                                                     size_t count, const struct polder_call *call);
 
+/* Removes all keys in [start, end): an empty start is the first of all, an empty end is after the last of all. In each
+ * region it happens wholly or not at all, at one moment; the regions follow each other in key order. NOT_DONE: nothing was
+ * removed. UNKNOWN: everything before `next` is removed (with `code` of what ended it), what comes from there on may be:
+ * to finish, call again with `next` as start. However often it is sent inside, a key that is written after it was
+ * removed stays. */
+POLDER_API struct polder_result *polder_delete_range(struct polder *polder, struct polder_bytes start,
+                                                     struct polder_bytes end, const struct polder_call *call);
+
+/* Checksum of all rows in [start, end), bounds as above: the exclusive or, over all rows, of CRC-64/XZ of the key followed by
+ * the value. So it does not depend on the order, and checksums of ranges that follow each other can be joined the same way;
+ * TiKV's raw checksum is the same. Up to 32 MiB of rows of one region are of one moment; a range that nobody writes to
+ * meanwhile has one checksum. */
+POLDER_API struct polder_result *polder_checksum(struct polder *polder, struct polder_bytes start,
+                                                 struct polder_bytes end, const struct polder_call *call);
+
 /* ---- operations, by callback
  *
  * Return POLDER_OK: accepted, and `callback` comes exactly once, on a thread of the library (any, but never two at a
@@ -265,6 +283,10 @@ POLDER_API int polder_scan_async(struct polder *polder, const struct polder_scan
                                  polder_callback callback, void *user);
 POLDER_API int polder_batch_get_async(struct polder *polder, const struct polder_bytes *keys, size_t count,
                                       const struct polder_call *call, polder_callback callback, void *user);
+POLDER_API int polder_delete_range_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                                         const struct polder_call *call, polder_callback callback, void *user);
+POLDER_API int polder_checksum_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
+                                     const struct polder_call *call, polder_callback callback, void *user);
 POLDER_API int polder_batch_write_async(struct polder *polder, const struct polder_pair *pairs, size_t count,
                                         const struct polder_call *call, polder_callback callback, void *user);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "env/clock.h"
 #include "meta/keyspace.h"
+#include "storenode/key_range.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_worker.h"
 #include "storenode/split_check.h"
@@ -54,7 +55,8 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     peer->proposals_last = &peer->proposals;
     peer->reads_last = &peer->reads;
     list_init(&peer->awake);
-    peer->fsm = region_fsm_new(store->env, store->ranges, region, id, applied_index, applied_term, store->config->tokens_save_interval);
+    peer->fsm = region_fsm_new(store->env, store->ranges, region, id, applied_index, applied_term,
+                               store->config->tokens_save_interval);
     struct group_options options = {.id = region->id,
                                     .self = id,
                                     .seed = store->env->seed,
@@ -93,6 +95,7 @@ void peer_free(struct peer *peer)
     free(peer->pending);
     free(peer->committed);
     peer_snapshot_fini(peer);
+    campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_split_free(peer->split.last);
@@ -125,7 +128,8 @@ static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_
 
 static bool is_write(uint8_t op)
 {
-    return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS || op == WIRE_KV_OP_BATCH_WRITE;
+    return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS ||
+           op == WIRE_KV_OP_BATCH_WRITE || op == WIRE_KV_OP_DELETE_RANGE;
 }
 
 static enum err check_key(const struct peer *peer, struct bytes key)
@@ -204,6 +208,9 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
         return ERR_OK;
     case WIRE_KV_OP_SPLIT:
         return check_split(peer, request);
+    case WIRE_KV_OP_DELETE_RANGE:
+    case WIRE_KV_OP_CHECKSUM:
+        return key_range_check(peer->region, request->key, request->end_key);
     default:
         return ERR_UNSUPPORTED;
     }
@@ -212,7 +219,7 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
 /* Bytes that the request takes in a log entry, roughly and from above. */
 static size_t entry_size_of(const struct wire_kv_request *request)
 {
-    size_t size = 160 + request->key.size + request->value.size + request->expected.size;
+    size_t size = 160 + request->key.size + request->end_key.size + request->value.size + request->expected.size;
     for (uint32_t i = 0; i < request->pairs_count; i++)
         size += 64 + request->pairs[i].key.size + request->pairs[i].value.size;
     return size;
@@ -220,7 +227,7 @@ static size_t entry_size_of(const struct wire_kv_request *request)
 
 static bool only_deletes(const struct wire_kv_request *request)
 {
-    if (request->op == WIRE_KV_OP_DELETE_KEY)
+    if (request->op == WIRE_KV_OP_DELETE_KEY || request->op == WIRE_KV_OP_DELETE_RANGE)
         return true;
     if (request->op != WIRE_KV_OP_BATCH_WRITE)
         return false;
@@ -233,7 +240,7 @@ static bool only_deletes(const struct wire_kv_request *request)
 static void refuse_not_leading(struct peer *peer, struct reply_to to)
 {
     enum { ELECTION_WAIT_MS = 3 };
-    bool soon = peer->campaign && peer->split.young_ticks > 0 && raft_leader(peer->group->raft) == 0;
+    bool soon = peer->leads_first && peer->split.young_ticks > 0 && raft_leader(peer->group->raft) == 0;
     refuse(peer, to, soon ? ERR_NOT_READY : ERR_NOT_LEADER, soon ? ELECTION_WAIT_MS : 0);
 }
 
@@ -416,6 +423,7 @@ static struct wire_log_write log_write_of(const struct wire_kv_request *request)
                                    .expected = request->expected,
                                    .pairs = request->pairs,
                                    .pairs_count = request->pairs_count,
+                                   .end_key = request->end_key,
                                    .client_id = request->client_id,
                                    .sequence = request->sequence,
                                    .sequence_done = request->sequence_done,
@@ -669,7 +677,8 @@ static void post_apply(struct peer *peer, const struct raft_entry *entries, uint
     struct store *store = region_worker_store(peer->worker);
     struct region_task *task = region_task_new(peer->fsm, region_worker_actor(peer->worker), WORKER_APPLY_DONE,
                                                store->apply_replies, entries, count, take_proposals);
-    task->urgent = urgent || peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
+    task->urgent =
+        urgent || peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
     peer->tasks_out++;
     peer->urgent_out += task->urgent;
     apply_worker_post(store->apply_worker, &task->task);
@@ -840,7 +849,9 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
     } else
         answer_all(peer);
     if (leader != 0)
-        peer->campaign = false;
+        peer->leads_first = false;
+    if (role == RAFT_LEADER || role == RAFT_FOLLOWER)
+        campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
 }
 
 /* ---- entries from the disk for a slow follower */
@@ -918,15 +929,28 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     region_worker_touch(peer->worker, peer);
 }
 
+/* One that is under way would begin again at the first question: who was chosen to lead first waits for it, too. */
+static void maybe_campaign(struct peer *peer)
+{
+    struct raft *raft = peer->group->raft;
+    struct campaigns *campaigns = region_worker_campaigns(peer->worker);
+    bool may_lead_first = peer->leads_first && raft_role(raft) == RAFT_FOLLOWER && raft_leader(raft) == 0;
+    if (!may_lead_first && !raft_wants_campaign(raft))
+        return;
+    bool quorum_lives = peer_sleep_quorum_lives(peer);
+    if (!quorum_lives && !raft_wants_campaign(raft))
+        return; /* nobody would answer */
+    if (campaigns_try(campaigns, &peer->campaign, quorum_lives) && raft_campaign(raft) != ERR_OK)
+        campaigns_end(campaigns, &peer->campaign);
+}
+
 void peer_tick(struct peer *peer, uint32_t count)
 {
     raft_tick(peer->group->raft, count);
     peer->split.young_ticks -= count < peer->split.young_ticks ? count : peer->split.young_ticks;
     peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
-    if (peer->campaign && raft_leader(peer->group->raft) == 0)
-        (void)raft_campaign(
-            peer->group->raft); /* refused while one is under way or not allowed: the next tick tries again */
+    maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);
     peer_sleep_try(peer);

@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "group/group.h"
 #include "meta/region.h"
+#include "storenode/campaigns.h"
 #include "storenode/peer_sleep.h"
 #include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
@@ -55,7 +56,8 @@ struct peer {
     struct peer *next_waiting;
     bool touched, waiting;
     bool heartbeat_due;            /* pd should hear of this region soon */
-    bool campaign;                 /* chosen to lead first: tries until somebody leads */
+    bool leads_first;              /* chosen to: tries until somebody leads */
+    struct campaign campaign;
     struct pending_write *pending; /* owned array */
     uint32_t pending_count, pending_capacity;
     struct proposal *proposals, **proposals_last; /* owned list */

@@ -25,7 +25,7 @@ static bool everybody_lives(const struct peer *peer)
     return true;
 }
 
-static bool quorum_lives(const struct peer *peer)
+bool peer_sleep_quorum_lives(const struct peer *peer)
 {
     const struct region *region = peer->region;
     uint32_t voters = 0, live = 0;
@@ -43,7 +43,7 @@ static bool nobody_waits(const struct peer *peer)
 {
     return peer->pending_count == 0 && !peer->proposals && !peer->reads && !peer->round_reads &&
            !peer->round_lease_reads && peer->committed_count == 0 && peer->tasks_out == 0 && !peer->heartbeat_due &&
-           !peer->campaign && !peer->split.asked && peer->split.proposed == 0 &&
+           !peer->leads_first && !peer->split.asked && peer->split.proposed == 0 &&
            !peer_snapshot_is_busy(&peer->snapshot);
 }
 
@@ -211,7 +211,7 @@ void peer_sleep_store_silent(struct peer *peer, store_id store)
         return; /* its own timers see to it */
     if (peer_leader_store(peer) == store)
         wake_and_elect(peer, WAKE_SILENT);
-    else if (raft_is_leader(peer->group->raft) && region_peer_on_store(peer->region, store) && !quorum_lives(peer))
+    else if (raft_is_leader(peer->group->raft) && region_peer_on_store(peer->region, store) && !peer_sleep_quorum_lives(peer))
         peer_wake(peer, WAKE_NO_QUORUM);
 }
 

@@ -46,6 +46,8 @@ void peer_sleep_before_step(struct peer *peer, const struct wire_raft_message *w
 void peer_sleep_after_step(struct peer *peer, const struct wire_raft_message *wire);
 /* Falls asleep if it is time. Only when nothing of the core is lent. */
 void peer_sleep_try(struct peer *peer);
+/* Stores that hold a quorum of the voters are heard. */
+bool peer_sleep_quorum_lives(const struct peer *peer);
 void peer_wake(struct peer *peer, enum wake_cause cause); /* awake: nothing happens */
 
 /* What the worker heard, or did not hear, of a store. For each peer, asleep or not. */

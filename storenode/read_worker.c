@@ -8,15 +8,18 @@
 #include "base/types.h"
 #include "env/clock.h"
 #include "env/engine.h"
+#include "storenode/range_sum.h"
 #include "storenode/row.h"
 
 enum {
     SCAN_LIMIT_DEFAULT = 1000,
     /* Whatever the configuration says, an answer fits into a frame: the last value of it may be of the largest size. */
     REPLY_SIZE_MAX = FRAME_SIZE_MAX / 2 - VALUE_SIZE_MAX,
-    PAIR_SIZE = 48 /* what a pair takes beside its key and value */
+    PAIR_SIZE = 48, /* what a pair takes beside its key and value */
+    SUMS_MAX = 16,  /* checksums at once: each holds an iterator */
+    SUMS_WAIT_MS = 50
 };
-enum { READ_WORKER_TASK, READ_WORKER_JOB, NOT_READY_WAIT_MS = 50 };
+enum { READ_WORKER_TASK, READ_WORKER_JOB };
 
 struct read_worker {
     struct env *env;
@@ -25,6 +28,7 @@ struct read_worker {
     struct replies *replies; /* owned */
     struct buf row;
     _Atomic uint32_t waiting; /* keys */
+    uint32_t sums_under_way;
 };
 
 static void free_task_message(struct message *message)
@@ -238,6 +242,11 @@ static enum err scan(struct read_worker *worker, const struct read_request *read
     return code;
 }
 
+bool read_request_is_outdated(const struct read_request *read)
+{
+    return read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was;
+}
+
 static void run(struct read_worker *worker, const struct read_request *read, uint64_t now_us)
 {
     const struct wire_kv_request *request = read->request;
@@ -249,10 +258,16 @@ static void run(struct read_worker *worker, const struct read_request *read, uin
         code = get_value(worker, request->key, &reply.value);
     else if (request->op == WIRE_KV_OP_BATCH_GET)
         code = batch_get(worker, request, &reply);
-    else
+    else if (request->op == WIRE_KV_OP_CHECKSUM && worker->sums_under_way < SUMS_MAX) {
+        range_sum_start(worker->env, worker, worker->replies, read, &worker->sums_under_way);
+        return;
+    } else if (request->op == WIRE_KV_OP_CHECKSUM) {
+        code = ERR_BUSY;
+        reply.wait_ms = SUMS_WAIT_MS;
+    } else
         code = scan(worker, read, &reply);
-    if (read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was) {
-        reply = (struct wire_kv_reply){.wait_ms = NOT_READY_WAIT_MS};
+    if (read_request_is_outdated(read)) {
+        reply = (struct wire_kv_reply){.wait_ms = READ_NOT_READY_WAIT_MS};
         code = ERR_NOT_READY;
     }
     reply.code = (uint16_t)code;

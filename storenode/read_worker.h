@@ -24,6 +24,11 @@ struct read_request {
     uint64_t watched_was;                  /* ... still what it was */
 };
 
+/* The rows were replaced since the request came: what was read of them may be half old, half new. */
+bool read_request_is_outdated(const struct read_request *read);
+
+enum { READ_NOT_READY_WAIT_MS = 50 }; /* what is told then */
+
 /* The reads that became ready in one round. */
 struct read_task {
     struct message message;

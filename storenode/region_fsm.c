@@ -9,6 +9,7 @@
 #include "group/group.h"
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
+#include "storenode/key_range.h"
 #include "storenode/row.h"
 #include "storenode/snapshot_cut.h"
 #include "storenode/store_ranges.h"
@@ -194,12 +195,23 @@ static enum err apply_batch_write(struct region_fsm *fsm, struct engine_batch *b
     return ERR_OK;
 }
 
+static enum err apply_delete_range(struct region_fsm *fsm, struct engine_batch *batch,
+                                   const struct wire_log_write *write)
+{
+    enum err code = key_range_check(fsm->region, write->key, write->end_key);
+    if (code == ERR_OK)
+        engine_batch_delete_range(fsm->env->engine, batch, ENGINE_DEFAULT, write->key, write->end_key);
+    return code;
+}
+
 static enum err execute(struct region_fsm *fsm, struct apply_worker *worker, const struct wire_log_write *write,
                         struct arena *arena, struct wire_kv_reply *result)
 {
     struct engine_batch *batch = apply_worker_batch(worker);
     if (write->op == WIRE_KV_OP_BATCH_WRITE)
         return apply_batch_write(fsm, batch, write);
+    if (write->op == WIRE_KV_OP_DELETE_RANGE)
+        return apply_delete_range(fsm, batch, write);
     enum err code = check_key(fsm, write->key, write->value);
     if (code != ERR_OK)
         return code;

@@ -10,6 +10,7 @@
 #include "env/clock.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/campaigns.h"
 #include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
@@ -74,6 +75,7 @@ struct region_worker {
     struct neighbour *neighbours; /* by store id */
     struct neighbour *dirty;
     struct store_pairs *pairs;
+    struct campaigns campaigns;
     uint64_t tick_count;      /* given to awake peers since the start */
     uint32_t beat_ticks;      /* worker 0: since the last beat */
     uint32_t log_tasks_out;   /* at the log worker, ... */
@@ -127,6 +129,11 @@ uint64_t region_worker_now_us(const struct region_worker *worker)
 struct raft_pool *region_worker_pool(struct region_worker *worker)
 {
     return worker->pool;
+}
+
+struct campaigns *region_worker_campaigns(struct region_worker *worker)
+{
+    return &worker->campaigns;
 }
 
 static struct peer *find_peer(const struct region_worker *worker, region_id id)
@@ -580,14 +587,14 @@ static enum err add_peer(struct region_worker *worker, const struct region *regi
 }
 
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
-                                  bool campaign, struct error *err)
+                                  bool leads_first, struct error *err)
 {
     if (find_peer(worker, region->id))
         return ERR_OK;
     struct peer *peer;
     enum err code = add_peer(worker, region, local_peer, &worker->store->raft_config, &peer, err);
     if (code == ERR_OK)
-        peer->campaign = campaign;
+        peer->leads_first = leads_first;
     return code;
 }
 
@@ -607,9 +614,9 @@ static void start_child(struct region_worker *worker, const struct region *regio
         return;
     }
     peer_sleep_note_work(peer);
-    peer->campaign = campaign && !worker->leaving && !worker->disk_hangs;
+    peer->leads_first = campaign && !worker->leaving && !worker->disk_hangs;
     peer->split.young_ticks = YOUNG_TICKS;
-    if (peer->campaign)
+    if (peer->leads_first)
         (void)raft_campaign(peer->group->raft);
     step_early_votes(worker, peer);
     region_worker_touch(worker, peer);
@@ -947,6 +954,7 @@ static void on_tick(struct region_worker *worker)
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;
+    campaigns_tick(&worker->campaigns);
     LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
@@ -1211,6 +1219,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     list_init(&worker->awake);
     worker->absent = absent_peers_new();
     worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
+    campaigns_init(&worker->campaigns, store->config->campaigns_max, store->env->seed + index);
     worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
     worker->replies = replies_new(store->env);

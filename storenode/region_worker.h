@@ -16,6 +16,7 @@
 #include "storenode/store.h"
 #include "storenode/store_parts.h"
 
+struct campaigns;
 struct peer;
 struct store_pairs;
 
@@ -25,9 +26,9 @@ void region_worker_free(struct region_worker *worker); /* after the executor has
 struct actor *region_worker_actor(const struct region_worker *worker);
 
 /* Start-up, before any message is handled: starts the local peer of a region whose rows are in the engine.
- * `campaign`: this peer should lead first. */
+ * `leads_first`: this peer should. */
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
-                                  bool campaign, struct error *err);
+                                  bool leads_first, struct error *err);
 /* Start-up of a store that knows its id: starts the timer. On a first start the worker does it by itself, with its
  * first WORKER_REGIONS or WORKER_STORES message. */
 void region_worker_start(struct region_worker *worker);
@@ -61,6 +62,7 @@ const struct store_pairs *region_worker_pairs(const struct region_worker *worker
 /* The peer fell asleep, or woke up: it leaves the list of those that are ticked, or joins it. */
 void region_worker_asleep(struct region_worker *worker, struct peer *peer);
 void region_worker_awake(struct region_worker *worker, struct peer *peer, enum wake_cause cause);
+struct campaigns *region_worker_campaigns(struct region_worker *worker);
 uint64_t region_worker_now_us(const struct region_worker *worker); /* of this round */
 struct raft_pool *region_worker_pool(struct region_worker *worker);
 

@@ -224,6 +224,7 @@ static void fill_raft_config(struct store *store, bool restarted)
     raft->check_quorum = true;
     raft->lease_reads = config->lease_read;
     raft->lazy_commit = true;
+    raft->campaign_when_told = true; /* campaigns.h */
     raft->append_size_max = config->append_size_max;
     raft->inflight_count_max = config->inflight_count_max;
     raft->inflight_size_max = config->inflight_size_max;

@@ -31,6 +31,7 @@ struct store_config {
     bool lease_read;                        /* true */
     uint64_t lease_ms;                      /* 750; below (election_ticks - 1) * tick_ms less clock drift */
     uint64_t sleep_after_ms;                /* 1000; 0: regions never sleep */
+    uint32_t campaigns_max;                 /* elections under way per region worker: 256 */
     uint32_t mailbox_max;                   /* messages waiting per actor: 65536 */
     uint64_t admission_size_max;            /* bytes of requests being worked on, in all: 512 MiB */
     uint64_t connection_admission_size_max; /* and of one connection: 64 MiB */

@@ -384,6 +384,8 @@ static const char *op_name(uint8_t op)
         return "delete";
     case WIRE_KV_OP_CAS:
         return "cas";
+    case WIRE_KV_OP_DELETE_RANGE:
+        return "delete-range from";
     default:
         return "unknown";
     }

@@ -15,6 +15,8 @@ const struct command *const commands[] = {
     &command_kv_delete,
     &command_kv_scan,
     &command_kv_cas,
+    &command_kv_delete_range,
+    &command_kv_checksum,
     &command_kv_batch,
     &command_kv_load,
     &command_kv_verify,

@@ -71,6 +71,10 @@
     X(snapshot_forgets_conf)                                                                                           \
     /* regions */                                                                                                      \
     X(split_forgets_tokens)                                                                                            \
+    /* ranges */                                                                                                       \
+    X(range_skips_at_region_edge)                                                                                      \
+    X(range_forgets_token)                                                                                             \
+    X(checksum_skips_a_row)                                                                                            \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \

@@ -145,9 +145,21 @@ enum err election_hup(struct raft *raft, enum election_kind kind)
     return ERR_OK;
 }
 
+static bool timed_out(const struct raft *raft)
+{
+    return raft->role != RAFT_LEADER && raft->election_elapsed >= raft->election_timeout;
+}
+
 enum err raft_campaign(struct raft *raft)
 {
+    if (timed_out(raft))
+        raft->election_elapsed = 0; /* also if it is refused: the next timeout tries again */
     return election_hup(raft, raft->config->pre_vote ? ELECTION_PRE : ELECTION_REAL);
+}
+
+bool raft_wants_campaign(const struct raft *raft)
+{
+    return raft->config->campaign_when_told && timed_out(raft) && election_is_promotable(raft);
 }
 
 /* ---- votes ---- */
@@ -375,6 +387,14 @@ static void tick_leader(struct raft *raft)
     }
 }
 
+static void lose_leader(struct raft *raft)
+{
+    if (raft->leader == 0)
+        return;
+    raft->leader = 0;
+    readindex_drop_all(raft, ERR_NOT_LEADER);
+}
+
 void election_tick(struct raft *raft)
 {
     if (raft->refuse_ticks > 0)
@@ -384,15 +404,15 @@ void election_tick(struct raft *raft)
         return;
     }
     raft->election_elapsed++;
-    if (raft->election_elapsed < raft->election_timeout)
+    if (!timed_out(raft))
         return;
-    if (election_is_promotable(raft)) {
-        raft->election_elapsed = 0;
-        raft_campaign(raft); /* refusals are expected: the next timeout tries again */
+    if (election_is_promotable(raft) && !raft->config->campaign_when_told) {
+        raft_campaign(raft); /* refusals are expected */
+    } else if (election_is_promotable(raft)) {
+        lose_leader(raft);
     } else if (raft->config->vote_commit_hint) {
         raft->election_elapsed = 0;
-        raft->leader = 0;
-        readindex_drop_all(raft, ERR_NOT_LEADER);
+        lose_leader(raft);
         pass_commit_hint(raft);
     }
 }

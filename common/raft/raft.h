@@ -85,6 +85,7 @@ struct raft_config {
     uint64_t committed_size_max;   /* bytes handed out in `committed` and not yet applied; 0: no limit */
     uint64_t cache_size_max;       /* bytes of applied, stable entries kept in memory; older ones go. 0: no limit */
     uint32_t read_count_max;       /* reads waiting here, then ERR_BUSY; > 0 */
+    bool campaign_when_told;     /* an election timeout makes us want to campaign (raft_wants_campaign), no more */
     uint32_t vote_refuse_ticks; /* after raft_new: neither votes nor campaigns for so long (somebody's lease); 0: off */
 };
 
@@ -256,6 +257,9 @@ enum err raft_read(struct raft *raft, uint64_t context);
 /* Starts an election (a pre-vote first, if configured). ERR_NOT_READY: not a voter, a snapshot or an unapplied conf
  * change in the way, or a promise (leases) that is not over. ERR_EXISTS: we lead already. */
 enum err raft_campaign(struct raft *raft);
+/* With campaign_when_told: there was no sign of a leader for an election timeout, or a campaign came to nothing for as long.
+ * Waiting for raft_campaign does no harm: we vote for others meanwhile. */
+bool raft_wants_campaign(const struct raft *raft);
 /* Hands leadership to `peer`: brings it up to date, then tells it to campaign. Given up after an election timeout.
  * Meanwhile proposals are ERR_BUSY. ERR_NOT_LEADER, ERR_NOT_FOUND (no such voter). Own id: gives up a transfer. */
 enum err raft_transfer(struct raft *raft, peer_id peer);

@@ -8,6 +8,9 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "pd/split_keys.h"
+#include "storenode/range_sum.h"
+
+#include <uthash.h>
 
 enum { KEYS_MAX = 256, KEY_SIZE_SMALL = 16, THREADS_MAX = 8, BATCH_MAX = 6 };
 
@@ -41,8 +44,16 @@ struct thread {
     uint32_t probe_key;
 };
 
+/* A row that somebody may have written, by its checksum. */
+struct row_sum {
+    uint64_t checksum;
+    uint32_t key, value;
+    UT_hash_handle hh;
+};
+
 struct workload {
     struct world *world;
+    struct row_sum *sums; /* owned */
     struct history *history;
     struct rng rng;
     struct key keys[KEYS_MAX]; /* in key order */
@@ -159,6 +170,16 @@ static uint32_t new_value(struct workload *workload, uint32_t client)
     return value;
 }
 
+static void note_sum(struct workload *workload, uint32_t key, uint32_t value)
+{
+    struct range_sum sum = {0};
+    range_sum_add(&sum, key_bytes(&workload->keys[key]), history_value(workload->history, value));
+    struct row_sum *row = calloc(1, sizeof *row);
+    CHECK(row);
+    *row = (struct row_sum){.checksum = sum.checksum, .key = key, .value = value};
+    HASH_ADD(hh, workload->sums, checksum, sizeof row->checksum, row);
+}
+
 /* ---- recording */
 
 static void record(struct thread *thread, enum history_kind kind, const struct part *part, enum history_outcome outcome,
@@ -269,6 +290,40 @@ static void record_scan(struct thread *thread, const struct polder_result *resul
         record(thread, HISTORY_GET, &(struct part){.key = key}, HISTORY_OK, seen[key], false);
 }
 
+/* To each key of the range it is a delete of its own: that those of one region go at one moment is not looked at here. How
+ * far an unfinished one got is believed as well. */
+static void record_delete_range(struct thread *thread, enum history_outcome outcome, struct bytes next)
+{
+    for (uint32_t key = thread->scan_from; key < thread->scan_to; key++) {
+        bool before = next.size > 0 && bytes_compare(key_bytes(&thread->workload->keys[key]), next) < 0;
+        record(thread, HISTORY_DELETE, &(struct part){.key = key},
+               outcome == HISTORY_UNKNOWN && before ? HISTORY_OK : outcome, HISTORY_NOT_TOLD, false);
+    }
+}
+
+/* Of one key it is a read: the checksum says which value was there. Of several, only what cannot be is looked at. */
+static void record_checksum(struct thread *thread, const struct polder_result *result)
+{
+    struct workload *workload = thread->workload;
+    uint32_t key_count = thread->scan_to - thread->scan_from;
+    if (result->outcome != POLDER_DONE || thread->read == POLDER_READ_STALE)
+        return;
+    if (result->checksum_rows > key_count)
+        world_fail(workload->world, "client", 0, "a checksum of %u keys is one of %llu rows", key_count,
+                   (unsigned long long)result->checksum_rows);
+    if (key_count != 1)
+        return;
+    struct row_sum *row = NULL;
+    if (result->checksum_rows == 1)
+        HASH_FIND(hh, workload->sums, &result->checksum, sizeof result->checksum, row);
+    if (result->checksum_rows == 1 && (!row || row->key != thread->scan_from)) {
+        world_fail(workload->world, "client", 0, "a checksum is of a row that nobody wrote");
+        return;
+    }
+    record(thread, HISTORY_GET, &(struct part){.key = thread->scan_from}, HISTORY_OK,
+           row ? row->value : HISTORY_NO_VALUE, false);
+}
+
 static void record_result(struct thread *thread, const struct polder_result *result)
 {
     struct workload *workload = thread->workload;
@@ -291,6 +346,12 @@ static void record_result(struct thread *thread, const struct polder_result *res
     case CLIENT_SCAN:
         record_scan(thread, result);
         break;
+    case CLIENT_CHECKSUM:
+        record_checksum(thread, result);
+        break;
+    case CLIENT_DELETE_RANGE:
+        record_delete_range(thread, outcome_of(result->outcome), bytes_of(result->next.data, result->next.size));
+        break;
     default:
         record_batch(thread, result);
     }
@@ -298,7 +359,8 @@ static void record_result(struct thread *thread, const struct polder_result *res
 
 static bool is_write(enum client_op op)
 {
-    return op == CLIENT_PUT || op == CLIENT_DELETE || op == CLIENT_CAS || op == CLIENT_BATCH_WRITE;
+    return op == CLIENT_PUT || op == CLIENT_DELETE || op == CLIENT_CAS || op == CLIENT_BATCH_WRITE ||
+           op == CLIENT_DELETE_RANGE;
 }
 
 static void schedule_next(struct thread *thread, uint64_t think_us);
@@ -351,6 +413,25 @@ static void choose_scan(struct thread *thread, struct client_call *call)
         call->scan.end = polder_view(key_bytes(&workload->keys[thread->scan_to]));
 }
 
+/* Mostly short ones, over the border of two regions at most: else little would be left to read. */
+static void choose_range(struct thread *thread, struct client_call *call)
+{
+    struct workload *workload = thread->workload;
+    struct rng *rng = &workload->rng;
+    uint32_t count_max = rng_chance(rng, 1, 20) ? workload->key_count : 1 + world_swarm(workload->world)->keys_per_region;
+    thread->scan_from = (uint32_t)rng_below(rng, workload->key_count);
+    thread->scan_to = thread->scan_from + (uint32_t)rng_between(rng, 1, count_max);
+    if (thread->op == CLIENT_CHECKSUM && rng_chance(rng, 3, 4))
+        thread->scan_to = thread->scan_from + 1;
+    if (thread->scan_to > workload->key_count)
+        thread->scan_to = workload->key_count;
+    call->scan = (struct polder_scan){.size = sizeof call->scan};
+    if (thread->scan_from > 0 || rng_chance(rng, 1, 2))
+        call->scan.start = polder_view(key_bytes(&workload->keys[thread->scan_from]));
+    if (thread->scan_to < workload->key_count)
+        call->scan.end = polder_view(key_bytes(&workload->keys[thread->scan_to]));
+}
+
 static void choose_parts(struct thread *thread)
 {
     struct workload *workload = thread->workload;
@@ -370,8 +451,10 @@ static void choose_parts(struct thread *thread)
         struct part *part = &thread->parts[thread->part_count++];
         *part = (struct part){.key = key};
         part->remove = thread->op == CLIENT_DELETE || (thread->op == CLIENT_BATCH_WRITE && rng_chance(rng, 1, 4));
-        if (is_write(thread->op) && !part->remove)
+        if (is_write(thread->op) && !part->remove) {
             part->value = new_value(workload, thread->client->number);
+            note_sum(workload, key, part->value);
+        }
     }
 }
 
@@ -380,6 +463,10 @@ static enum client_op choose_op(struct rng *rng)
     static const enum client_op ops[] = {CLIENT_GET,  CLIENT_GET,       CLIENT_GET, CLIENT_PUT,
                                          CLIENT_PUT,  CLIENT_PUT,       CLIENT_CAS, CLIENT_DELETE,
                                          CLIENT_SCAN, CLIENT_BATCH_GET, CLIENT_CAS, CLIENT_BATCH_WRITE};
+    if (rng_chance(rng, 1, 16))
+        return CLIENT_DELETE_RANGE;
+    if (rng_chance(rng, 1, 12))
+        return CLIENT_CHECKSUM;
     return ops[rng_below(rng, sizeof ops / sizeof ops[0])];
 }
 
@@ -391,8 +478,10 @@ static void choose(struct thread *thread)
         thread->op = thread->probe_key % 2 ? CLIENT_GET : CLIENT_PUT;
         uint32_t key = thread->probe_key++ / 2 % thread->workload->key_count;
         thread->parts[0] = (struct part){.key = key};
-        if (thread->op == CLIENT_PUT)
+        if (thread->op == CLIENT_PUT) {
             thread->parts[0].value = new_value(thread->workload, thread->client->number);
+            note_sum(thread->workload, key, thread->parts[0].value);
+        }
         thread->part_count = 1;
         return;
     }
@@ -428,6 +517,8 @@ static void ask(struct thread *thread)
     call.pair_count = thread->part_count;
     if (thread->op == CLIENT_SCAN)
         choose_scan(thread, &call);
+    if (thread->op == CLIENT_DELETE_RANGE || thread->op == CLIENT_CHECKSUM)
+        choose_range(thread, &call);
     thread->start = take_time(workload);
     thread->busy = true;
     enum err code = client_submit(thread->client->client, &call);
@@ -481,6 +572,10 @@ void workload_client_dies(struct workload *workload, struct world_node *client)
         world_note_op(workload->world, thread->op, thread->start);
         take_time(workload);
         bool is_cas = thread->op == CLIENT_CAS;
+        if (thread->op == CLIENT_DELETE_RANGE) {
+            record_delete_range(thread, HISTORY_UNKNOWN, bytes_empty());
+            continue;
+        }
         for (uint32_t part = 0; part < thread->part_count && is_write(thread->op); part++)
             record(thread, is_cas ? HISTORY_CAS : write_kind(&thread->parts[part]), &thread->parts[part],
                    HISTORY_UNKNOWN, HISTORY_NOT_TOLD, false);
@@ -502,6 +597,12 @@ void workload_free(struct workload *workload)
 {
     if (!workload)
         return;
+    struct row_sum *row, *next;
+    HASH_ITER(hh, workload->sums, row, next)
+    {
+        HASH_DEL(workload->sums, row);
+        free(row);
+    }
     history_free(workload->history);
     free(workload);
 }

@@ -3,7 +3,7 @@
  * Each client runs a few threads; a thread asks, waits for the answer, thinks, asks again. Keys are few and lie in
  * every region, so that operations meet; every written value is unique, so that an answer says which write it saw. All
  * kinds of requests are used: put, get (under a lease or by ReadIndex, stale ones too, whose answers prove nothing),
- * delete, compare-and-swap (with guesses that are often right), batches, scans both ways.
+ * delete, compare-and-swap (with guesses that are often right), batches, scans both ways, deletes and checksums of ranges.
  *
  * A client that dies takes its threads with it: what they were waiting for is unknown for ever.
  *
@@ -19,7 +19,7 @@ struct workload;
 
 struct workload_counts {
     uint64_t done, not_done, unknown; /* operations as clients saw them */
-    uint64_t by_op[8];                /* done, by enum client_op */
+    uint64_t by_op[COVERAGE_OP_COUNT]; /* done, by enum client_op */
 };
 
 /* `world` is borrowed. Clients must be started with workload_start_client. */

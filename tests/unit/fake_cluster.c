@@ -289,6 +289,13 @@ static enum err write_rows(struct fake_cluster *cluster, const struct wire_kv_re
     case WIRE_KV_OP_DELETE_KEY:
         remove_row(cluster, text_of(request->key));
         return ERR_OK;
+    case WIRE_KV_OP_DELETE_RANGE:
+        for (uint32_t i = cluster->row_count; i > 0; i--) {
+            struct bytes key = bytes_of_string(cluster->rows[i - 1].key);
+            if (bytes_compare(key, request->key) >= 0 && bytes_compare(key, request->end_key) < 0)
+                remove_row(cluster, cluster->rows[i - 1].key);
+        }
+        return ERR_OK;
     case WIRE_KV_OP_CAS:
         reply->value = value_of(cluster, request->key);
         if (request->expected.data ? !reply->value.data || !bytes_equal(reply->value, request->expected)
@@ -381,6 +388,20 @@ static enum err serve(struct fake_cluster *cluster, uint64_t store, const struct
     case WIRE_KV_OP_SCAN:
         scan(cluster, request, reply, pairs);
         return ERR_OK;
+    case WIRE_KV_OP_CHECKSUM: /* one row an answer: sum of the keys' second bytes */
+        for (uint32_t i = 0; i < cluster->row_count; i++) {
+            struct bytes key = bytes_of_string(cluster->rows[i].key);
+            if (bytes_compare(key, request->key) < 0 || bytes_compare(key, request->end_key) >= 0)
+                continue;
+            reply->more = reply->rows == 1;
+            reply->next_key = key;
+            if (reply->more)
+                break;
+            reply->rows = 1;
+            reply->checksum = (uint64_t)1 << (key.data[1] - 'a');
+            reply->size = key.size - 1 + cluster->rows[i].size;
+        }
+        return ERR_OK;
     default:
         return write_once(cluster, request, reply);
     }
@@ -403,6 +424,11 @@ static void log_request(struct fake_cluster *cluster, uint64_t store, const stru
         .pair_count = request->pairs_count,
         .frame = cluster->frame_count,
     };
+    if (request->op != WIRE_KV_OP_DELETE_RANGE)
+        return;
+    struct fake_request *logged = &cluster->log[cluster->log_count - 1];
+    memcpy(logged->key, request->key.data, request->key.size < 31 ? request->key.size : 31);
+    memcpy(logged->end_key, request->end_key.data, request->end_key.size < 31 ? request->end_key.size : 31);
 }
 
 static void answer_kv(struct fake_cluster *cluster, conn_id conn, const struct wire_kv_request *request)

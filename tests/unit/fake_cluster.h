@@ -43,6 +43,7 @@ enum fake_fate {
 struct fake_request { /* what arrived at a store */
     uint64_t store, id, region_id, client_id, sequence, sequence_done, at_us;
     uint8_t op;
+    char key[32], end_key[32]; /* encoded; of ranges */
     bool retry;
     uint32_t deadline_ms;
     uint32_t pair_count;

@@ -395,6 +395,41 @@ static void a_learner_never_campaigns(void **state)
     raft_pool_free(pool);
 }
 
+static void who_campaigns_when_told_wants_to_after_a_timeout_and_votes_meanwhile(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(1 << 20);
+    struct raft_config config = config_plain();
+    config.campaign_when_told = true;
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    struct raft_message heartbeat = {.kind = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 2};
+    assert_int_equal(raft_step(raft, &heartbeat), ERR_OK);
+    raft_tick(raft, config.election_ticks - 1);
+    assert_false(raft_wants_campaign(raft));
+    assert_int_equal(raft_leader(raft), 2);
+    raft_tick(raft, config.election_ticks);
+    assert_true(raft_wants_campaign(raft));
+    assert_int_equal(raft_leader(raft), 0); /* whoever asks should not be sent there */
+    raft_tick(raft, 10 * config.election_ticks);
+    assert_int_equal(raft_role(raft), RAFT_FOLLOWER);
+    assert_int_equal(raft_term_now(raft), 2);
+
+    struct raft_message vote = {.kind = RAFT_VOTE, .from = 3, .to = 1, .term = 3, .index = 10, .log_term = 1};
+    assert_int_equal(raft_step(raft, &vote), ERR_OK);
+    drain(raft);
+    assert_int_equal(raft->vote, 3);
+    assert_false(raft_wants_campaign(raft)); /* somebody is about to win */
+
+    raft_tick(raft, 2 * config.election_ticks);
+    assert_int_equal(raft_campaign(raft), ERR_OK);
+    assert_int_equal(raft_role(raft), RAFT_CANDIDATE);
+    assert_false(raft_wants_campaign(raft));
+    raft_tick(raft, 2 * config.election_ticks);
+    assert_true(raft_wants_campaign(raft)); /* nobody answered */
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void a_newcomer_takes_a_snapshot_and_nothing_else(void **state)
 {
     (void)state;
@@ -1152,6 +1187,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_follows_a_leader_votes_for_nobody_else_in_its_term),
         cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
         cmocka_unit_test(a_learner_never_campaigns),
+        cmocka_unit_test(who_campaigns_when_told_wants_to_after_a_timeout_and_votes_meanwhile),
         cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
         cmocka_unit_test(a_member_that_is_not_there_gets_a_snapshot_and_counts_for_nothing),
         cmocka_unit_test(a_joint_election_needs_both_halves),

@@ -12,6 +12,7 @@
 #include "env/engine_mem.h"
 #include "inline_exec.h"
 #include "rpc/frame_kind.h"
+#include "storenode/range_sum.h"
 #include "storenode/read_worker.h"
 #include "storenode/row.h"
 
@@ -216,11 +217,73 @@ static void what_was_read_while_the_rows_were_replaced_is_not_told(void **state)
     world_fini(&world);
 }
 
+/* Rows of 8 MiB: an answer ends after 32 MiB. */
+static void a_checksum_stops_after_so_many_bytes_and_goes_on(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world, VALUE_SIZE_MAX, (struct read_limits){1, 1});
+    struct range_sum wanted = {0}, sum = {0};
+    uint8_t *value = calloc(1, VALUE_SIZE_MAX);
+    assert_non_null(value);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        char key[3];
+        key_of(i, key);
+        range_sum_add(&wanted, bytes_of(key + 1, 1), bytes_of(value, VALUE_SIZE_MAX));
+    }
+    free(value);
+    char next[8] = "r";
+    uint32_t answers = 0;
+    for (bool more = true; more; answers++) {
+        struct wire_kv_request request = {
+            .op = WIRE_KV_OP_CHECKSUM, .key = bytes_of_string(next), .end_key = bytes_of("s", 1)};
+        const struct wire_kv_reply *reply = ask(&world, &request);
+        assert_int_equal(reply->code, ERR_OK);
+        assert_true(reply->rows <= 4);
+        sum.checksum ^= reply->checksum;
+        sum.rows += reply->rows;
+        sum.size += reply->size;
+        more = reply->more;
+        if (more)
+            memcpy(next, reply->next_key.data, reply->next_key.size);
+    }
+    assert_int_equal(answers, 2);
+    assert_int_equal(sum.checksum, wanted.checksum);
+    assert_int_equal(sum.rows, ROWS);
+    assert_int_equal(sum.size, wanted.size);
+    world_fini(&world);
+}
+
+/* What is asked while it is under way is answered first, and what is written meanwhile is not in it. */
+static void a_checksum_lets_others_pass_and_is_of_one_moment(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world, 1024 * 1024, (struct read_limits){UINT32_MAX, UINT64_MAX});
+    struct read_task *task = read_task_new();
+    struct wire_kv_request request = {.op = WIRE_KV_OP_CHECKSUM, .key = bytes_of("r", 1), .end_key = bytes_of("s", 1)};
+    read_task_add(task, (struct reply_to){.conn = CONN, .request_id = 7}, &request, bytes_of("r", 1), bytes_of("s", 1),
+                  0);
+    read_worker_post(world.worker, task);
+    inline_exec_round(&world.exec.actors[0]);
+    assert_null(world.fake.frame); /* it has begun, and is not through */
+    struct engine_batch *batch = engine_batch_new(world.env.engine);
+    engine_batch_delete_range(world.env.engine, batch, ENGINE_DEFAULT, bytes_of("r", 1), bytes_of("s", 1));
+    assert_int_equal(engine_write(world.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(world.env.engine, batch);
+    inline_exec_run(&world.exec);
+    assert_int_equal(world.fake.reply.id, 7);
+    assert_int_equal(world.fake.reply.rows, ROWS);
+    world_fini(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scan_of_large_values_comes_in_answers_that_fit_and_go_on),
         cmocka_unit_test(a_batch_get_that_is_too_large_says_that_there_is_more),
+        cmocka_unit_test(a_checksum_stops_after_so_many_bytes_and_goes_on),
+        cmocka_unit_test(a_checksum_lets_others_pass_and_is_of_one_moment),
         cmocka_unit_test(missing_keys_and_expired_requests_are_told),
         cmocka_unit_test(what_was_read_while_the_rows_were_replaced_is_not_told),
     };
