@@ -10,6 +10,7 @@
 #include "group/group_keys.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
 #include "storenode/snapshot_send.h"
@@ -69,8 +70,9 @@ enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_
     buf_init(&value, 4096);
     arena_init(&arena);
     enum err code = engine_get(engine, ENGINE_RAFT, ident_key(), &value, err);
-    if (code == ERR_OK && wire_decode_store_ident(buf_bytes(&value), &arena, ret_ident) != ERR_OK)
-        code = error_set(err, ERR_CORRUPT, "store identity: the row cannot be read");
+    struct bytes row = buf_bytes(&value);
+    if (code == ERR_OK && (row_unseal(&row, 'i') != ERR_OK || wire_decode_store_ident(row, &arena, ret_ident) != ERR_OK))
+        code = error_set(err, ERR_CORRUPT, "store identity: bad checksum or size");
     if (code == ERR_OK && ret_ident->format > IDENT_FORMAT)
         code = error_set(err, ERR_VERSION, "store identity: format %u is newer than this binary's %d",
                          ret_ident->format, IDENT_FORMAT);
@@ -86,6 +88,8 @@ void pd_link_put_ident(struct engine *engine, struct engine_batch *batch, const 
     struct buf value;
     buf_init(&value, 4096);
     enum err code = wire_encode_store_ident(&current, &value);
+    if (code == ERR_OK)
+        code = row_seal(&value, 'i');
     CHECK(code == ERR_OK);
     engine_batch_put(engine, batch, ENGINE_RAFT, ident_key(), buf_bytes(&value));
     buf_fini(&value);

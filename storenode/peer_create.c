@@ -12,6 +12,7 @@
 #include "group/group_keys.h"
 #include "group/group_log.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_ranges.h"
@@ -128,7 +129,7 @@ static enum err check_not_removed(struct engine *engine, region_id region, peer_
     buf_init(&value, 64 * 1024);
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL);
     if (code == ERR_OK)
-        code = wire_decode_region_state(buf_bytes(&value), &arena, &state);
+        code = region_row_decode(buf_bytes(&value), &arena, &state);
     if (code == ERR_OK)
         code = state.tombstone && state.local_peer_id < peer ? ERR_OK : ERR_REGION_NOT_FOUND;
     else if (code == ERR_NOT_FOUND)

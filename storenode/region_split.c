@@ -7,6 +7,7 @@
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/store_keys.h"
 
 static struct region_split *split_alloc(uint32_t count, raft_index index)
@@ -152,7 +153,7 @@ enum err region_put_state(struct engine *engine, struct engine_batch *batch, con
     struct wire_region wire = region_to_wire(region, &arena);
     struct wire_region_state state = {.region = &wire, .local_peer_id = local_peer};
     struct group_key key = group_key(region->id, STORE_REGION_STATE);
-    enum err code = wire_encode_region_state(&state, &value);
+    enum err code = region_row_encode(&state, &value);
     if (code == ERR_OK)
         engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&value));
     buf_fini(&value);

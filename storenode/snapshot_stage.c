@@ -8,6 +8,7 @@
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/store_keys.h"
 
 enum {
@@ -233,7 +234,7 @@ static enum err load_region(struct engine *engine, region_id id, struct region *
     arena_init(&arena);
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
     if (code == ERR_OK)
-        code = wire_decode_region_state(buf_bytes(&value), &arena, &state);
+        code = region_row_decode(buf_bytes(&value), &arena, &state);
     if (code == ERR_OK)
         code = region_from_wire(state.region, ret_region);
     if (code != ERR_OK)

@@ -10,6 +10,7 @@
 #include "group/group_keys.h"
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
+#include "storenode/region_row.h"
 #include "storenode/region_worker.h"
 #include "storenode/snapshot_send.h"
 #include "storenode/snapshot_stage.h"
@@ -167,7 +168,7 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
     struct wire_region_state state;
     struct region *region = NULL;
     arena_init(&arena);
-    enum err code = wire_decode_region_state(value, &arena, &state);
+    enum err code = region_row_decode(value, &arena, &state);
     if (code == ERR_OK && !state.tombstone) {
         code = region_from_wire(state.region, &region);
         if (code == ERR_OK && store_ranges_find(store->ranges, region->start_key, region->end_key, region->id) != 0)
@@ -178,7 +179,7 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
             code = region_worker_add_region(store->workers[region->id % store->worker_count], region,
                                             state.local_peer_id, false, err);
     } else if (code != ERR_OK)
-        code = error_set(err, ERR_CORRUPT, "a region's row cannot be read");
+        code = error_set(err, ERR_CORRUPT, "a region's row: bad checksum or size");
     region_free(region);
     arena_fini(&arena);
     return code;

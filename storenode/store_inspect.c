@@ -13,6 +13,7 @@
 #include "meta/keyspace.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/row.h"
 #include "storenode/snapshot_stage.h"
 #include "storenode/store_keys.h"
@@ -87,7 +88,7 @@ static void parse_region(struct inspect *inspect, region_id id, struct bytes val
     struct wire_region_state state;
     struct region *region = NULL;
     arena_init(&arena);
-    enum err code = wire_decode_region_state(value, &arena, &state);
+    enum err code = region_row_decode(value, &arena, &state);
     if (code == ERR_OK)
         code = state.region ? region_from_wire(state.region, &region) : ERR_INVALID;
     if (code != ERR_OK) {

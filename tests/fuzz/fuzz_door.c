@@ -14,6 +14,7 @@
 #include "rpc/frame_kind.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/store.h"
 #include "storenode/store_keys.h"
 
@@ -104,7 +105,7 @@ static void put_region(struct engine *engine, struct engine_batch *batch, uint64
     struct wire_region_state state = {.region = &region, .local_peer_id = peers[0].id};
     struct buf table;
     buf_init(&table, 4096);
-    CHECK(wire_encode_region_state(&state, &table) == ERR_OK);
+    CHECK(region_row_encode(&state, &table) == ERR_OK);
     struct group_key key = group_key(id, STORE_REGION_STATE);
     put_table(engine, batch, group_key_bytes(&key), &table);
     buf_fini(&table);

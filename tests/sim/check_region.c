@@ -9,6 +9,7 @@
 #include "group/group_keys.h"
 #include "proto/wire.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/snapshot_cut.h"
 #include "storenode/store_keys.h"
 
@@ -33,7 +34,7 @@ struct survey {
 static void add_state(struct survey *survey, uint32_t store, struct bytes value)
 {
     struct wire_region_state state;
-    if (wire_decode_region_state(arena_copy(&survey->arena, value), &survey->arena, &state) != ERR_OK ||
+    if (region_row_decode(arena_copy(&survey->arena, value), &survey->arena, &state) != ERR_OK ||
         !state.region) {
         world_fail(survey->world, "region", 0, "s%u has a region state that cannot be read", store);
         return;

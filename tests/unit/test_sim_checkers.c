@@ -12,6 +12,7 @@
 #include "raft/raft.h"
 #include "rpc/frame_kind.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/store_keys.h"
 #include "tests/sim/check_durable.h"
 #include "tests/sim/check_raft.h"
@@ -222,7 +223,7 @@ static void write_region(struct world *world, uint32_t store, region_id id, cons
     struct group_key key = group_key(id, STORE_REGION_STATE);
     struct buf encoded;
     buf_init(&encoded, 4096);
-    assert_int_equal(wire_encode_region_state(&state, &encoded), ERR_OK);
+    assert_int_equal(region_row_encode(&state, &encoded), ERR_OK);
     engine_batch_put(disk, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&encoded));
     struct raft_conf conf = {0};
     assert_int_equal(raft_conf_add(&conf, peer.id, RAFT_VOTER), ERR_OK);

@@ -13,6 +13,7 @@
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/snapshot_stage.h"
 #include "storenode/store_keys.h"
 
@@ -81,7 +82,7 @@ static struct engine *make_disk(bool accepted)
     struct group_key key = group_key(REGION, STORE_REGION_STATE), token = group_key_indexed(REGION, STORE_TOKENS, 44);
     struct buf bytes;
     buf_init(&bytes, 64 * 1024);
-    assert_int_equal(wire_encode_region_state(&state, &bytes), ERR_OK);
+    assert_int_equal(region_row_encode(&state, &bytes), ERR_OK);
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&bytes));
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&token), bytes_of_string("old"));
     region_fsm_put_applied(engine, batch, REGION, OLD_INDEX, TERM);

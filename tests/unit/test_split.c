@@ -16,6 +16,7 @@
 #include "group/group_keys.h"
 #include "inline_exec.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/store_keys.h"
 #include "storenode/tokens.h"
@@ -166,7 +167,7 @@ static struct region *row_of(struct machine *machine, region_id id, peer_id *ret
     buf_init(&value, 1 << 16);
     arena_init(&arena);
     if (engine_get(machine->env.engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL) == ERR_OK) {
-        assert_int_equal(wire_decode_region_state(buf_bytes(&value), &arena, &state), ERR_OK);
+        assert_int_equal(region_row_decode(buf_bytes(&value), &arena, &state), ERR_OK);
         assert_int_equal(region_from_wire(state.region, &region), ERR_OK);
         *ret_local = state.local_peer_id;
     }

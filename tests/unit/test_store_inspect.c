@@ -15,6 +15,7 @@
 #include "group/group_log.h"
 #include "storenode/pd_link.h"
 #include "storenode/region_fsm.h"
+#include "storenode/region_row.h"
 #include "storenode/row.h"
 #include "storenode/store_inspect.h"
 #include "storenode/store_keys.h"
@@ -95,7 +96,7 @@ static void put_region(struct engine *engine, region_id id, const char *start, c
     struct group_key key = group_key(id, STORE_REGION_STATE);
     struct buf value;
     buf_init(&value, 1 << 16);
-    assert_int_equal(wire_encode_region_state(&state, &value), ERR_OK);
+    assert_int_equal(region_row_encode(&state, &value), ERR_OK);
     put(engine, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&value));
     buf_fini(&value);
 }
