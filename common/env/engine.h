@@ -22,8 +22,11 @@ enum { ENGINE_RAFT_HINT_SIZE = 11 };
 struct engine_batch; /* made by one engine, written to the same one; reusable after engine_batch_clear */
 struct engine_iter;  /* sees the state at its creation */
 
+struct engine_tables; /* engine_tables.h */
+
 struct engine {
     const struct engine_ops *ops;
+    struct engine_tables *tables; /* owned */
 };
 
 /* Bytes; an estimate. `available` and `capacity` are of the file system; 0: not known. */

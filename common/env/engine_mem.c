@@ -6,6 +6,7 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "env/engine_batch.h"
+#include "env/engine_mem_tables.h"
 
 enum { PENDING_COUNT_MAX = 4096 };
 
@@ -256,8 +257,9 @@ struct version {
 /* A batch that a crash may still take back. */
 struct pending {
     struct version before;
-    uint64_t written_us; /* by an actor that may be ahead of the world */
-    uint64_t durable_us; /* UINT64_MAX: not synced by itself */
+    uint64_t written_us;           /* by an actor that may be ahead of the world */
+    uint64_t durable_us;           /* UINT64_MAX: not synced by itself */
+    struct engine_batch *ingested; /* owned, or NULL; not a batch of the log: it stays when those before it are lost */
 };
 
 struct engine_iter {
@@ -316,12 +318,23 @@ static struct pending *pending_at(struct engine_mem *self, size_t index)
     return &self->pending[(self->pending_first + index) % PENDING_COUNT_MAX];
 }
 
+static void ingested_free(struct pending *pending)
+{
+    if (pending->ingested) {
+        engine_batch_fini(pending->ingested);
+        free(pending->ingested);
+    }
+    pending->ingested = NULL;
+}
+
 /* The oldest `count` batches are durable from now on. */
 static void pending_forget(struct engine_mem *self, size_t count)
 {
     CHECK(count <= self->pending_count);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         version_unref(&pending_at(self, i)->before);
+        ingested_free(pending_at(self, i));
+    }
     self->pending_first = (self->pending_first + count) % PENDING_COUNT_MAX;
     self->pending_count -= count;
     if (self->tail_count > self->pending_count)
@@ -440,6 +453,70 @@ static enum err engine_mem_write(struct engine *engine, struct engine_batch *bat
     return ERR_OK;
 }
 
+enum err engine_mem_ask(struct engine *engine, uint64_t generation, bool sync, size_t size, struct error *err)
+{
+    struct engine_mem *self = self_of(engine);
+    if (generation != self->generation)
+        return error_set(err, ERR_CLOSED, "the table belongs to a node that crashed");
+    if (self->is_broken)
+        return error_set(err, ERR_IO, "an earlier write failed");
+    enum err code = self->fault ? self->fault(self->fault_context, sync, size) : ERR_OK;
+    if (code != ERR_OK)
+        return error_set(err, code, "injected fault: %s", err_name(code));
+    if (sync && self->has_disk) {
+        uint64_t now_us = self->disk.now_us(self->disk.context);
+        uint64_t begin_us = self->busy_until_us > now_us ? self->busy_until_us : now_us;
+        self->busy_until_us = begin_us + self->disk.sync_cost_us(self->disk.context, size);
+        bool failed = self->disk.sync_fails && self->disk.sync_fails(self->disk.context);
+        self->disk.wait_us(self->disk.context, self->busy_until_us - now_us);
+        if (failed)
+            return error_set(err, ERR_IO, "injected fault: a sync failed");
+    }
+    return ERR_OK;
+}
+
+uint64_t engine_mem_generation(struct engine *engine)
+{
+    return self_of(engine)->generation;
+}
+
+uint64_t engine_mem_now_us(struct engine *engine)
+{
+    const struct engine_mem *self = self_of(engine);
+    return self->has_disk ? self->disk.now_us(self->disk.context) : 0;
+}
+
+bool engine_mem_table_rots(struct engine *engine)
+{
+    const struct engine_mem *self = self_of(engine);
+    return self->has_disk && self->disk.table_rots && self->disk.table_rots(self->disk.context);
+}
+
+bool engine_mem_read_fails(struct engine *engine)
+{
+    const struct engine_mem *self = self_of(engine);
+    return self->disk.read_fails && self->disk.read_fails(self->disk.context);
+}
+
+enum err engine_mem_ingest(struct engine *engine, struct engine_batch *take_batch, struct error *err)
+{
+    struct engine_mem *self = self_of(engine);
+    uint64_t now_us = engine_mem_now_us(engine);
+    enum err code = engine_mem_ask(engine, self->generation, true, engine_batch_data_size(take_batch), err);
+    if (code != ERR_OK) {
+        self->is_broken |= code == ERR_IO;
+        engine_batch_fini(take_batch);
+        free(take_batch);
+        return code;
+    }
+    if (self->has_disk)
+        pending_settle(self, world_us(self));
+    struct pending *pending = pending_push(self, now_us);
+    pending->ingested = take_batch;
+    apply(self, take_batch);
+    return ERR_OK;
+}
+
 /* How many of the pending batches are left after a crash that could lose all of them. */
 static size_t draw_kept(struct engine_mem *self, uint64_t now_us, struct rng *rng, enum engine_mem_loss loss)
 {
@@ -485,7 +562,13 @@ size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *r
         if (BUG(torn_batch_accepted))
             swap_roots(&self->version.roots[ENGINE_RAFT], &lost.roots[ENGINE_RAFT]);
         version_unref(&lost);
+        for (size_t i = self->pending_count - lost_count; i < self->pending_count; i++) {
+            const struct pending *pending = pending_at(self, i);
+            if (pending->ingested && (!self->has_disk || pending->written_us <= now_us))
+                apply(self, pending->ingested);
+        }
     }
+    mem_tables_crash(self->engine.tables, self->has_disk ? now_us : UINT64_MAX, rng);
     pending_forget(self, self->pending_count);
     self->unsynced_size = 0;
     self->busy_until_us = 0;
@@ -517,6 +600,13 @@ enum err engine_mem_get_durable(struct engine *engine, enum engine_cf cf, struct
     struct engine_mem *self = self_of(engine);
     if (self->has_disk)
         pending_settle(self, world_us(self));
+    for (size_t i = self->pending_count; i-- > 0;) { /* the newest word of an ingest */
+        const struct pending *pending = pending_at(self, i);
+        struct bytes found;
+        bool present;
+        if (pending->ingested && engine_batch_data_find(pending->ingested, cf, key, &present, &found))
+            return present ? buf_assign(value, found) : ERR_NOT_FOUND;
+    }
     struct version *version = self->pending_count > 0 ? &pending_at(self, 0)->before : &self->version;
     return get_from(version->roots[cf], key, value, NULL);
 }
@@ -709,6 +799,7 @@ enum err engine_mem_new(struct engine **ret_engine)
     if (!self)
         return ERR_NO_MEMORY;
     self->engine.ops = &ops;
+    self->engine.tables = mem_tables_new(&self->engine);
     *ret_engine = &self->engine;
     return ERR_OK;
 }
@@ -724,6 +815,7 @@ void engine_mem_free(struct engine *engine)
         engine_mem_iter_free(self->iters);
     pending_forget(self, self->pending_count);
     version_unref(&self->version);
+    mem_tables_free(self->engine.tables);
     free(self);
 }
 
@@ -747,6 +839,7 @@ void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats)
         .volatile_count = self->pending_count,
         .write_count = self->write_count,
         .sync_count = self->sync_count,
+        .table_count = mem_tables_count(self->engine.tables),
     };
     for (int cf = 0; cf < ENGINE_CF_COUNT; cf++)
         if (self->version.roots[cf]) {

@@ -18,6 +18,10 @@
  * on, because recovery writes it into tables and syncs those. So a torn end, lost pages and pages written out of order
  * differ in how much is left, not in what: enum engine_mem_loss.
  *
+ * Tables (engine_tables.h) are files beside that: one that was finished stays, whatever becomes of the log; one that was
+ * not leaves rubbish, or nothing; one that was removed may come back. What was ingested is there after a crash, on top of
+ * whatever is left of the batches before it.
+ *
  * Owner: the simulated store or the unit test. Threads: one at a time. */
 #ifndef ENV_ENGINE_MEM_H
 #define ENV_ENGINE_MEM_H
@@ -42,6 +46,7 @@ struct engine_mem_disk {
     bool (*sync_fails)(void *context);
     bool (*read_fails)(void *context); /* asked before each get and move of an iterator: ERR_IO, this once */
     struct engine_space (*space)(void *context); /* NULL: not known */
+    bool (*table_rots)(void *context); /* asked when a table is finished: it can no longer be read */
     bool writes_wait;                  /* unsynced writes wait for a sync that is under way: they have one queue */
 };
 void engine_mem_set_disk(struct engine *engine, const struct engine_mem_disk *disk); /* copied; NULL: no disk model */
@@ -73,6 +78,7 @@ struct engine_mem_stats {
     uint64_t row_size;       /* bytes of keys and values */
     uint64_t volatile_count; /* batches that a crash right now could lose, as far as is known without a clock */
     uint64_t write_count, sync_count;
+    uint64_t table_count; /* files, rubbish too */
     uint64_t batch_count, iter_count; /* handles that are alive: a node that was shut down cleanly left none */
 };
 void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats);

@@ -14,6 +14,7 @@
 #include "env/rocks_log.h"
 #include "env/rocks_records.h"
 #include "env/rocks_reserve.h"
+#include "env/rocks_tables.h"
 #include "env/rocks_wal.h"
 
 /* Measured (2 cores, one virtual disk, a thread that syncs rounds of log entries beside one that applies):
@@ -281,6 +282,7 @@ void engine_rocks_close(struct engine *engine)
     rocksdb_readoptions_destroy(self->read_options);
     rocksdb_cache_destroy(self->cache);
     rocks_wal_env_free(self->files);
+    rocks_tables_free(self->engine.tables);
     rocks_reserve_free(self->reserve);
     free(self->path);
     free(self);
@@ -313,6 +315,13 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
         code = open_database(self, &wanted, err);
     if (code == ERR_OK)
         code = check_ids(self, err);
+    if (code == ERR_OK)
+        self->engine.tables = rocks_tables_new(&(struct rocks_tables_options){.path = self->path,
+                                                                              .db = self->db,
+                                                                              .cfs = self->cfs,
+                                                                              .reserve = self->reserve,
+                                                                              .is_broken = &self->is_broken,
+                                                                              .read_only = wanted.read_only});
     if (code == ERR_OK)
         *ret_engine = &self->engine;
     else
