@@ -9,6 +9,7 @@
 #include "storenode/peer.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_receive.h"
 #include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_ranges.h"
@@ -127,10 +128,12 @@ struct snapshot_in {
     uint64_t id;
     peer_id from;
     raft_term term;
-    uint32_t next;         /* sequence that is expected */
     struct region *region; /* owned */
     struct raft_snapshot snapshot;
+    conn_id conn; /* by which the newest chunk came */
     uint64_t started_us, heard_us, size;
+    struct snapshot_staged *staged;  /* owned; WHOLE */
+    uint32_t chunk_count;            /* of all; WHOLE and later */
     struct snapshot_install install; /* from ACCEPTED on */
     bool has_install;
 };
@@ -141,6 +144,8 @@ static void in_free(struct snapshot_in *in)
         return;
     if (in->has_install)
         snapshot_install_fini(&in->install);
+    if (in->staged)
+        message_free(&in->staged->message);
     region_free(in->region);
     free(in);
 }
@@ -154,32 +159,34 @@ static void in_end(struct peer *peer)
     atomic_fetch_sub(&region_worker_store(peer->worker)->snapshots_in, 1);
 }
 
+/* COMING or WHOLE: what there is of it goes. */
+static void in_discard(struct peer *peer)
+{
+    struct snapshot_receiver *receiver = region_worker_store(peer->worker)->snapshot_receiver;
+    struct snapshot_in *in = peer->snapshot.in;
+    if (in->staged)
+        snapshot_receiver_post_forget(receiver, in->staged);
+    else
+        snapshot_receiver_post_drop(receiver, peer->region_id, in->id);
+    in->staged = NULL;
+}
+
 static void in_drop(struct peer *peer)
 {
-    snapshot_stage_drop(region_worker_store(peer->worker)->env->engine, region_worker_log_task(peer->worker)->batch,
-                        peer->region_id);
+    in_discard(peer);
     in_end(peer);
 }
 
-static struct frame *ack_frame(const struct wire_snapshot_chunk *chunk, uint32_t next, enum err code)
+static void answer(struct peer *peer, const struct snapshot_in *in, uint32_t next, enum err code)
 {
-    struct wire_snapshot_ack ack = {
-        .region_id = chunk->region_id, .id = chunk->id, .next = next, .code = (uint16_t)code};
-    struct frame *frame = wire_frame_snapshot_ack(FRAME_SNAPSHOT_ACK, &ack);
-    CHECK(frame);
-    return frame;
-}
-
-/* After the chunk is written. */
-static void acknowledge(struct peer *peer, const struct snapshot_chunk_message *message, uint32_t next)
-{
-    log_task_add_send(region_worker_log_task(peer->worker), message->conn, ack_frame(&message->chunk, next, ERR_OK));
+    (void)transport_send(region_worker_store(peer->worker)->env->transport, in->conn,
+                         snapshot_ack_frame(peer->region_id, in->id, next, code));
 }
 
 void snapshot_refuse(struct store *store, const struct snapshot_chunk_message *message, enum err code)
 {
     atomic_fetch_add(&store->snapshot_counts.refused, 1);
-    (void)transport_send(store->env->transport, message->conn, ack_frame(&message->chunk, 0, code));
+    (void)transport_send(store->env->transport, message->conn, snapshot_ack_frame(message->chunk.region_id, message->chunk.id, 0, code));
 }
 
 static void refuse(struct peer *peer, const struct snapshot_chunk_message *message, enum err code)
@@ -223,7 +230,9 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         region_free(region);
         return code;
     }
-    in_free(peer->snapshot.in); /* an older one that did not end */
+    if (peer->snapshot.in) /* an older one that did not end */
+        in_discard(peer);
+    in_free(peer->snapshot.in);
     struct snapshot_in *in = calloc(1, sizeof *in);
     CHECK(in);
     *in = (struct snapshot_in){.id = chunk->id,
@@ -234,7 +243,6 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
                                .started_us = region_worker_now_us(peer->worker)};
     peer->snapshot.in = in;
     peer->snapshot.state = PEER_SNAPSHOT_COMING;
-    snapshot_stage_drop(store->env->engine, region_worker_log_task(peer->worker)->batch, peer->region_id);
     return ERR_OK;
 }
 
@@ -252,8 +260,10 @@ static void in_offer(struct peer *peer)
     if (code == ERR_OK && before == 0 && raft_pending_snapshot(raft) == in->snapshot.index) {
         struct snapshot_marker marker = {.id = in->id,
                                          .position = {.index = in->snapshot.index, .term = in->snapshot.term},
-                                         .chunk_count = in->next};
-        snapshot_install_init(&in->install, region_copy(in->region), &marker);
+                                         .chunk_first = in->staged->chunk_first,
+                                         .chunk_count = in->staged->chunk_count,
+                                         .table_count = in->staged->tables.count};
+        snapshot_install_init(&in->install, region_copy(in->region), &marker, &in->staged->tables);
         in->has_install = true;
         peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
         peer_snapshot_forget_committed(peer);
@@ -263,56 +273,81 @@ static void in_offer(struct peer *peer)
     log_event(region_worker_store(peer->worker)->env->log, LOG_INFO,
               "event=snapshot_not_wanted region=%llu index=%llu commit=%llu code=%s", ULL(peer->region_id),
               ULL(in->snapshot.index), ULL(raft_commit_index(raft)), err_name(code));
+    answer(peer, in, in->chunk_count, ERR_OK);
     in_drop(peer);
     peer_snapshot_end_install(peer);
 }
 
-void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message *message)
+/* The sender has not heard of it; it does as soon as the marker is durable. */
+static void answer_again(struct peer *peer, conn_id conn)
+{
+    struct snapshot_in *in = peer->snapshot.in;
+    in->conn = conn;
+    answer(peer, in, peer->snapshot.state >= PEER_SNAPSHOT_LOGGED ? in->chunk_count : in->chunk_count - 1, ERR_OK);
+}
+
+/* May it go on to the receiver? */
+static enum err judge(struct peer *peer, const struct snapshot_chunk_message *message, bool *ret_begin)
 {
     const struct wire_snapshot_chunk *chunk = &message->chunk;
-    struct engine *engine = region_worker_store(peer->worker)->env->engine;
-    struct snapshot_in *in = peer->snapshot.in;
-    if (chunk->to != peer->id) {
-        refuse(peer, message, ERR_REGION_NOT_FOUND);
-        return;
-    }
-    if (peer_snapshot_installs(&peer->snapshot)) {
-        if (in->id == chunk->id)
-            acknowledge(peer, message,
-                        in->next); /* our word was lost; the marker is in the task or written before it */
-        else
-            refuse(peer, message, ERR_BUSY);
-        return;
-    }
+    const struct snapshot_in *in = peer->snapshot.in;
+    *ret_begin = false;
+    if (chunk->to != peer->id)
+        return ERR_REGION_NOT_FOUND;
+    if (peer_snapshot_installs(&peer->snapshot))
+        return ERR_BUSY;
     if (chunk->sequence == 0 && (!in || in->id != chunk->id)) {
-        enum err code = in_begin(peer, message);
-        if (code != ERR_OK) {
-            refuse(peer, message, code);
-            return;
-        }
-        in = peer->snapshot.in;
+        *ret_begin = true;
+        return in_begin(peer, message);
     }
-    if (!in || in->id != chunk->id || in->from != chunk->from || in->term != chunk->term) {
-        refuse(peer, message, ERR_NOT_FOUND); /* we were restarted meanwhile, say */
-        return;
-    }
-    in->heard_us = region_worker_now_us(peer->worker);
-    if (chunk->sequence != in->next) { /* lost, or sent again */
-        acknowledge(peer, message, in->next);
-        return;
-    }
-    if (snapshot_stage_check_chunk(chunk, in->region) != ERR_OK) {
-        refuse(peer, message, ERR_INVALID);
+    if (!in || in->id != chunk->id || in->from != chunk->from || in->term != chunk->term)
+        return ERR_NOT_FOUND; /* we were restarted meanwhile, say */
+    if (in->term < raft_term_now(peer->group->raft)) { /* the core would not take it from who leads no more */
         in_drop(peer);
+        return ERR_EPOCH_NOT_MATCH;
+    }
+    return ERR_OK;
+}
+
+void peer_snapshot_chunk(struct peer *peer, struct snapshot_chunk_message *take_message)
+{
+    bool begin;
+    if (peer_snapshot_installs(&peer->snapshot) && take_message->chunk.to == peer->id &&
+        peer->snapshot.in->id == take_message->chunk.id) {
+        answer_again(peer, take_message->conn);
+        message_free(&take_message->message);
         return;
     }
-    snapshot_stage_put_chunk(engine, region_worker_log_task(peer->worker)->batch, peer->region_id, chunk->sequence,
-                             frame_bytes(message->frame));
-    in->size += message->frame->size;
-    in->next++;
-    acknowledge(peer, message, in->next);
-    if (!chunk->last)
+    enum err code = judge(peer, take_message, &begin);
+    if (code != ERR_OK) {
+        refuse(peer, take_message, code);
+        message_free(&take_message->message);
         return;
+    }
+    peer->snapshot.in->heard_us = region_worker_now_us(peer->worker);
+    peer->snapshot.in->conn = take_message->conn;
+    snapshot_receiver_post(region_worker_store(peer->worker)->snapshot_receiver, take_message,
+                           region_worker_actor(peer->worker), begin);
+}
+
+void peer_snapshot_staged(struct peer *peer, struct snapshot_staged *take_staged)
+{
+    struct store *store = region_worker_store(peer->worker);
+    struct snapshot_in *in = peer->snapshot.in;
+    if (peer->snapshot.state != PEER_SNAPSHOT_COMING || in->id != take_staged->id) {
+        snapshot_receiver_post_forget(store->snapshot_receiver, take_staged);
+        return;
+    }
+    in->size = take_staged->size;
+    if (take_staged->code != ERR_OK) { /* it is sent again, from the beginning */
+        atomic_fetch_add(&store->snapshot_counts.refused, 1);
+        answer(peer, in, 0, take_staged->code);
+        message_free(&take_staged->message);
+        in_end(peer);
+        return;
+    }
+    in->staged = take_staged;
+    in->chunk_count = take_staged->next;
     peer_snapshot_begin_install(peer);
     peer->snapshot.state = PEER_SNAPSHOT_WHOLE;
     peer_snapshot_go_on(peer);
@@ -322,12 +357,18 @@ void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message 
 
 void peer_snapshot_accepted(struct peer *peer, const struct raft_snapshot *snapshot, struct log_task *task)
 {
-    const struct snapshot_in *in = peer->snapshot.in;
+    struct snapshot_in *in = peer->snapshot.in;
+    struct engine *engine = region_worker_store(peer->worker)->env->engine;
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED && in->snapshot.index == snapshot->index);
-    snapshot_stage_put_marker(region_worker_store(peer->worker)->env->engine, task->batch, peer->region_id,
-                              &in->install.marker);
-    enum err code = region_put_state(region_worker_store(peer->worker)->env->engine, task->batch, in->region, peer->id);
+    for (const struct snapshot_chunk_message *chunk = in->staged->chunks; chunk; chunk = chunk->next)
+        snapshot_stage_put_chunk(engine, task->batch, peer->region_id, chunk->chunk.sequence, frame_bytes(chunk->frame));
+    snapshot_stage_put_tables(engine, task->batch, peer->region_id, &in->install.tables);
+    snapshot_stage_put_marker(engine, task->batch, peer->region_id, &in->install.marker);
+    enum err code = region_put_state(engine, task->batch, in->region, peer->id);
     CHECK(code == ERR_OK); /* it came in a frame of that form */
+    log_task_add_send(task, in->conn, snapshot_ack_frame(peer->region_id, in->id, in->chunk_count, ERR_OK));
+    message_free(&in->staged->message);
+    in->staged = NULL;
 }
 
 void peer_snapshot_logged(struct peer *peer)
@@ -339,7 +380,7 @@ void peer_snapshot_logged(struct peer *peer)
 
 /* Off the region worker; a batch at a time, so that reads go on in between. */
 struct install_job {
-    struct read_job job;
+    struct snapshot_job job;
     struct store *store;
     struct actor *owner;
     struct snapshot_install *install; /* the peer's, which waits for us */
@@ -353,13 +394,13 @@ static void free_install(struct message *message)
     free(message);
 }
 
-static void run_install(struct read_job *base)
+static void run_install(struct snapshot_job *base)
 {
     struct install_job *job = (struct install_job *)base;
     job->code = snapshot_install_step(job->install, job->store->env->engine,
                                       CHUNKS_PER_BATCH * job->store->config->snapshot_chunk_size, &job->error);
     if (job->code == ERR_OK && !job->install->done) {
-        read_worker_post_job(job->store->readers[0], &job->job);
+        snapshot_receiver_post_job(job->store->snapshot_receiver, &job->job);
         return;
     }
     job->job.message.kind = WORKER_SNAPSHOT_INSTALLED;
@@ -377,7 +418,7 @@ static void start_install(struct peer *peer)
                                 .install = &peer->snapshot.in->install,
                                 .region = peer->region_id};
     peer->snapshot.state = PEER_SNAPSHOT_RUNNING;
-    read_worker_post_job(store->readers[0], &job->job);
+    snapshot_receiver_post_job(store->snapshot_receiver, &job->job);
 }
 
 void peer_snapshot_go_on(struct peer *peer)
@@ -406,9 +447,10 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         store_fail(store, job->code, job->error.text);
     else {
         log_event(store->env->log, LOG_INFO,
-                  "event=snapshot_installed region=%llu index=%llu rows=%llu size=%llu chunks=%u took_ms=%llu",
+                  "event=snapshot_installed region=%llu index=%llu rows=%llu size=%llu chunks=%u tables=%u took_ms=%llu",
                   ULL(peer->region_id), ULL(in->snapshot.index), ULL(in->install.row_count), ULL(in->install.size),
-                  in->next, ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
+                  in->chunk_count, in->install.marker.table_count,
+                  ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
         atomic_fetch_add(&store->snapshot_counts.installed, 1);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         region_fsm_free(peer->fsm);

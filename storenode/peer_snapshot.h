@@ -5,10 +5,10 @@
  *
  *   core: snapshot wanted --> apply worker: cut --> sender --> WORKER_SNAPSHOT_SENT --> raft_report_snapshot
  *
- * Follower's side:
+ * Follower's side (the receiver puts chunks together, snapshot_receive.h; the region worker says which may come):
  *
- *   NONE --chunk 0--> COMING --last chunk--> WHOLE --nothing is at the apply worker, the core wants it--> ACCEPTED
- *    ^ ^-----silent, or another one comes-----'  '--not wanted--> NONE, chunks are dropped                  |
+ *   NONE --chunk 0--> COMING --all is staged--> WHOLE --nothing is at the apply worker, the core wants it--> ACCEPTED
+ *    ^ ^---silent, bad, or another one comes---'  '--not wanted--> NONE, what is staged goes                |
  *    |                                                                       log task with the marker is durable
  *    '-- job done: state machine at the new index -- RUNNING <--at once, or when there is room-- LOGGED <--'
  *
@@ -29,6 +29,7 @@ struct peer;
 struct store;
 struct snapshot_in;
 struct snapshot_chunk_message;
+struct snapshot_staged;
 struct snapshot_sent;
 
 enum peer_snapshot_state {
@@ -71,7 +72,8 @@ void peer_snapshot_sent(struct peer *peer, const struct snapshot_sent *sent);
 /* ---- follower */
 /* There is no such region here, say: the sender gives up. */
 void snapshot_refuse(struct store *store, const struct snapshot_chunk_message *message, enum err code);
-void peer_snapshot_chunk(struct peer *peer, const struct snapshot_chunk_message *message);
+void peer_snapshot_chunk(struct peer *peer, struct snapshot_chunk_message *take_message);
+void peer_snapshot_staged(struct peer *peer, struct snapshot_staged *take_staged);
 /* host.install: marker and region row into the log's batch. */
 void peer_snapshot_accepted(struct peer *peer, const struct raft_snapshot *snapshot, struct log_task *task);
 void peer_snapshot_logged(struct peer *peer);

@@ -15,6 +15,7 @@
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
+#include "storenode/snapshot_receive.h"
 #include "storenode/store.h"
 #include "storenode/store_pairs.h"
 #include "storenode/store_ranges.h"
@@ -990,8 +991,17 @@ static void on_chunk(struct region_worker *worker, struct snapshot_chunk_message
         if (code == ERR_OK)
             return;
         snapshot_refuse(store, take_message, code);
+        message_free(&take_message->message);
     }
-    message_free(&take_message->message);
+}
+
+static void on_staged(struct region_worker *worker, struct snapshot_staged *take_staged)
+{
+    struct peer *peer = find_peer(worker, take_staged->region);
+    if (peer)
+        peer_snapshot_staged(peer, take_staged);
+    else
+        snapshot_receiver_post_forget(worker->store->snapshot_receiver, take_staged);
 }
 
 static void on_created(struct region_worker *worker, struct peer_created *take_created)
@@ -1011,9 +1021,10 @@ static void on_created(struct region_worker *worker, struct peer_created *take_c
                       (unsigned long long)take_created->region->id, (unsigned long long)take_created->peer);
         }
     }
-    if (peer)
+    if (peer) {
         peer_snapshot_chunk(peer, take_created->chunk);
-    else
+        take_created->chunk = NULL;
+    } else
         snapshot_refuse(worker->store, take_created->chunk, code == ERR_OK ? ERR_BUSY : code);
     message_free(&take_created->message);
 }
@@ -1156,6 +1167,9 @@ static void on_message(void *state, struct message *take_message)
         break;
     case WORKER_SNAPSHOT_CHUNK:
         on_chunk(worker, (struct snapshot_chunk_message *)take_message);
+        break;
+    case WORKER_SNAPSHOT_STAGED:
+        on_staged(worker, (struct snapshot_staged *)take_message);
         break;
     case WORKER_SNAPSHOT_INSTALLED:
         on_installed(worker, take_message);

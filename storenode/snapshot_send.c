@@ -106,7 +106,9 @@ static void finish(struct send *take_send, enum err code)
 
 /* ---- chunks */
 
-static bool next_row(struct send *send, struct arena *arena, struct wire_snapshot_row *ret_row, enum err *ret_code)
+/* False: there is none, or the chunk ends here because it has data and the rows that are left are others. */
+static bool next_row(struct send *send, struct arena *arena, bool has_data, struct wire_snapshot_row *ret_row,
+                     enum err *ret_code)
 {
     struct snapshot_cut *cut = send->cut;
     for (; send->cf < ENGINE_RAFT; send->cf++) {
@@ -126,7 +128,7 @@ static bool next_row(struct send *send, struct arena *arena, struct wire_snapsho
             return false;
         }
     }
-    if (send->row_at == cut->row_count)
+    if (send->row_at == cut->row_count || has_data)
         return false;
     *ret_row = cut->rows[send->row_at++];
     return true;
@@ -139,8 +141,9 @@ static enum err gather_rows(struct send *send, struct arena *arena, struct wire_
     struct wire_snapshot_row row;
     enum err code = ERR_OK;
     while (size < send->sender->store->config->snapshot_chunk_size) {
-        if (!next_row(send, arena, &row, &code)) {
-            chunk->last = code == ERR_OK;
+        bool has_data = chunk->rows_count > 0 && chunk->rows[0].cf < ENGINE_RAFT;
+        if (!next_row(send, arena, has_data, &row, &code)) {
+            chunk->last = code == ERR_OK && send->row_at == send->cut->row_count;
             break;
         }
         if (chunk->rows_count == capacity) {

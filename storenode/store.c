@@ -12,6 +12,7 @@
 #include "storenode/pd_link.h"
 #include "storenode/region_row.h"
 #include "storenode/region_worker.h"
+#include "storenode/snapshot_receive.h"
 #include "storenode/snapshot_send.h"
 #include "storenode/snapshot_stage.h"
 #include "storenode/split_ask.h"
@@ -268,6 +269,8 @@ static enum err make_workers(struct store *store)
         code = read_worker_new(env, &limits, &store->readers[i]);
     if (code == ERR_OK)
         code = snapshot_sender_new(store, &store->snapshot_sender);
+    if (code == ERR_OK)
+        code = snapshot_receiver_new(store, &store->snapshot_receiver);
     for (uint32_t i = 0; i < store->worker_count && code == ERR_OK; i++)
         code = region_worker_new(store, i, &store->workers[i]);
     return code;
@@ -338,6 +341,7 @@ void store_free(struct store *store)
         return;
     pd_link_free(store->pd_link);
     snapshot_sender_free(store->snapshot_sender);
+    snapshot_receiver_free(store->snapshot_receiver);
     for (uint32_t i = 0; i < store->worker_count; i++)
         region_worker_free(store->workers[i]);
     for (uint32_t i = 0; i < store->reader_count; i++)

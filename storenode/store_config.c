@@ -273,6 +273,21 @@ static const struct setting table[] = {
      FIELD(snapshot_rate_size),
      .default_text = "128MiB",
      .help = "bytes per second that leave in snapshots; 0B: no limit"},
+    {.key = "snapshot-receive-rate",
+     .env = "POLDER_SNAPSHOT_RECEIVE_RATE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(snapshot_receive_rate_size),
+     .default_text = "128MiB",
+     .help = "bytes per second that are taken in snapshots; 0B: no limit"},
+    {.key = "snapshot-small-size",
+     .env = "POLDER_SNAPSHOT_SMALL_SIZE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(snapshot_small_size),
+     .default_text = "1MiB",
+     .max = 16 * 1024 * 1024,
+     .help = "a snapshot up to this is installed as plain rows, a larger one as table files"},
     {.key = "snapshot-chunk-size",
      .env = "POLDER_SNAPSHOT_CHUNK_SIZE",
      .type = SETTING_SIZE,
@@ -399,15 +414,21 @@ static enum err check_timing(const struct store_config *config, struct error *er
 }
 
 /* The largest row must get through in the time after which the other side gives up. */
-static enum err check_snapshots(const struct store_config *config, struct error *err)
+static enum err check_rate(const char *key, uint64_t rate, const struct store_config *config, struct error *err)
 {
     uint64_t rate_min = 2 * (uint64_t)VALUE_SIZE_MAX * 1000 / config->snapshot_timeout_ms;
-    if (config->snapshot_rate_size != 0 && config->snapshot_rate_size < rate_min)
+    if (rate != 0 && rate < rate_min)
         return error_set(err, ERR_INVALID,
-                         "snapshot-rate: %lluB is too little for snapshot-timeout %llums: it must be at least %lluB",
-                         (unsigned long long)config->snapshot_rate_size,
-                         (unsigned long long)config->snapshot_timeout_ms, (unsigned long long)rate_min);
+                         "%s: %lluB is too little for snapshot-timeout %llums: it must be at least %lluB", key,
+                         (unsigned long long)rate, (unsigned long long)config->snapshot_timeout_ms,
+                         (unsigned long long)rate_min);
     return ERR_OK;
+}
+
+static enum err check_snapshots(const struct store_config *config, struct error *err)
+{
+    enum err code = check_rate("snapshot-rate", config->snapshot_rate_size, config, err);
+    return code == ERR_OK ? check_rate("snapshot-receive-rate", config->snapshot_receive_rate_size, config, err) : code;
 }
 
 enum err store_config_finish(struct store_config *config, struct error *err)

@@ -49,6 +49,8 @@ struct store_config {
     uint32_t tokens_save_interval;          /* entries; the log is never cut below: 512 */
     uint32_t snapshots_max;                 /* on their way at a time, each way: 2 */
     uint64_t snapshot_rate_size;            /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_receive_rate_size;    /* bytes per second that are taken in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_small_size;           /* up to which a snapshot goes as plain rows: 1 MiB */
     uint64_t snapshot_chunk_size;           /* bytes of rows in one frame: 256 KiB */
     uint64_t snapshot_timeout_ms;           /* without a sign of the other side: 10000 */
     uint64_t store_heartbeat_ms;            /* 1000 */

@@ -7,6 +7,7 @@
  *                                          |  \--split_ask--> pd link --SPLIT_IDS--> region workers
  *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
  *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
+ *                                          |  \--chunks--> snapshot receiver --SNAPSHOT_STAGED--> region workers
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -32,6 +33,7 @@ enum { STORE_WORKERS_MAX = 16 };
 struct region_worker;
 struct pd_link;
 struct snapshot_sender;
+struct snapshot_receiver;
 
 struct store {
     struct env *env;                   /* borrowed */
@@ -46,6 +48,7 @@ struct store {
     struct store_ranges *ranges;                      /* owned; the apply worker's */
     struct replies *apply_replies;                    /* owned; used by the apply worker only */
     struct snapshot_sender *snapshot_sender;          /* owned */
+    struct snapshot_receiver *snapshot_receiver;      /* owned */
     struct pd_link *pd_link;                          /* owned */
     struct transport_handler handler;
     struct admission *requests, *raft_frames;         /* owned; bytes that came in and are still held */
@@ -94,6 +97,7 @@ enum worker_message_kind {
     WORKER_SNAPSHOT_CUT,
     WORKER_SNAPSHOT_SENT,
     WORKER_SNAPSHOT_CHUNK,
+    WORKER_SNAPSHOT_STAGED,
     WORKER_SNAPSHOT_INSTALLED,
 };
 
@@ -155,6 +159,10 @@ struct snapshot_chunk_message {
     struct arena chunk_arena;
     struct wire_snapshot_chunk chunk;
     struct admission_charge *charge; /* counted */
+    /* of the receiver (snapshot_receive.h) */
+    struct snapshot_chunk_message *next;
+    struct actor *owner;
+    bool begin;
 };
 
 struct transfer_message {

@@ -64,6 +64,8 @@
     X(learner_counts)                                                                                                  \
     X(two_conf_changes)                                                                                                \
     X(campaign_before_conf_applied)                                                                                    \
+    X(tables_unchecked)                                                                                                \
+    X(tables_gone_early)                                                                                               \
     X(install_keeps_old_rows)                                                                                          \
     X(marker_ignored)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \

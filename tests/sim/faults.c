@@ -585,6 +585,7 @@ void faults_heal(struct faults *faults)
         options->raft_reorder_per_10000 = 0;
     sim_timing(sim_of(faults))->stall_per_100000 = 0;
     world_swarm(world)->sync_slow_per_10000 = 0;
+    world_swarm(world)->table_rot_percent = 0;
     for (uint32_t i = 0; i < world_node_count(world); i++) {
         struct world_node *node = world_node(world, i);
         node->slow_disk = node->failing_writes = node->failing_syncs = node->failing_reads = 0;

@@ -93,6 +93,8 @@ static void draw_calm(struct swarm *swarm)
         .snapshot_rate_size = 128u << 20,
         .snapshot_chunk_size = 256u << 10,
         .snapshot_timeout_ms = 10000,
+        .snapshot_receive_rate_size = 128u << 20,
+        .snapshot_small_size = 1u << 20,
         .store_heartbeat_ms = 1000,
         .scan_limit_max = 10000,
         .keys_per_region = 2,
@@ -135,6 +137,9 @@ static void draw_snapshots(struct rng *rng, struct swarm *swarm)
     swarm->snapshot_rate_size = PICK(rng, 128u << 20, 1u << 20, 64u << 10, 0);
     swarm->snapshot_chunk_size = PICK(rng, 1, 300, 4096, 256u << 10);
     swarm->snapshot_timeout_ms = PICK(rng, 10000, 3000, 1000);
+    swarm->snapshot_receive_rate_size = PICK(rng, 128u << 20, 256u << 10, 0);
+    swarm->snapshot_small_size = PICK(rng, 0, 0, 500, 1u << 20);
+    swarm->table_rot_percent = (uint32_t)PICK(rng, 0, 0, 10, 50);
     swarm->tokens_save_interval = (uint32_t)PICK(rng, 1, 8, 512);
     if (rng_chance(rng, 1, 2))
         swarm->log_retain_count = PICK(rng, 0, 2, 16);

@@ -90,6 +90,8 @@ struct swarm {
     uint32_t campaigns_max, mailbox_max, region_proposals_max, inflight_count_max;
     uint64_t inflight_size_max, append_size_max, log_retain_count, log_size_max, store_heartbeat_ms;
     uint64_t log_count_max, snapshot_rate_size, snapshot_chunk_size, snapshot_timeout_ms, log_check_interval_ms;
+    uint64_t snapshot_receive_rate_size, snapshot_small_size;
+    uint32_t table_rot_percent; /* of the tables that are made */
     uint32_t snapshots_max, tokens_save_interval;
     uint32_t scan_limit_max;
     /* workload */

@@ -95,6 +95,17 @@ static bool disk_read_fails(void *context)
     return true;
 }
 
+/* As it lies on the disk, before anybody reads it. */
+static bool disk_table_rots(void *context)
+{
+    struct world_node *node = context;
+    struct world *world = node->world;
+    if (world->swarm.table_rot_percent == 0 || !rng_chance(&world->disk_rng, world->swarm.table_rot_percent, 100))
+        return false;
+    sim_trace(world->sim, "%s: a table rots", sim_node_name(node->node));
+    return true;
+}
+
 static struct engine_space disk_space(void *context)
 {
     const struct world_node *node = context;
@@ -138,6 +149,7 @@ static struct world_node *add_node(struct world *world, enum world_role role, ui
                                                                   .sync_fails = disk_sync_fails,
                                                                   .read_fails = disk_read_fails,
                                                                   .space = disk_space,
+                                                                  .table_rots = disk_table_rots,
                                                                   .writes_wait = world->swarm.writes_wait});
         engine_mem_set_fault(node->disk, disk_fault, node);
     }
@@ -210,6 +222,8 @@ static void configure_store(struct world *world, struct world_node *node)
     config->tokens_save_interval = swarm->tokens_save_interval;
     config->snapshots_max = swarm->snapshots_max;
     config->snapshot_rate_size = swarm->snapshot_rate_size;
+    config->snapshot_receive_rate_size = swarm->snapshot_receive_rate_size;
+    config->snapshot_small_size = swarm->snapshot_small_size;
     config->snapshot_chunk_size = swarm->snapshot_chunk_size;
     config->snapshot_timeout_ms = swarm->snapshot_timeout_ms;
     config->store_heartbeat_ms = swarm->store_heartbeat_ms;

@@ -152,7 +152,7 @@ static void a_snapshot_replaces_rows_and_tokens_and_nothing_else(void **unused)
     (void)unused;
     struct engine *engine = make_disk(true);
     struct snapshot_install install;
-    snapshot_install_init(&install, make_region(), &marker);
+    snapshot_install_init(&install, make_region(), &marker, &(struct snapshot_tables){.items = NULL});
     uint32_t steps = 0;
     for (; !install.done; steps++)
         assert_int_equal(snapshot_install_step(&install, engine, STEP_SIZE, NULL), ERR_OK);
@@ -173,7 +173,7 @@ static void whoever_finds_a_marker_installs_again_from_the_beginning(void **unus
         for (int attempt = 0; attempt < 8; attempt++) {
             struct engine *engine = make_disk(true);
             struct snapshot_install install;
-            snapshot_install_init(&install, make_region(), &marker);
+            snapshot_install_init(&install, make_region(), &marker, &(struct snapshot_tables){.items = NULL});
             for (uint32_t i = 0; i < steps; i++)
                 assert_int_equal(snapshot_install_step(&install, engine, STEP_SIZE, NULL), ERR_OK);
             snapshot_install_fini(&install);
@@ -214,6 +214,181 @@ static void a_chunk_that_is_missing_or_damaged_is_named_and_not_installed(void *
     }
 }
 
+/* ---- the same with tables: rows of data in files, the others as the last chunk */
+
+static const struct snapshot_marker marker_of_tables = {
+    .id = 5, .position = {.index = INDEX, .term = TERM}, .chunk_first = CHUNKS, .chunk_count = 1, .table_count = 1};
+
+static void put_tokens_chunk(struct engine *engine, struct engine_batch *batch)
+{
+    struct group_key token = group_key_indexed(REGION, STORE_TOKENS, 45);
+    struct wire_snapshot_row row = {
+        .cf = ENGINE_RAFT, .key = group_key_bytes(&token), .value = bytes_of_string("new token")};
+    struct wire_snapshot_chunk chunk = {
+        .region_id = REGION, .id = marker.id, .sequence = CHUNKS, .last = true, .rows = &row, .rows_count = 1};
+    struct buf bytes;
+    buf_init(&bytes, 64 * 1024);
+    assert_int_equal(wire_encode_snapshot_chunk(&chunk, &bytes), ERR_OK);
+    snapshot_stage_put_chunk(engine, batch, REGION, CHUNKS, buf_bytes(&bytes));
+    buf_fini(&bytes);
+}
+
+static enum err build(struct engine *engine, struct snapshot_tables *ret_tables)
+{
+    struct region *region = make_region();
+    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position);
+    enum err code = ERR_OK;
+    for (uint32_t i = 0; i < CHUNKS * ROWS_PER_CHUNK && code == ERR_OK; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "rc%02u%u", i / ROWS_PER_CHUNK, i % ROWS_PER_CHUNK);
+        struct wire_snapshot_row row = {
+            .cf = ENGINE_DEFAULT, .key = bytes_of_string(key), .value = bytes_of_string("new")};
+        code = snapshot_build_add(build, &(struct wire_snapshot_chunk){.rows = &row, .rows_count = 1}, NULL);
+    }
+    if (code == ERR_OK)
+        code = snapshot_build_finish(build, ret_tables, NULL);
+    snapshot_build_free(build);
+    region_free(region);
+    return code;
+}
+
+static struct engine *make_disk_with_tables(bool accepted, struct snapshot_tables *ret_tables)
+{
+    struct engine *engine = make_disk(false);
+    struct engine_batch *batch = engine_batch_new(engine);
+    snapshot_stage_drop(engine, batch, REGION);
+    assert_int_equal(build(engine, ret_tables), ERR_OK);
+    if (accepted) {
+        put_tokens_chunk(engine, batch);
+        snapshot_stage_put_tables(engine, batch, REGION, ret_tables);
+        snapshot_stage_put_marker(engine, batch, REGION, &marker_of_tables);
+    }
+    write_and_clear(engine, batch, true);
+    engine_batch_free(engine, batch);
+    return engine;
+}
+
+static uint64_t files(struct engine *engine)
+{
+    struct engine_mem_stats stats;
+    engine_mem_stats(engine, &stats);
+    return stats.table_count;
+}
+
+static void tables_are_installed_whenever_the_machine_stops_and_their_files_go(void **unused)
+{
+    (void)unused;
+    struct rng rng;
+    rng_init(&rng, 2, "crash");
+    uint32_t steps_all = UINT32_MAX;
+    for (uint32_t steps = 0; steps <= steps_all; steps++)
+        for (int attempt = 0; attempt < 16; attempt++) {
+            struct snapshot_tables tables;
+            struct engine *engine = make_disk_with_tables(true, &tables);
+            struct snapshot_install install;
+            snapshot_install_init(&install, make_region(), &marker_of_tables, &tables);
+            for (uint32_t i = 0; i < steps; i++)
+                assert_int_equal(snapshot_install_step(&install, engine, STEP_SIZE, NULL), ERR_OK);
+            if (install.done)
+                steps_all = steps;
+            snapshot_install_fini(&install);
+            engine_mem_crash_as(engine, 0, &rng, (enum engine_mem_loss)(attempt % 4));
+            recover(engine, ERR_OK);
+            assert_installed(engine);
+            assert_int_equal(count_rows(engine, ENGINE_RAFT, "g", "h", "new token"), 1);
+            assert_int_equal(files(engine), 0);
+            engine_mem_free(engine);
+        }
+    assert_int_equal(steps_all, 3); /* tables, chunk, end */
+}
+
+static void tables_that_no_marker_names_go(void **unused)
+{
+    (void)unused;
+    struct snapshot_tables tables;
+    struct engine *engine = make_disk_with_tables(false, &tables);
+    assert_int_equal(files(engine), 1);
+    recover(engine, ERR_OK);
+    assert_int_equal(files(engine), 0);
+    assert_int_equal(count_rows(engine, ENGINE_DEFAULT, "rb", "rm", "old"), 3);
+    assert_int_equal(applied(engine), OLD_INDEX);
+    snapshot_tables_fini(&tables);
+    engine_mem_free(engine);
+}
+
+static void a_table_that_is_missing_is_named_and_nothing_is_installed(void **unused)
+{
+    (void)unused;
+    struct snapshot_tables tables;
+    struct engine *engine = make_disk_with_tables(true, &tables);
+    assert_int_equal(engine_tables_remove(engine, tables.items[0].name, NULL), ERR_OK);
+    recover(engine, ERR_CORRUPT);
+    assert_int_equal(applied(engine), OLD_INDEX);
+    snapshot_tables_fini(&tables);
+    engine_mem_free(engine);
+}
+
+static uint64_t no_time(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static uint64_t no_cost(void *context, size_t size)
+{
+    (void)context;
+    (void)size;
+    return 0;
+}
+
+static void no_wait(void *context, uint64_t us)
+{
+    (void)context;
+    (void)us;
+}
+
+static bool rots(void *context)
+{
+    (void)context;
+    return true;
+}
+
+static void a_table_that_is_not_what_was_written_is_found_before_it_is_accepted(void **unused)
+{
+    (void)unused;
+    struct engine *engine = make_disk(false);
+    engine_mem_set_disk(engine, &(struct engine_mem_disk){
+                                    .now_us = no_time, .sync_cost_us = no_cost, .wait_us = no_wait, .table_rots = rots});
+    struct snapshot_tables tables;
+    assert_int_equal(build(engine, &tables), ERR_CORRUPT);
+    assert_int_equal(files(engine), 0);
+    engine_mem_free(engine);
+}
+
+static void rows_out_of_order_are_refused(void **unused)
+{
+    (void)unused;
+    static const struct {
+        uint8_t cf;
+        const char *key;
+        enum err expected;
+    } rows[] = {{ENGINE_DEFAULT, "rc", ERR_OK},       {ENGINE_DEFAULT, "rd", ERR_OK},  {ENGINE_LOCK, "rb", ERR_OK},
+                {ENGINE_DEFAULT, "re", ERR_INVALID},  {ENGINE_LOCK, "rb", ERR_INVALID}, {ENGINE_LOCK, "ra", ERR_INVALID},
+                {ENGINE_WRITE, "rb", ERR_OK}};
+    struct engine *engine = make_disk(false);
+    struct region *region = make_region();
+    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct wire_snapshot_row row = {.cf = rows[i].cf, .key = bytes_of_string(rows[i].key)};
+        struct wire_snapshot_chunk chunk = {.rows = &row, .rows_count = 1};
+        assert_int_equal(snapshot_build_add(build, &chunk, NULL), rows[i].expected);
+    }
+    snapshot_build_free(build);
+    region_free(region);
+    assert_int_equal(files(engine), 0);
+    engine_mem_free(engine);
+}
+
 static void rows_of_other_regions_are_refused_at_the_door(void **unused)
 {
     (void)unused;
@@ -246,6 +421,11 @@ int main(void)
         cmocka_unit_test(chunks_without_a_marker_are_dropped_and_the_region_is_as_it_was),
         cmocka_unit_test(a_chunk_that_is_missing_or_damaged_is_named_and_not_installed),
         cmocka_unit_test(rows_of_other_regions_are_refused_at_the_door),
+        cmocka_unit_test(tables_are_installed_whenever_the_machine_stops_and_their_files_go),
+        cmocka_unit_test(tables_that_no_marker_names_go),
+        cmocka_unit_test(a_table_that_is_missing_is_named_and_nothing_is_installed),
+        cmocka_unit_test(a_table_that_is_not_what_was_written_is_found_before_it_is_accepted),
+        cmocka_unit_test(rows_out_of_order_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
