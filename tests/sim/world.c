@@ -16,6 +16,10 @@ struct world {
     struct rng disk_rng;
     struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
     uint32_t node_count;
+    enum err (*write_hook)(void *context, struct world_node *node); /* NULL: none */
+    void *write_hook_context;
+    bool loss_is_set;
+    enum engine_mem_loss loss; /* of every death, if it is set */
     struct coverage coverage;
     struct store_snapshot_counts snapshots; /* likewise */
     struct store_sleep_counts sleep; /* of stores that are dead */
@@ -126,6 +130,11 @@ static enum err disk_fault(void *context, bool sync, size_t size)
         return ERR_IO;
     }
     (void)sync;
+    if (node->world->write_hook) {
+        enum err code = node->world->write_hook(node->world->write_hook_context, node);
+        if (code != ERR_OK)
+            return code;
+    }
     return node->disk_full && node->full_mode == FULL_REFUSES ? ERR_DISK_FULL : ERR_OK;
 }
 
@@ -347,12 +356,24 @@ static void crash_disk(struct world *world, struct world_node *node)
     } kinds[] = {{FAULT_LOSE, ENGINE_MEM_LOSE}, {FAULT_TORN, ENGINE_MEM_TORN}, {FAULT_HOLE, ENGINE_MEM_HOLES}};
     uint64_t i = rng_below(&world->disk_rng, 3);
     bool keep = rng_chance(&world->disk_rng, 1, 8) || !(world->swarm.fault_mask & FAULT_BIT(kinds[i].kind));
-    size_t lost_count = engine_mem_crash_as(node->disk, sim_heap_ns(world->sim) / 1000, &world->disk_rng,
-                                            keep ? ENGINE_MEM_KEEP : kinds[i].loss);
+    enum engine_mem_loss loss = world->loss_is_set ? world->loss : keep ? ENGINE_MEM_KEEP : kinds[i].loss;
+    size_t lost_count = engine_mem_crash_as(node->disk, sim_heap_ns(world->sim) / 1000, &world->disk_rng, loss);
     node->synced_us = 0;
     sim_trace(world->sim, "%s lost %zu batches", sim_node_name(node->node), lost_count);
-    if (!keep && lost_count > 0)
+    if (!keep && lost_count > 0 && !world->loss_is_set)
         world_note_fault(world, kinds[i].kind, 0);
+}
+
+void world_set_loss(struct world *world, enum engine_mem_loss loss)
+{
+    world->loss_is_set = true;
+    world->loss = loss;
+}
+
+void world_set_write_hook(struct world *world, enum err (*hook)(void *context, struct world_node *node), void *context)
+{
+    world->write_hook = hook;
+    world->write_hook_context = context;
 }
 
 void world_kill(struct world *world, struct world_node *node, bool machine)

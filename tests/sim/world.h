@@ -95,6 +95,10 @@ struct world_node *world_node_of(struct world *world, const struct sim_node *nod
 enum err world_start(struct world *world, struct world_node *node, struct error *err);
 /* At this instant. `machine`: connections are not reset but fall silent. Unsynced writes may be lost in any case. */
 void world_kill(struct world *world, struct world_node *node, bool machine);
+/* Asked before each write of a node that is up; another code than ERR_OK is what the engine says. NULL takes it away. */
+void world_set_write_hook(struct world *world, enum err (*hook)(void *context, struct world_node *node), void *context);
+/* From now on every death leaves so much of what was not synced, instead of what the swarm draws. */
+void world_set_loss(struct world *world, enum engine_mem_loss loss);
 /* One event of the heap. False: a promise is broken, or nothing is left to happen. A store that gave up by itself is
  * killed, as its supervisor would see it exit. */
 bool world_step(struct world *world);
