@@ -199,6 +199,18 @@ static bool is_older(const struct region *region, const struct region *than)
     return region->epoch_conf < than->epoch_conf || region->epoch_version < than->epoch_version;
 }
 
+/* Everything that the snapshot has is committed here, and its leader does not know: our answer to an earlier one was lost.
+ * Unless somebody writes, nothing else would ever tell. The core answers with how far we are. */
+static void tell_how_far(struct peer *peer, const struct wire_snapshot_chunk *chunk,
+                         const struct raft_snapshot *snapshot)
+{
+    struct raft_message message = {
+        .kind = RAFT_SNAPSHOT, .from = chunk->from, .to = peer->id, .term = chunk->term, .snapshot = snapshot};
+    peer_wake(peer, WAKE_MESSAGE);
+    region_worker_touch(peer->worker, peer);
+    (void)raft_step(peer->group->raft, &message);
+}
+
 /* Sequence 0 says what it is. */
 static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message *message)
 {
@@ -218,7 +230,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         code = ERR_INVALID;
     else if (chunk->term < raft_term_now(raft) || snapshot.index <= raft_commit_index(raft) ||
              is_older(region, peer->region))
-        code = ERR_EPOCH_NOT_MATCH; /* of a leader that was, or we have come further meanwhile */
+        code = ERR_EPOCH_NOT_MATCH; /* of a leader that was, or we have come further */
     else if (disk_guard_is_low(&store->disk_guard))
         code = ERR_DISK_FULL;
     else if (peer->snapshot.state == PEER_SNAPSHOT_NONE &&
@@ -226,6 +238,9 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         atomic_fetch_sub(&store->snapshots_in, 1);
         code = ERR_BUSY;
     }
+    if (code == ERR_EPOCH_NOT_MATCH && chunk->term >= raft_term_now(raft) &&
+        snapshot.index <= raft_commit_index(raft) && !peer_snapshot_installs(&peer->snapshot))
+        tell_how_far(peer, chunk, &snapshot);
     if (code != ERR_OK) {
         region_free(region);
         return code;
