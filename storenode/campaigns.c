@@ -2,42 +2,45 @@
 
 #include "base/check.h"
 
-void campaigns_init(struct campaigns *campaigns, uint32_t under_way_max, uint64_t seed)
+void campaigns_init(struct campaigns *campaigns, uint32_t under_way_max)
 {
     *campaigns = (struct campaigns){.under_way_max = under_way_max};
-    rng_init(&campaigns->rng, seed, "campaigns");
+    list_init(&campaigns->places[0].waiting);
+    list_init(&campaigns->places[1].waiting);
 }
 
-void campaigns_tick(struct campaigns *campaigns)
+void campaigns_want(struct campaigns *campaigns, struct campaign *campaign, bool quorum_lives)
 {
-    for (int i = 0; i < 2; i++) {
-        struct campaign_places *places = &campaigns->places[i];
-        places->wanted_last = places->wanted;
-        places->wanted = 0;
-        places->free_count = campaigns->under_way_max - places->under_way;
+    if (campaign->state == CAMPAIGN_WAITS && campaign->kind == quorum_lives)
+        return;
+    campaigns_end(campaigns, campaign);
+    campaign->state = CAMPAIGN_WAITS;
+    campaign->kind = quorum_lives;
+    list_push_back(&campaigns->places[quorum_lives].waiting, &campaign->waiting);
+}
+
+struct campaign *campaigns_next(struct campaigns *campaigns)
+{
+    for (int kind = 1; kind >= 0; kind--) {
+        struct campaign_places *places = &campaigns->places[kind];
+        if (places->under_way >= campaigns->under_way_max || list_is_empty(&places->waiting))
+            continue;
+        struct campaign *campaign = LIST_ENTRY(list_pop_front(&places->waiting), struct campaign, waiting);
+        campaign->state = CAMPAIGN_UNDER_WAY;
+        places->under_way++;
+        return campaign;
     }
-}
-
-bool campaigns_try(struct campaigns *campaigns, struct campaign *campaign, bool quorum_lives)
-{
-    campaigns_end(campaigns, campaign); /* nothing came of its last one: it queues up again */
-    struct campaign_places *places = &campaigns->places[quorum_lives];
-    places->wanted++;
-    if (places->under_way == campaigns->under_way_max ||
-        (places->wanted_last > places->free_count &&
-         !rng_chance(&campaigns->rng, places->free_count, places->wanted_last)))
-        return false;
-    places->under_way++;
-    campaign->place = (uint8_t)(1 + quorum_lives);
-    return true;
+    return NULL;
 }
 
 void campaigns_end(struct campaigns *campaigns, struct campaign *campaign)
 {
-    if (campaign->place == 0)
-        return;
-    struct campaign_places *places = &campaigns->places[campaign->place - 1];
-    CHECK(places->under_way > 0);
-    places->under_way--;
-    campaign->place = 0;
+    struct campaign_places *places = &campaigns->places[campaign->kind];
+    if (campaign->state == CAMPAIGN_WAITS)
+        list_remove(&campaign->waiting);
+    else if (campaign->state == CAMPAIGN_UNDER_WAY) {
+        CHECK(places->under_way > 0);
+        places->under_way--;
+    }
+    campaign->state = CAMPAIGN_NONE;
 }

@@ -850,7 +850,7 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
         answer_all(peer);
     if (leader != 0)
         peer->leads_first = false;
-    if (role == RAFT_LEADER || role == RAFT_FOLLOWER)
+    if (role == RAFT_LEADER || (role == RAFT_FOLLOWER && !raft_wants_campaign(group->raft)))
         campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
 }
 
@@ -929,19 +929,30 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     region_worker_touch(peer->worker, peer);
 }
 
-/* One that is under way would begin again at the first question: who was chosen to lead first waits for it, too. */
+/* A campaign that is under way would begin again at the first question: who was chosen to lead first waits for it, too. */
+static bool may_lead_first(const struct peer *peer)
+{
+    const struct raft *raft = peer->group->raft;
+    return peer->leads_first && raft_role(raft) == RAFT_FOLLOWER && raft_leader(raft) == 0;
+}
+
 static void maybe_campaign(struct peer *peer)
 {
-    struct raft *raft = peer->group->raft;
-    struct campaigns *campaigns = region_worker_campaigns(peer->worker);
-    bool may_lead_first = peer->leads_first && raft_role(raft) == RAFT_FOLLOWER && raft_leader(raft) == 0;
-    if (!may_lead_first && !raft_wants_campaign(raft))
+    bool is_time = raft_wants_campaign(peer->group->raft);
+    if (!is_time && !may_lead_first(peer))
         return;
     bool quorum_lives = peer_sleep_quorum_lives(peer);
-    if (!quorum_lives && !raft_wants_campaign(raft))
-        return; /* nobody would answer */
-    if (campaigns_try(campaigns, &peer->campaign, quorum_lives) && raft_campaign(raft) != ERR_OK)
-        campaigns_end(campaigns, &peer->campaign);
+    if (is_time || quorum_lives) /* who is only to be the first has time until somebody would answer */
+        campaigns_want(region_worker_campaigns(peer->worker), &peer->campaign, quorum_lives);
+}
+
+void peer_campaign(struct peer *peer)
+{
+    struct raft *raft = peer->group->raft;
+    if ((raft_wants_campaign(raft) || may_lead_first(peer)) && raft_campaign(raft) == ERR_OK)
+        region_worker_touch(peer->worker, peer);
+    else
+        campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
 }
 
 void peer_tick(struct peer *peer, uint32_t count)

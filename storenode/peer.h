@@ -97,6 +97,7 @@ void peer_free(struct peer *peer); /* NULL is fine */
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us);
 void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct arena *arena);
 void peer_tick(struct peer *peer, uint32_t count);
+void peer_campaign(struct peer *peer); /* it is its turn (campaigns.h) */
 /* End of round: proposes what is pending (or lets it wait), asks for reads, pulls the group. */
 void peer_round(struct peer *peer);
 void peer_applied(struct peer *peer, struct region_task *take_task);

@@ -595,7 +595,7 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
     struct peer *peer;
     enum err code = add_peer(worker, region, local_peer, &worker->store->raft_config, &peer, err);
     if (code == ERR_OK)
-        peer->leads_first = leads_first;
+        peer->leads_first = leads_first || raft_is_lone(peer->group->raft); /* nobody else will */
     return code;
 }
 
@@ -955,7 +955,6 @@ static void on_tick(struct region_worker *worker)
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;
-    campaigns_tick(&worker->campaigns);
     LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
@@ -1189,11 +1188,20 @@ static void free_held(struct region_worker *worker)
     }
 }
 
+/* With a disk that hangs, or on the way out, there is no point in being elected. */
+static void begin_campaigns(struct region_worker *worker)
+{
+    struct campaign *next;
+    while (!worker->stopped && !worker->disk_hangs && !worker->leaving && (next = campaigns_next(&worker->campaigns)))
+        peer_campaign(LIST_ENTRY(next, struct peer, campaign));
+}
+
 static void on_round(void *state)
 {
     struct region_worker *worker = state;
     if (worker->leaving && !worker->stopped)
         leave(worker);
+    begin_campaigns(worker);
     touch_waiting(worker);
     while (worker->touched && !worker->stopped) {
         struct peer *first = worker->touched;
@@ -1233,7 +1241,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     list_init(&worker->awake);
     worker->absent = absent_peers_new();
     worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
-    campaigns_init(&worker->campaigns, store->config->campaigns_max, store->env->seed + index);
+    campaigns_init(&worker->campaigns, store->config->campaigns_max);
     worker->gathered_us = UINT64_MAX;
     worker->pool = raft_pool_new(SPARE_BLOCKS_SIZE);
     worker->replies = replies_new(store->env);

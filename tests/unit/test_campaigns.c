@@ -1,63 +1,50 @@
-/* test_campaigns: how many elections are under way at a time, and who gets a place. */
+/* test_campaigns: how many elections are under way at a time, and who is next. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
-#include <string.h>
 
 #include "storenode/campaigns.h"
 
-enum { MAX = 64, PEERS = 4 * MAX };
+enum { MAX = 8, PEERS = 3 * MAX };
 
-/* All peers in [from, to) that have no place ask for one; returns how many got it. */
-static uint32_t ask(struct campaigns *campaigns, struct campaign *peers, int from, int to, bool quorum_lives)
-{
-    uint32_t count = 0;
-    for (int i = from; i < to; i++)
-        count += peers[i].place == 0 && campaigns_try(campaigns, &peers[i], quorum_lives);
-    return count;
-}
-
-static void no_more_than_the_places_there_are_campaign_at_a_time(void **state)
+static void places_go_to_those_who_came_first(void **state)
 {
     (void)state;
     struct campaigns campaigns;
     struct campaign peers[PEERS] = {0};
-    campaigns_init(&campaigns, MAX, 1);
-    campaigns_tick(&campaigns);
-    assert_int_equal(ask(&campaigns, peers, 0, PEERS, true), MAX);
-    campaigns_tick(&campaigns);
-    assert_int_equal(ask(&campaigns, peers, 0, PEERS, true), 0);
-    for (int i = 0; i < 10; i++)
-        campaigns_end(&campaigns, &peers[i]);
-    campaigns_end(&campaigns, &peers[0]); /* it has none any more */
-    for (int tick = 0; tick < 1000 && campaigns.places[1].under_way < MAX; tick++) {
-        campaigns_tick(&campaigns);
-        ask(&campaigns, peers, 0, PEERS, true);
-        assert_true(campaigns.places[1].under_way <= MAX);
-    }
-    assert_int_equal(campaigns.places[1].under_way, MAX);
-}
-
-/* Those that cannot win come back at every tick, and come first: the others get their turn all the same. */
-static void nobody_waits_for_ever_behind_those_that_ask_again_and_again(void **state)
-{
-    (void)state;
-    struct campaigns campaigns;
-    struct campaign peers[PEERS] = {0};
-    bool had[PEERS] = {false};
-    campaigns_init(&campaigns, MAX, 1);
-    for (int tick = 0; tick < 100; tick++) {
-        campaigns_tick(&campaigns);
-        ask(&campaigns, peers, 0, PEERS, true);
-        for (int i = 0; i < PEERS; i++) {
-            had[i] |= peers[i].place != 0;
-            campaigns_end(&campaigns, &peers[i]);
-        }
-    }
+    campaigns_init(&campaigns, MAX);
+    assert_null(campaigns_next(&campaigns));
     for (int i = 0; i < PEERS; i++)
-        assert_true(had[i]);
+        campaigns_want(&campaigns, &peers[i], true);
+    for (int i = 0; i < MAX; i++)
+        assert_ptr_equal(campaigns_next(&campaigns), &peers[i]);
+    assert_null(campaigns_next(&campaigns));       /* no place is free */
+    campaigns_want(&campaigns, &peers[MAX], true); /* it waits already */
+    campaigns_end(&campaigns, &peers[3]);
+    assert_ptr_equal(campaigns_next(&campaigns), &peers[MAX]);
+    assert_null(campaigns_next(&campaigns));
+    for (int i = 0; i < PEERS; i++)
+        campaigns_end(&campaigns, &peers[i]);
+    campaigns_end(&campaigns, &peers[0]); /* it has nothing any more */
+    assert_int_equal(campaigns.places[1].under_way, 0);
+    assert_null(campaigns_next(&campaigns));
+}
+
+static void who_got_nothing_out_of_its_place_goes_to_the_end(void **state)
+{
+    (void)state;
+    struct campaigns campaigns;
+    struct campaign peers[3] = {0};
+    campaigns_init(&campaigns, 1);
+    for (int i = 0; i < 3; i++)
+        campaigns_want(&campaigns, &peers[i], true);
+    for (int turn = 0; turn < 10; turn++) {
+        assert_ptr_equal(campaigns_next(&campaigns), &peers[turn % 3]);
+        assert_null(campaigns_next(&campaigns));
+        campaigns_want(&campaigns, &peers[turn % 3], true);
+    }
 }
 
 static void peers_without_a_quorum_take_no_place_from_those_that_can_win(void **state)
@@ -65,32 +52,25 @@ static void peers_without_a_quorum_take_no_place_from_those_that_can_win(void **
     (void)state;
     struct campaigns campaigns;
     struct campaign peers[PEERS] = {0};
-    campaigns_init(&campaigns, MAX, 1);
-    campaigns_tick(&campaigns);
-    assert_int_equal(ask(&campaigns, peers, 0, PEERS / 2, false), MAX);
-    assert_int_equal(ask(&campaigns, peers, PEERS / 2, PEERS / 2 + MAX / 2, true), MAX / 2);
-}
-
-static void who_asks_again_gives_its_place_up_first(void **state)
-{
-    (void)state;
-    struct campaigns campaigns;
-    struct campaign peer = {0};
-    campaigns_init(&campaigns, MAX, 1);
-    for (int tick = 0; tick < 2 * MAX; tick++) {
-        campaigns_tick(&campaigns);
-        assert_true(campaigns_try(&campaigns, &peer, tick % 2)); /* its quorum comes and goes */
-        assert_int_equal(campaigns.places[0].under_way + campaigns.places[1].under_way, 1);
-    }
+    campaigns_init(&campaigns, MAX);
+    for (int i = 0; i < PEERS; i++)
+        campaigns_want(&campaigns, &peers[i], i >= 2 * MAX);
+    for (int i = 0; i < MAX; i++)
+        assert_ptr_equal(campaigns_next(&campaigns), &peers[2 * MAX + i]);
+    for (int i = 0; i < MAX; i++)
+        assert_ptr_equal(campaigns_next(&campaigns), &peers[i]);
+    assert_null(campaigns_next(&campaigns));
+    campaigns_end(&campaigns, &peers[PEERS - 1]);
+    campaigns_want(&campaigns, &peers[PEERS / 2], true); /* its quorum is heard now */
+    assert_ptr_equal(campaigns_next(&campaigns), &peers[PEERS / 2]);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_more_than_the_places_there_are_campaign_at_a_time),
-        cmocka_unit_test(nobody_waits_for_ever_behind_those_that_ask_again_and_again),
+        cmocka_unit_test(places_go_to_those_who_came_first),
+        cmocka_unit_test(who_got_nothing_out_of_its_place_goes_to_the_end),
         cmocka_unit_test(peers_without_a_quorum_take_no_place_from_those_that_can_win),
-        cmocka_unit_test(who_asks_again_gives_its_place_up_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
