@@ -156,8 +156,8 @@ def restart(options):
                 stop_in_order(c, 1)
             else:
                 c.kill(1)
-            log_size = sum(os.path.getsize(os.path.join(c.data_dirs()[0], name))
-                           for name in os.listdir(c.data_dirs()[0]) if re.fullmatch(r"\d+\.log", name))
+            log_size = sum(os.path.getsize(os.path.join(c.data_dirs()[0], "engine", name))
+                           for name in os.listdir(os.path.join(c.data_dirs()[0], "engine")) if re.fullmatch(r"\d+\.log", name))
             writes.go()
             row = {"stopped": how, "regions": options.regions, "data_mib": options.size_mib,
                    "wal_mib": log_size / MIB, "ready_ms": start_stores(c, [1])}
