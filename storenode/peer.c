@@ -850,7 +850,9 @@ static void on_changed(void *context, struct group *group, enum raft_role role, 
         answer_all(peer);
     if (leader != 0)
         peer->leads_first = false;
-    if (role == RAFT_LEADER || (role == RAFT_FOLLOWER && !raft_wants_campaign(group->raft)))
+    if (role == RAFT_LEADER)
+        campaigns_won(region_worker_campaigns(peer->worker), &peer->campaign);
+    else if (role == RAFT_FOLLOWER && !raft_wants_campaign(group->raft))
         campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
 }
 

@@ -800,15 +800,17 @@ static void post_tick(struct region_worker *worker)
     actor_post_after(worker->env->executor, worker->actor, due_us > now_us ? due_us - now_us : 0, &tick->message);
 }
 
-/* A process that was stopped must not hold the elections of all that time at once: two timeouts make every timer fire.
- */
+/* Time in which we were deaf ourselves, because the process was stopped or has too little of the machine, is no silence of
+ * the others: what they said waits in the mailbox. So a tick that is late counts for as much as store_pairs lets it count,
+ * and with less than the machine can do for it a store is slow, but does not elect all the time. Promises to others last
+ * longer than they need to; leases are measured by the clock (docs/decisions/0004). */
 static uint32_t ticks_passed(struct region_worker *worker)
 {
     const struct store_config *config = worker->store->config;
-    uint64_t tick_us = config->tick_ms * 1000, ticks_max = 2 * (uint64_t)config->election_ticks;
+    uint64_t tick_us = config->tick_ms * 1000;
     uint64_t ticks = (worker->now_us - worker->ticked_us) / tick_us;
     worker->ticked_us += ticks * tick_us;
-    return (uint32_t)(ticks < ticks_max ? ticks : ticks_max);
+    return ticks < config->heartbeat_ticks ? (uint32_t)ticks : config->heartbeat_ticks;
 }
 
 /* ---- other stores */
@@ -955,6 +957,7 @@ static void on_tick(struct region_worker *worker)
     if (all)
         worker->heartbeat_at_us = worker->now_us + HEARTBEAT_ALL_INTERVAL_MS * 1000;
     worker->tick_count += ticks;
+    campaigns_tick(&worker->campaigns, ticks);
     LIST_FOR_EACH_SAFE (link, following, &worker->awake) {
         struct peer *peer = LIST_ENTRY(link, struct peer, awake);
         if (truncate)
