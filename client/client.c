@@ -105,6 +105,8 @@ static enum err check_scan(const struct polder_scan *scan)
 static enum err check_call(const struct client_call *call)
 {
     enum err code;
+    if (call->ttl_ms > POLDER_TTL_MAX_MS)
+        return ERR_INVALID;
     switch (call->op) {
     case CLIENT_PUT:
     case CLIENT_CAS:
@@ -114,6 +116,7 @@ static enum err check_call(const struct client_call *call)
     case CLIENT_GET:
     case CLIENT_DELETE:
     case CLIENT_SPLIT_REGION:
+    case CLIENT_TTL:
     case CLIENT_CLUSTER_REGION_OF:
         return check_key(call->key);
     case CLIENT_SCAN:
@@ -242,7 +245,7 @@ static void drop_operation(struct message *message);
 
 static struct operation *operation_new(struct client *client, const struct client_call *call)
 {
-    size_t size = call->op <= CLIENT_CAS || call->op >= CLIENT_SPLIT_REGION
+    size_t size = call->op <= CLIENT_CAS || call->op >= CLIENT_TTL
                       ? KEYSPACE_PREFIX_SIZE + call->key.size + call->value.size + call->expected.size
                       : 0;
     struct operation *op = malloc(sizeof *op + size);
@@ -261,11 +264,12 @@ static struct operation *operation_new(struct client *client, const struct clien
     op->done = call->done;
     op->user = call->user;
     op->stats = call->stats;
+    op->ttl_ms = call->ttl_ms;
     op->region_id = call->region_id;
     op->count = call->count;
     op->expect_value = call->expect_value;
     uint8_t *at = op->data;
-    if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_CLUSTER_REGION_OF)
+    if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_TTL || call->op == CLIENT_CLUSTER_REGION_OF)
         op->key = copy_bytes(&at, true, call->key);
     else if (call->op == CLIENT_CLUSTER_REGIONS)
         op->key = copy_bytes(&at, false, call->key);
@@ -417,6 +421,7 @@ static void start_operation(struct client *client, struct operation *op)
     case CLIENT_DELETE:
     case CLIENT_CAS:
     case CLIENT_SPLIT_REGION:
+    case CLIENT_TTL:
         break;
     default:
         client_cluster_start(op);

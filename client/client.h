@@ -48,6 +48,7 @@ enum client_op {
     CLIENT_BATCH_WRITE,
     CLIENT_DELETE_RANGE,
     CLIENT_CHECKSUM,
+    CLIENT_TTL,
     /* about regions */
     CLIENT_SPLIT_REGION,
     /* answered by pd */
@@ -70,6 +71,7 @@ struct client_call {
     uint32_t deadline_ms; /* 0: as in the options */
     struct bytes key;
     struct bytes value;
+    uint64_t ttl_ms;   /* put, cas, batch write: what is put expires so long after; 0: never */
     bool expect_value; /* cas: it must have `expected`; false: it must not exist */
     struct bytes expected;
     struct polder_scan scan; /* delete range, checksum: start, end and prefix */

@@ -118,6 +118,7 @@ struct operation {
     void *memory;               /* owned */
     struct pd_ask *ask;         /* owned; cluster operations */
     struct polder_stats *stats; /* CLIENT_STATS */
+    uint64_t ttl_ms;
     uint64_t region_id;
     uint32_t count;
     size_t size; /* as counted in client->outstanding_size */

@@ -362,6 +362,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
         [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
         [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,
+        [CLIENT_TTL] = WIRE_KV_OP_TTL,
     };
     const struct operation *op = part->op;
     *request = (struct wire_kv_request){
@@ -371,6 +372,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         .epoch_conf = part->epoch_conf,
         .epoch_version = part->epoch_version,
         .deadline_ms = remaining_ms(part),
+        .ttl_ms = op->ttl_ms,
     };
     size_t size = 128;
     if (op->write)
@@ -585,6 +587,11 @@ static void finish(struct part *part, const struct wire_kv_reply *reply)
         op->result.found = code == ERR_OK && reply->value.data;
         if (op->result.found)
             result_value(op, reply->value);
+        code = code == ERR_NOT_FOUND ? ERR_OK : code;
+        break;
+    case CLIENT_TTL:
+        op->result.found = code == ERR_OK;
+        op->result.ttl_ms = reply->ttl_ms;
         code = code == ERR_NOT_FOUND ? ERR_OK : code;
         break;
     case CLIENT_DELETE:

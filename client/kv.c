@@ -142,6 +142,7 @@ static struct client_call call_new(enum client_op op, const struct polder_call *
     struct polder_call copy;
     copy_sized(&copy, sizeof copy, options);
     call.deadline_ms = copy.deadline_ms;
+    call.ttl_ms = copy.ttl_ms;
     call.read = copy.read <= POLDER_READ_STALE ? copy.read : POLDER_READ_LEADER;
     return call;
 }
@@ -366,6 +367,17 @@ int polder_delete_range_async(struct polder *polder, struct polder_bytes start, 
                               const struct polder_call *call, polder_callback callback, void *user)
 {
     return submit(polder, call_of_range(CLIENT_DELETE_RANGE, start, end, call), callback, user);
+}
+
+struct polder_result *polder_ttl(struct polder *polder, struct polder_bytes key, const struct polder_call *call)
+{
+    return wait_for(polder, call_of_key(CLIENT_TTL, key, call));
+}
+
+int polder_ttl_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
+                     polder_callback callback, void *user)
+{
+    return submit(polder, call_of_key(CLIENT_TTL, key, call), callback, user);
 }
 
 struct polder_result *polder_checksum(struct polder *polder, struct polder_bytes start, struct polder_bytes end,

@@ -177,6 +177,7 @@ struct polder_result {
     uint64_t checksum;                    /* checksum, when done */
     uint64_t checksum_rows;               /* how many rows it is of */
     uint64_t checksum_size;               /* bytes of their keys and values */
+    uint64_t ttl_ms;                      /* ttl: what is left; 0: it does not expire */
 };
 
 POLDER_API void polder_result_free(struct polder_result *result); /* NULL is fine */
@@ -195,6 +196,7 @@ struct polder_call {
     size_t size;          /* sizeof(struct polder_call) */
     uint32_t deadline_ms; /* 0: as in the options */
     enum polder_read read;
+    uint64_t ttl_ms; /* put, cas, batch put: what is put expires so long after (see polder_ttl); 0: never */
 };
 
 POLDER_API struct polder_result *polder_get(struct polder *polder, struct polder_bytes key,
@@ -245,6 +247,16 @@ POLDER_API struct polder_result *polder_batch_delete(struct polder *polder, cons
 POLDER_API struct polder_result *polder_batch_write(struct polder *polder, const struct polder_pair *pairs,
                                                     size_t count, const struct polder_call *call);
 
+/* A key that was put with a `ttl_ms` expires: it is as if it had been deleted then. The time is the cluster's, kept in the log
+ * of each region and led by the wall clocks of leaders: it never goes back, so a key that was seen to be gone does not
+ * return, whatever happens to clocks and leaders (stale reads apart, as always). It is gone at most a quarter of a second
+ * after its time by the leader's clock; earlier only if clocks disagree, by as much as they do. Putting the key again, with
+ * or without ttl_ms, begins a new life. The longest is 100 years. */
+#define POLDER_TTL_MAX_MS ((uint64_t)36525 * 24 * 3600 * 1000)
+/* What is left of a key's life: `found`, and `ttl_ms` (0: it does not expire). */
+POLDER_API struct polder_result *polder_ttl(struct polder *polder, struct polder_bytes key,
+                                            const struct polder_call *call);
+
 /* Removes all keys in [start, end): an empty start is the first of all, an empty end is after the last of all. In each
  * region it happens wholly or not at all, at one moment; the regions follow each other in key order. NOT_DONE: nothing was
  * removed. UNKNOWN: everything before `next` is removed (with `code` of what ended it), what comes from there on may be:
@@ -283,6 +295,8 @@ POLDER_API int polder_scan_async(struct polder *polder, const struct polder_scan
                                  polder_callback callback, void *user);
 POLDER_API int polder_batch_get_async(struct polder *polder, const struct polder_bytes *keys, size_t count,
                                       const struct polder_call *call, polder_callback callback, void *user);
+POLDER_API int polder_ttl_async(struct polder *polder, struct polder_bytes key, const struct polder_call *call,
+                                polder_callback callback, void *user);
 POLDER_API int polder_delete_range_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,
                                          const struct polder_call *call, polder_callback callback, void *user);
 POLDER_API int polder_checksum_async(struct polder *polder, struct polder_bytes start, struct polder_bytes end,

@@ -9,6 +9,7 @@
 #include "meta/keyspace.h"
 #include "storenode/key_range.h"
 #include "storenode/pd_link.h"
+#include "storenode/peer_time.h"
 #include "storenode/region_worker.h"
 #include "storenode/split_check.h"
 
@@ -57,6 +58,7 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
     list_init(&peer->awake);
     peer->fsm = region_fsm_new(store->env, store->ranges, region, id, applied_index, applied_term,
                                store->config->tokens_save_interval);
+    peer->time = region_fsm_time(peer->fsm);
     struct group_options options = {.id = region->id,
                                     .self = id,
                                     .seed = store->env->seed,
@@ -192,6 +194,8 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
 {
     if (request->epoch_version != peer->region->epoch_version && !BUG(no_epoch_check))
         return ERR_EPOCH_NOT_MATCH;
+    if (request->ttl_ms > REGION_TTL_MAX_MS)
+        return ERR_INVALID;
     switch (request->op) {
     case WIRE_KV_OP_PUT:
     case WIRE_KV_OP_CAS:
@@ -200,6 +204,7 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
         return check_key(peer, request->key);
     case WIRE_KV_OP_DELETE_KEY:
     case WIRE_KV_OP_GET:
+    case WIRE_KV_OP_TTL:
         return check_key(peer, request->key);
     case WIRE_KV_OP_BATCH_GET:
     case WIRE_KV_OP_BATCH_WRITE:
@@ -315,6 +320,7 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         struct read_task *now = region_worker_read_task(peer->worker);
         read_task_add(now, to, request, region->start_key, region->end_key, expire_us);
         read_task_watch(now, &peer->snapshot.generation);
+        read_task_set_time(now, false, region_fsm_time(peer->fsm).now_ms);
         return;
     }
     if (peer->reads_count + count_of(peer->round_reads) + count_of(peer->round_lease_reads) >= READS_WAITING_MAX) {
@@ -424,6 +430,7 @@ static struct wire_log_write log_write_of(const struct wire_kv_request *request)
                                    .pairs = request->pairs,
                                    .pairs_count = request->pairs_count,
                                    .end_key = request->end_key,
+                                   .ttl_ms = request->ttl_ms,
                                    .client_id = request->client_id,
                                    .sequence = request->sequence,
                                    .sequence_done = request->sequence_done,
@@ -455,6 +462,7 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
                                        .epoch_version = peer->region->epoch_version,
                                        .writes = writes,
                                        .writes_count = count};
+    command.time_ms = peer_time_of(peer, &command);
     enum err code = wire_encode_log_command(&command, encoded);
     raft_index index = 0;
     raft_term term = 0;
@@ -717,6 +725,7 @@ static void serve_applied_reads(struct peer *peer)
         }
         struct read_task *task = waiting->task;
         unlink_reads(peer, link);
+        read_task_set_time(task, true, region_fsm_time(peer->fsm).now_ms);
         region_worker_post_reads(peer->worker, task);
     }
 }
@@ -1052,6 +1061,8 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
     else
         group_applied(peer->group, take_task->applied_index);
+    if (take_task->code == ERR_OK && take_task->entry_count > 0)
+        peer->time = take_task->time;
     while (take_task->splits && take_task->code == ERR_OK) {
         struct region_split *split = take_task->splits;
         take_task->splits = split->next;

@@ -81,6 +81,9 @@ struct peer {
         uint64_t written_size;     /* committed since then */
         uint64_t look_at_us;       /* it could not be split: not counted again before */
     } split;
+    struct region_time time;   /* goes with `region`: as of the last task that came back */
+    uint64_t time_asked_ms;    /* leader: time is about to pass that ... */
+    raft_term time_asked_term; /* ... by an entry of this term */
     struct peer_sleep sleep;
     struct peer_snapshot snapshot;
     struct list awake; /* in the worker's list, unless it sleeps */

@@ -149,7 +149,7 @@ static enum err put_rows(struct engine *engine, struct engine_batch *batch, cons
     group_log_put_hard(engine, batch, region->id, &hard);
     group_log_put_truncated(engine, batch, region->id, (struct raft_position){0});
     group_put_conf(engine, batch, region->id, &task->conf);
-    region_fsm_put_applied(engine, batch, region->id, 0, 0);
+    region_fsm_put_applied(engine, batch, region->id, 0, 0, NULL);
     return ERR_OK;
 }
 

@@ -136,6 +136,7 @@ struct snapshot_in {
     uint32_t chunk_count;            /* of all; WHOLE and later */
     struct snapshot_install install; /* from ACCEPTED on */
     bool has_install;
+    struct region_time time;
 };
 
 static void in_free(struct snapshot_in *in)
@@ -255,6 +256,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
                                .term = chunk->term,
                                .region = region,
                                .snapshot = snapshot,
+                               .time = {.now_ms = chunk->time_ms, .last_expiry_ms = chunk->last_expiry_ms},
                                .started_us = region_worker_now_us(peer->worker)};
     peer->snapshot.in = in;
     peer->snapshot.state = PEER_SNAPSHOT_COMING;
@@ -277,7 +279,8 @@ static void in_offer(struct peer *peer)
                                          .position = {.index = in->snapshot.index, .term = in->snapshot.term},
                                          .chunk_first = in->staged->chunk_first,
                                          .chunk_count = in->staged->chunk_count,
-                                         .table_count = in->staged->tables.count};
+                                         .table_count = in->staged->tables.count,
+                                         .time = in->time};
         snapshot_install_init(&in->install, region_copy(in->region), &marker, &in->staged->tables);
         in->has_install = true;
         peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
@@ -473,6 +476,7 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
                                    store->config->tokens_save_interval);
         region_free(peer->region);
         peer->region = region_copy(in->region);
+        peer->time = region_fsm_time(peer->fsm);
         peer_split_forget(peer);
         store_ranges_post(store->ranges, store->apply_worker, peer->region);
         in_end(peer);

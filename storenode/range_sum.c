@@ -9,7 +9,6 @@
 #include "env/clock.h"
 #include "env/engine.h"
 #include "meta/keyspace.h"
-#include "storenode/row.h"
 
 enum { PORTION_SIZE = 1024 * 1024, PORTION_COUNT = 4096, ANSWER_SIZE_MAX = 32 * 1024 * 1024, ANSWER_MAX_MS = 250 };
 
@@ -24,6 +23,7 @@ struct range_sum_job {
     struct range_sum sum;
     uint64_t answer_at_us; /* with what is there by then */
     uint64_t expire_us;
+    struct expiry_view view;
 };
 
 void range_sum_add(struct range_sum *sum, struct bytes key, struct bytes value)
@@ -49,7 +49,10 @@ static enum err add_row(struct range_sum_job *job)
 {
     struct engine *engine = job->env->engine;
     struct bytes key = engine_iter_key(engine, job->iter), value;
-    enum err code = row_value(engine_iter_value(engine, job->iter), &value);
+    uint64_t left_ms;
+    enum err code = expiry_look(job->env, &job->view, engine_iter_value(engine, job->iter), &value, &left_ms);
+    if (code == ERR_NOT_FOUND)
+        return ERR_OK;
     if (code == ERR_OK)
         range_sum_add(&job->sum, bytes_of(key.data + KEYSPACE_PREFIX_SIZE, key.size - KEYSPACE_PREFIX_SIZE), value);
     return code;
@@ -70,14 +73,14 @@ static enum err add_portion(struct range_sum_job *job)
     }
     if (code == ERR_OK)
         code = engine_iter_error(engine, job->iter, &error);
-    if (code != ERR_OK)
+    if (code != ERR_OK && code != ERR_NOT_READY)
         log_event(job->env->log, LOG_ERROR, "event=checksum_failed code=%s msg=\"%s\"", err_name(code), error.text);
     return code;
 }
 
 static void answer(struct range_sum_job *job, enum err code)
 {
-    struct wire_kv_reply reply = {.code = (uint16_t)code};
+    struct wire_kv_reply reply = {.code = (uint16_t)code, .wait_ms = code == ERR_NOT_READY ? EXPIRY_WAIT_MS : 0};
     if (code == ERR_OK) {
         reply.checksum = job->sum.checksum;
         reply.rows = job->sum.rows;
@@ -105,7 +108,7 @@ static void run(struct read_job *base)
 }
 
 void range_sum_start(struct env *env, struct read_worker *worker, struct replies *replies,
-                     const struct read_request *read, uint32_t *under_way)
+                     const struct read_request *read, const struct expiry_view *view, uint32_t *under_way)
 {
     struct bytes start = read->request->key, end = read->request->end_key;
     struct engine_iter *iter = engine_iter_new(env->engine, ENGINE_DEFAULT, start, end);
@@ -125,7 +128,8 @@ void range_sum_start(struct env *env, struct read_worker *worker, struct replies
                                   .to = read->to,
                                   .iter = iter,
                                   .answer_at_us = clock_now_us(env->clock) + ANSWER_MAX_MS * 1000,
-                                  .expire_us = read->expire_us};
+                                  .expire_us = read->expire_us,
+                                  .view = *view};
     engine_iter_seek(env->engine, job->iter, start);
     if (BUG(checksum_skips_a_row) && engine_iter_valid(env->engine, job->iter))
         engine_iter_next(env->engine, job->iter);

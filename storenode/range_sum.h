@@ -12,6 +12,7 @@
 #define STORENODE_RANGE_SUM_H
 
 #include "base/bytes.h"
+#include "storenode/expiry.h"
 #include "storenode/read_worker.h"
 
 struct range_sum {
@@ -21,8 +22,9 @@ struct range_sum {
 /* Takes in one row; `key` without the mode byte. */
 void range_sum_add(struct range_sum *sum, struct bytes key, struct bytes value);
 
-/* Answers `read` sooner or later; *under_way counts how many have not been. The bounds of `read` are copied. */
+/* Answers `read` sooner or later; *under_way counts how many have not been. What is needed of `read` and `view` is copied.
+ */
 void range_sum_start(struct env *env, struct read_worker *worker, struct replies *replies,
-                     const struct read_request *read, uint32_t *under_way);
+                     const struct read_request *read, const struct expiry_view *view, uint32_t *under_way);
 
 #endif

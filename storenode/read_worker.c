@@ -8,6 +8,7 @@
 #include "base/types.h"
 #include "env/clock.h"
 #include "env/engine.h"
+#include "storenode/expiry.h"
 #include "storenode/range_sum.h"
 #include "storenode/row.h"
 
@@ -17,7 +18,8 @@ enum {
     REPLY_SIZE_MAX = FRAME_SIZE_MAX / 2 - VALUE_SIZE_MAX,
     PAIR_SIZE = 48, /* what a pair takes beside its key and value */
     SUMS_MAX = 16,  /* checksums at once: each holds an iterator */
-    SUMS_WAIT_MS = 50
+    SUMS_WAIT_MS = 50,
+    EXPIRED_COUNT_MAX = 4096 /* that one answer of a scan passes over */
 };
 enum { READ_WORKER_TASK, READ_WORKER_JOB };
 
@@ -85,6 +87,13 @@ void read_task_watch(struct read_task *task, const _Atomic uint64_t *counter)
     read->watched_was = atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+void read_task_set_time(struct read_task *task, bool all, uint64_t time_ms)
+{
+    struct read_request *last = (struct read_request *)((char *)task->last - offsetof(struct read_request, next));
+    for (struct read_request *read = all ? task->first : last; read; read = read->next)
+        read->time_ms = time_ms;
+}
+
 void read_worker_post(struct read_worker *worker, struct read_task *take_task)
 {
     take_task->message.kind = READ_WORKER_TASK;
@@ -104,26 +113,28 @@ void read_worker_post_job(struct read_worker *worker, struct read_job *take_job)
 }
 
 /* The value of `key`, copied to the replies' arena; never NULL data when present. */
-static enum err get_value(struct read_worker *worker, struct bytes key, struct bytes *ret_value)
+static enum err get_value(struct read_worker *worker, const struct expiry_view *view, struct bytes key,
+                          struct bytes *ret_value, uint64_t *ret_left_ms)
 {
     struct error error = {0};
     enum err code = engine_get(worker->env->engine, ENGINE_DEFAULT, key, &worker->row, &error);
     struct bytes value = bytes_empty();
     if (code == ERR_OK)
-        code = row_value(buf_bytes(&worker->row), &value);
+        code = expiry_look(worker->env, view, buf_bytes(&worker->row), &value, ret_left_ms);
     if (code == ERR_OK) {
         *ret_value = arena_copy(replies_arena(worker->replies), value);
         if (!ret_value->data)
             *ret_value = bytes_of("", 0);
-    } else if (code != ERR_NOT_FOUND)
+    } else if (code != ERR_NOT_FOUND && code != ERR_NOT_READY)
         log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
     return code;
 }
 
 /* Like get_value, but in the state that `iter` sees. */
-static enum err value_at(struct read_worker *worker, struct engine_iter *iter, struct bytes key,
-                         struct bytes *ret_value)
+static enum err value_at(struct read_worker *worker, const struct expiry_view *view, struct engine_iter *iter,
+                         struct bytes key, struct bytes *ret_value)
 {
+    uint64_t left_ms;
     struct engine *engine = worker->env->engine;
     struct error error = {0};
     engine_iter_seek(engine, iter, key);
@@ -132,7 +143,9 @@ static enum err value_at(struct read_worker *worker, struct engine_iter *iter, s
     if (code == ERR_OK && !(engine_iter_valid(engine, iter) && bytes_equal(engine_iter_key(engine, iter), key)))
         return ERR_NOT_FOUND;
     if (code == ERR_OK)
-        code = row_value(engine_iter_value(engine, iter), &value);
+        code = expiry_look(worker->env, view, engine_iter_value(engine, iter), &value, &left_ms);
+    if (code == ERR_NOT_FOUND || code == ERR_NOT_READY)
+        return code;
     if (code != ERR_OK) {
         log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
         return code;
@@ -145,7 +158,7 @@ static enum err value_at(struct read_worker *worker, struct engine_iter *iter, s
 
 /* One state for all keys: a batch write is seen as a whole or not at all. */
 static enum err batch_get(struct read_worker *worker, const struct wire_kv_request *request,
-                          struct wire_kv_reply *reply)
+                          const struct expiry_view *view, struct wire_kv_reply *reply)
 {
     struct arena *arena = replies_arena(worker->replies);
     struct engine *engine = worker->env->engine;
@@ -156,7 +169,7 @@ static enum err batch_get(struct read_worker *worker, const struct wire_kv_reque
     for (uint32_t i = 0; i < request->pairs_count && code == ERR_OK && !reply->more; i++) {
         struct wire_kv_pair *pair = &reply->pairs[i];
         pair->key = arena_copy(arena, request->pairs[i].key);
-        code = value_at(worker, iter, pair->key, &pair->value);
+        code = value_at(worker, view, iter, pair->key, &pair->value);
         pair->remove = code == ERR_NOT_FOUND;
         code = pair->remove ? ERR_OK : code;
         size += PAIR_SIZE + pair->key.size + pair->value.size;
@@ -177,7 +190,16 @@ static void clamp(const struct read_request *read, struct bytes *start, struct b
         *end = read->region_end;
 }
 
-static enum err scan(struct read_worker *worker, const struct read_request *read, struct wire_kv_reply *reply)
+/* Where a scan that stops before `key` goes on: forward at that key, backward right behind it. */
+static struct bytes scan_next(struct arena *arena, bool reverse, struct bytes key)
+{
+    uint8_t *next = arena_alloc(arena, key.size + 1); /* zeroed */
+    memcpy(next, key.data, key.size);
+    return bytes_of(next, key.size + reverse);
+}
+
+static enum err scan(struct read_worker *worker, const struct read_request *read, const struct expiry_view *view,
+                     struct wire_kv_reply *reply)
 {
     const struct wire_kv_request *request = read->request;
     struct engine *engine = worker->env->engine;
@@ -198,19 +220,25 @@ static enum err scan(struct read_worker *worker, const struct read_request *read
         engine_iter_seek_for_previous(engine, iter, end);
     else
         engine_iter_seek(engine, iter, start);
-    uint32_t capacity = 0;
+    uint32_t capacity = 0, expired_count = 0;
     size_t size = 0;
     enum err code = ERR_OK;
-    while (code == ERR_OK && engine_iter_valid(engine, iter)) {
-        struct bytes key = engine_iter_key(engine, iter);
-        if (reply->pairs_count >= limit || (reply->pairs_count > 0 && size >= size_max)) {
+    for (; code == ERR_OK && engine_iter_valid(engine, iter);
+         request->reverse ? engine_iter_previous(engine, iter) : engine_iter_next(engine, iter)) {
+        struct bytes key = engine_iter_key(engine, iter), value;
+        uint64_t left_ms;
+        if (reply->pairs_count >= limit || (reply->pairs_count > 0 && size >= size_max) ||
+            expired_count >= EXPIRED_COUNT_MAX) {
             reply->more = true;
-            /* where to go on: forward at this key, backward below the last one given */
-            reply->next_key = request->reverse ? reply->pairs[reply->pairs_count - 1].key : arena_copy(arena, key);
+            reply->next_key = scan_next(arena, request->reverse, key);
             break;
         }
-        struct bytes value;
-        code = row_value(engine_iter_value(engine, iter), &value);
+        code = expiry_look(worker->env, view, engine_iter_value(engine, iter), &value, &left_ms);
+        if (code == ERR_NOT_FOUND) {
+            expired_count++;
+            code = ERR_OK;
+            continue;
+        }
         if (code != ERR_OK)
             break;
         if (reply->pairs_count == capacity) {
@@ -228,15 +256,11 @@ static enum err scan(struct read_worker *worker, const struct read_request *read
                 pair->value = bytes_of("", 0);
         }
         size += PAIR_SIZE + pair->key.size + pair->value.size;
-        if (request->reverse)
-            engine_iter_previous(engine, iter);
-        else
-            engine_iter_next(engine, iter);
     }
     struct error error = {0};
     if (code == ERR_OK)
         code = engine_iter_error(engine, iter, &error);
-    if (code != ERR_OK)
+    if (code != ERR_OK && code != ERR_NOT_READY)
         log_event(worker->env->log, LOG_ERROR, "event=scan_failed code=%s msg=\"%s\"", err_name(code), error.text);
     engine_iter_free(engine, iter);
     return code;
@@ -247,25 +271,37 @@ bool read_request_is_outdated(const struct read_request *read)
     return read->watched && atomic_load_explicit(read->watched, memory_order_acquire) != read->watched_was;
 }
 
-static void run(struct read_worker *worker, const struct read_request *read, uint64_t now_us)
+static void run(struct read_worker *worker, const struct read_task *task, const struct read_request *read,
+                uint64_t now_us)
 {
     const struct wire_kv_request *request = read->request;
     struct wire_kv_reply reply = {0};
+    bool stale = request->read_mode == WIRE_READ_MODE_STALE;
+    const struct expiry_view view = {.now_ms = read->time_ms,
+                                     .clock_ms = clock_wall_ms(worker->env->clock),
+                                     .region = request->region_id,
+                                     .owner = stale ? NULL : task->owner};
+    uint64_t left_ms = 0;
     enum err code;
     if (read->expire_us != 0 && now_us >= read->expire_us)
         code = ERR_DEADLINE;
     else if (request->op == WIRE_KV_OP_GET)
-        code = get_value(worker, request->key, &reply.value);
-    else if (request->op == WIRE_KV_OP_BATCH_GET)
-        code = batch_get(worker, request, &reply);
+        code = get_value(worker, &view, request->key, &reply.value, &left_ms);
+    else if (request->op == WIRE_KV_OP_TTL) {
+        code = get_value(worker, &view, request->key, &reply.value, &reply.ttl_ms);
+        reply.value = bytes_empty();
+    } else if (request->op == WIRE_KV_OP_BATCH_GET)
+        code = batch_get(worker, request, &view, &reply);
     else if (request->op == WIRE_KV_OP_CHECKSUM && worker->sums_under_way < SUMS_MAX) {
-        range_sum_start(worker->env, worker, worker->replies, read, &worker->sums_under_way);
+        range_sum_start(worker->env, worker, worker->replies, read, &view, &worker->sums_under_way);
         return;
     } else if (request->op == WIRE_KV_OP_CHECKSUM) {
         code = ERR_BUSY;
         reply.wait_ms = SUMS_WAIT_MS;
     } else
-        code = scan(worker, read, &reply);
+        code = scan(worker, read, &view, &reply);
+    if (code == ERR_NOT_READY)
+        reply = (struct wire_kv_reply){.wait_ms = EXPIRY_WAIT_MS};
     if (read_request_is_outdated(read)) {
         reply = (struct wire_kv_reply){.wait_ms = READ_NOT_READY_WAIT_MS};
         code = ERR_NOT_READY;
@@ -285,7 +321,7 @@ static void on_message(void *state, struct message *take_message)
     struct read_task *task = (struct read_task *)take_message;
     uint64_t now_us = clock_now_us(worker->env->clock);
     for (const struct read_request *read = task->first; read; read = read->next) {
-        run(worker, read, now_us);
+        run(worker, task, read, now_us);
         if (replies_are_many(worker->replies))
             replies_flush(worker->replies); /* thousands of scans may have come in one frame */
     }
@@ -309,7 +345,7 @@ enum err read_worker_new(struct env *env, const struct read_limits *limits, stru
     if (worker->limits.scan_size_max > REPLY_SIZE_MAX)
         worker->limits.scan_size_max = REPLY_SIZE_MAX;
     worker->replies = replies_new(env);
-    buf_init(&worker->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
+    buf_init(&worker->row, ROW_HEADER_SIZE_MAX + VALUE_SIZE_MAX);
     enum err code = executor_spawn(env->executor, "read", &ops, worker, UINT32_MAX, &worker->actor);
     if (code != ERR_OK) {
         read_worker_free(worker);

@@ -20,6 +20,7 @@ struct read_request {
     const struct wire_kv_request *request; /* in the task's arena */
     struct bytes region_start, region_end; /* a scan never leaves its region; in the task's arena */
     uint64_t expire_us;                    /* clock_now_us; 0: never */
+    uint64_t time_ms;                      /* of the region, when the read may be served */
     const _Atomic uint64_t *watched;       /* NULL, or: what was read counts only if this is ... */
     uint64_t watched_was;                  /* ... still what it was */
 };
@@ -36,6 +37,7 @@ struct read_task {
     struct read_request *first, **last;
     uint32_t count;
     uint32_t keys_count; /* that they name: what waits is bounded by these */
+    struct actor *owner; /* borrowed; hears of rows that are due (expiry.h); NULL: nobody does */
 };
 
 struct read_limits {
@@ -54,6 +56,8 @@ void read_task_add(struct read_task *task, struct reply_to to, const struct wire
 /* The read that was added last counts only if `counter`, which outlives it, does not change until it is answered: the
  * rows under it may be replaced by a snapshot. */
 void read_task_watch(struct read_task *task, const _Atomic uint64_t *counter);
+/* The time of the region for the one that was added last, or for all. */
+void read_task_set_time(struct read_task *task, bool all, uint64_t time_ms);
 void read_worker_post(struct read_worker *worker, struct read_task *take_task);
 /* Keys named by the reads that were posted and are not answered. Any thread. */
 uint32_t read_worker_waiting(const struct read_worker *worker);

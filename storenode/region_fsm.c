@@ -6,6 +6,7 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "env/clock.h"
 #include "group/group.h"
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
@@ -15,7 +16,7 @@
 #include "storenode/store_ranges.h"
 #include "storenode/tokens.h"
 
-enum { FORMAT = 1, APPLY_STATE_SIZE = 21, BUSY_WAIT_MS = 20 };
+enum { FORMAT = 1, FORMAT_TIMED = 2, APPLY_STATE_SIZE = 21, TIMED_SIZE = 37, BUSY_WAIT_MS = 20 };
 
 struct region_fsm {
     struct env *env;
@@ -27,15 +28,30 @@ struct region_fsm {
     struct tokens *tokens;           /* owned */
     raft_index applied_index;
     raft_term applied_term;
+    struct region_time time;
     uint32_t save_interval;
     uint64_t unsaved_size;            /* bytes of entries applied since the last save */
     _Atomic raft_index written_index; /* applied and in the engine */
+    _Atomic uint64_t written_now_ms, written_last_expiry_ms;
     _Atomic raft_index split_index;   /* of the newest split in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
     enum err failure;                 /* an entry was left half applied: nothing may follow it */
     struct buf row, value;
 };
+
+static void publish_time(struct region_fsm *fsm, struct region_time time)
+{
+    atomic_store_explicit(&fsm->written_now_ms, time.now_ms, memory_order_release);
+    atomic_store_explicit(&fsm->written_last_expiry_ms, time.last_expiry_ms, memory_order_release);
+}
+
+struct region_time region_fsm_time(const struct region_fsm *fsm)
+{
+    return (struct region_time){
+        .now_ms = atomic_load_explicit(&fsm->written_now_ms, memory_order_acquire),
+        .last_expiry_ms = atomic_load_explicit(&fsm->written_last_expiry_ms, memory_order_acquire)};
+}
 
 struct region_fsm *region_fsm_new(struct env *env, struct store_ranges *ranges, const struct region *region,
                                   peer_id local_peer, raft_index applied_index, raft_term applied_term, uint32_t save_interval)
@@ -52,8 +68,10 @@ struct region_fsm *region_fsm_new(struct env *env, struct store_ranges *ranges, 
     atomic_init(&fsm->written_index, applied_index);
     fsm->applied_term = applied_term;
     fsm->save_interval = save_interval;
-    buf_init(&fsm->row, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
-    buf_init(&fsm->value, ROW_HEADER_SIZE + VALUE_SIZE_MAX);
+    (void)region_fsm_load_time(env->engine, region->id, &fsm->time); /* who loaded the rest found it sound */
+    publish_time(fsm, fsm->time);
+    buf_init(&fsm->row, ROW_HEADER_SIZE_MAX + VALUE_SIZE_MAX);
+    buf_init(&fsm->value, ROW_HEADER_SIZE_MAX + VALUE_SIZE_MAX);
     return fsm;
 }
 
@@ -84,46 +102,91 @@ void region_fsm_free(struct region_fsm *fsm)
     free(fsm);
 }
 
-/* ---- apply state: u8 format | index u64 | term u64 | checksum u32 */
+/* ---- apply state
+ *
+ *   u8 format=1 | index u64 | term u64 | checksum u32                                          nothing here ever expired
+ *   u8 format=2 | index u64 | term u64 | time u64 | last expiry u64 | checksum u32 */
+
+struct apply_state {
+    raft_index index;
+    raft_term term;
+    struct region_time time;
+};
 
 void region_fsm_put_applied(struct engine *engine, struct engine_batch *batch, region_id region, raft_index index,
-                            raft_term term)
+                            raft_term term, const struct region_time *time)
 {
-    uint8_t value[APPLY_STATE_SIZE] = {FORMAT};
+    uint8_t value[TIMED_SIZE];
+    bool timed = time && (time->now_ms != 0 || time->last_expiry_ms != 0);
+    size_t size = timed ? TIMED_SIZE : APPLY_STATE_SIZE;
+    value[0] = timed ? FORMAT_TIMED : FORMAT;
     store_u64_be(value + 1, index);
     store_u64_be(value + 9, term);
-    store_u32_be(value + 17, group_checksum(GROUP_APPLY_STATE, value, 17));
+    if (timed) {
+        store_u64_be(value + 17, time->now_ms);
+        store_u64_be(value + 25, time->last_expiry_ms);
+    }
+    store_u32_be(value + size - 4, group_checksum(GROUP_APPLY_STATE, value, size - 4));
     struct group_key key = group_key_indexed(region, GROUP_APPLY_STATE, 0);
-    engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, sizeof value));
+    engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, size));
 }
 
-enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
-                                 struct error *err)
+static bool parse_applied(struct bytes value, struct apply_state *ret_state)
+{
+    if (value.size == 0 || value.size != (value.data[0] == FORMAT_TIMED ? TIMED_SIZE : APPLY_STATE_SIZE) ||
+        (value.data[0] != FORMAT && value.data[0] != FORMAT_TIMED) ||
+        load_u32_be(value.data + value.size - 4) != group_checksum(GROUP_APPLY_STATE, value.data, value.size - 4))
+        return false;
+    *ret_state = (struct apply_state){.index = load_u64_be(value.data + 1), .term = load_u64_be(value.data + 9)};
+    if (value.data[0] == FORMAT_TIMED)
+        ret_state->time = (struct region_time){.now_ms = load_u64_be(value.data + 17),
+                                               .last_expiry_ms = load_u64_be(value.data + 25)};
+    return true;
+}
+
+static enum err load_applied(struct engine *engine, region_id region, struct apply_state *ret_state, struct error *err)
 {
     struct group_key key = group_key_indexed(region, GROUP_APPLY_STATE, 0);
     struct buf value;
     buf_init(&value, 1024);
     enum err code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
-    bool sound = code == ERR_OK && value.size == APPLY_STATE_SIZE && value.data[0] == FORMAT &&
-                 load_u32_be(value.data + 17) == group_checksum(GROUP_APPLY_STATE, value.data, 17);
-    if (code == ERR_ENTRY_TOO_LARGE || (code == ERR_OK && !sound))
+    if (code == ERR_ENTRY_TOO_LARGE || (code == ERR_OK && !parse_applied(buf_bytes(&value), ret_state)))
         code =
             error_set(err, ERR_CORRUPT, "region %llu: apply state: bad checksum or size", (unsigned long long)region);
-    if (code == ERR_OK) {
-        *ret_index = load_u64_be(value.data + 1);
-        *ret_term = load_u64_be(value.data + 9);
-    }
     buf_fini(&value);
+    return code;
+}
+
+enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
+                                 struct error *err)
+{
+    struct apply_state state;
+    enum err code = load_applied(engine, region, &state, err);
+    if (code == ERR_OK) {
+        *ret_index = state.index;
+        *ret_term = state.term;
+    }
+    return code;
+}
+
+enum err region_fsm_load_time(struct engine *engine, region_id region, struct region_time *ret_time)
+{
+    struct apply_state state = {0};
+    enum err code = load_applied(engine, region, &state, NULL);
+    *ret_time = code == ERR_OK ? state.time : (struct region_time){0};
     return code;
 }
 
 /* ---- one write */
 
-static void put_row(struct region_fsm *fsm, struct engine_batch *batch, struct bytes key, struct bytes value)
+/* `ttl_ms` 0: for ever. */
+static void put_row(struct region_fsm *fsm, struct engine_batch *batch, struct bytes key, struct bytes value,
+                    uint64_t ttl_ms)
 {
-    buf_reset(&fsm->row);
-    buf_append_u8(&fsm->row, ROW_PLAIN);
-    enum err code = buf_append_bytes(&fsm->row, value);
+    uint64_t expiry_ms = ttl_ms > 0 ? fsm->time.now_ms + ttl_ms : 0;
+    if (expiry_ms > fsm->time.last_expiry_ms)
+        fsm->time.last_expiry_ms = expiry_ms;
+    enum err code = row_make(&fsm->row, value, expiry_ms);
     CHECK(code == ERR_OK); /* sizes were checked */
     engine_batch_put(fsm->env->engine, batch, ENGINE_DEFAULT, key, buf_bytes(&fsm->row));
 }
@@ -151,8 +214,11 @@ static enum err read_now(struct region_fsm *fsm, struct apply_worker *worker, st
         *ret_present = code == ERR_OK;
         row = buf_bytes(&fsm->value);
     }
+    uint64_t expiry_ms = 0, now_ms = BUG(cas_by_clock) ? clock_wall_ms(fsm->env->clock) : fsm->time.now_ms;
     if (code == ERR_OK && *ret_present)
-        code = row_value(row, ret_value);
+        code = row_parse(row, ret_value, &expiry_ms);
+    if (expiry_ms != 0 && expiry_ms <= now_ms)
+        *ret_present = false;
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
@@ -174,7 +240,7 @@ static enum err apply_cas(struct region_fsm *fsm, struct apply_worker *worker, c
         }
         return ERR_CONDITION_FAILED;
     }
-    put_row(fsm, apply_worker_batch(worker), write->key, write->value);
+    put_row(fsm, apply_worker_batch(worker), write->key, write->value, write->ttl_ms);
     return ERR_OK;
 }
 
@@ -190,7 +256,7 @@ static enum err apply_batch_write(struct region_fsm *fsm, struct engine_batch *b
         if (write->pairs[i].remove)
             engine_batch_delete(fsm->env->engine, batch, ENGINE_DEFAULT, write->pairs[i].key);
         else
-            put_row(fsm, batch, write->pairs[i].key, write->pairs[i].value);
+            put_row(fsm, batch, write->pairs[i].key, write->pairs[i].value, write->ttl_ms);
     }
     return ERR_OK;
 }
@@ -208,6 +274,8 @@ static enum err execute(struct region_fsm *fsm, struct apply_worker *worker, con
                         struct arena *arena, struct wire_kv_reply *result)
 {
     struct engine_batch *batch = apply_worker_batch(worker);
+    if (write->ttl_ms > REGION_TTL_MAX_MS)
+        return ERR_INVALID;
     if (write->op == WIRE_KV_OP_BATCH_WRITE)
         return apply_batch_write(fsm, batch, write);
     if (write->op == WIRE_KV_OP_DELETE_RANGE)
@@ -217,7 +285,7 @@ static enum err execute(struct region_fsm *fsm, struct apply_worker *worker, con
         return code;
     switch (write->op) {
     case WIRE_KV_OP_PUT:
-        put_row(fsm, batch, write->key, write->value);
+        put_row(fsm, batch, write->key, write->value, write->ttl_ms);
         return ERR_OK;
     case WIRE_KV_OP_DELETE_KEY:
         engine_batch_delete(fsm->env->engine, batch, ENGINE_DEFAULT, write->key);
@@ -301,6 +369,7 @@ enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut)
     if (code != ERR_OK)
         return code;
     cut->region = region_copy(fsm->region);
+    cut->time = fsm->time;
     cut->position = (struct raft_position){.index = fsm->applied_index, .term = fsm->applied_term};
     for (int cf = ENGINE_DEFAULT; cf < ENGINE_RAFT; cf++)
         cut->iters[cf] = engine_iter_new(engine, (enum engine_cf)cf, fsm->region->start_key, fsm->region->end_key);
@@ -379,6 +448,8 @@ static enum err put_children(struct region_fsm *fsm, struct engine_batch *batch,
         code = check_is_new(fsm, child->id);
         if (code == ERR_OK)
             code = region_put_new(engine, batch, child, local_peer_of(fsm, child));
+        if (code == ERR_OK && !BUG(split_forgets_time))
+            region_fsm_put_applied(engine, batch, child->id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, &fsm->time);
         if (code == ERR_OK && !BUG(split_forgets_tokens))
             tokens_put_inherited(fsm->tokens, batch, child->id, GROUP_FIRST_INDEX);
     }
@@ -438,6 +509,9 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
             stop_on_corrupt(fsm, entry->index);
             return ERR_CORRUPT;
         }
+        if (BUG(time_goes_back) && command.time_ms > 0)
+            fsm->time.now_ms = command.time_ms;
+        region_time_pass(&fsm->time, command.time_ms);
         uint32_t count = command.kind == WIRE_COMMAND_KIND_SPLIT ? 1 : command.writes_count;
         *ret_results = arena_alloc(&task->results_arena, count * sizeof **ret_results);
         *ret_count = count;
@@ -484,9 +558,10 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
     }
     if (task->entry_count > 0 && !(BUG(apply_twice) && fsm->applied_index % 8)) {
         region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
-                               fsm->applied_term);
+                               fsm->applied_term, &fsm->time);
     }
     task->applied_index = fsm->applied_index;
+    task->time = fsm->time;
 }
 
 static void done(struct apply_task *base, enum err code)
@@ -500,6 +575,7 @@ static void done(struct apply_task *base, enum err code)
                                   memory_order_release);
         for (const struct region_split *split = task->splits; split; split = split->next)
             atomic_store_explicit(&task->fsm->split_index, split->index, memory_order_release);
+        publish_time(task->fsm, task->time);
         atomic_store_explicit(&task->fsm->written_index, task->applied_index, memory_order_release);
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)

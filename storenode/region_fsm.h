@@ -20,6 +20,7 @@
 #include "meta/region.h"
 #include "raft/raft.h"
 #include "storenode/region_split.h"
+#include "storenode/region_time.h"
 #include "storenode/replies.h"
 
 struct region_fsm;
@@ -50,6 +51,7 @@ struct region_task {
     enum err code;                  /* when it comes back */
     raft_index applied_index;
     bool urgent; /* somebody waits for it to come back: wake the region worker */
+    struct region_time time; /* when it comes back: after its last entry */
     uint64_t region_id;
     uint64_t keys_written;
     struct region_split *splits; /* owned list, in order: what became of the region. Then it comes back at once. */
@@ -67,6 +69,8 @@ raft_index region_fsm_applied(const struct region_fsm *fsm);
 /* Index of the newest split in this life that is in the engine; 0: none. Any thread; read it after region_fsm_applied, and
  * it knows of every split up to there. */
 raft_index region_fsm_split_index(const struct region_fsm *fsm);
+/* The region's time, of what the engine holds. Any thread; read it after region_fsm_applied. */
+struct region_time region_fsm_time(const struct region_fsm *fsm);
 /* Log entries after this index are still needed to know the tokens at the next start. Any thread. */
 raft_index region_fsm_log_needed_after(const struct region_fsm *fsm);
 
@@ -84,8 +88,10 @@ void region_task_free(struct region_task *task); /* drops replies unanswered: th
 /* Reads the apply state of a group; ERR_NOT_FOUND: there is none. */
 enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
                                  struct error *err);
-/* Puts the apply state. */
+/* Its other part; all zero if there is none. */
+enum err region_fsm_load_time(struct engine *engine, region_id region, struct region_time *ret_time);
+/* Puts the apply state. `time` may be NULL: nothing ever expired here. */
 void region_fsm_put_applied(struct engine *engine, struct engine_batch *batch, region_id region, raft_index index,
-                            raft_term term);
+                            raft_term term, const struct region_time *time);
 
 #endif

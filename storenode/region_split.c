@@ -177,6 +177,6 @@ enum err region_put_new(struct engine *engine, struct engine_batch *batch, const
     if (code != ERR_OK)
         return code;
     group_create(engine, batch, region->id, &conf);
-    region_fsm_put_applied(engine, batch, region->id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+    region_fsm_put_applied(engine, batch, region->id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, NULL);
     return ERR_OK;
 }

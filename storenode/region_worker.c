@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -11,10 +12,12 @@
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
 #include "storenode/campaigns.h"
+#include "storenode/expiry.h"
 #include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
+#include "storenode/peer_time.h"
 #include "storenode/snapshot_receive.h"
 #include "storenode/store.h"
 #include "storenode/store_pairs.h"
@@ -98,6 +101,8 @@ struct region_worker {
     uint64_t ticked_us;       /* time up to which ticks were given */
     uint64_t truncate_at_us;  /* next look at log retention */
     uint64_t heartbeat_at_us; /* next full report to pd */
+    uint64_t expiry_at_us;    /* the engine next hears which rows may go ... */
+    uint64_t expiry_told;     /* ... unless it is what it heard last */
     bool stopped;             /* after a failed write: nothing is handled any more */
 };
 
@@ -286,6 +291,7 @@ struct read_task *region_worker_read_task(struct region_worker *worker)
 void region_worker_post_reads(struct region_worker *worker, struct read_task *take_task)
 {
     struct store *store = worker->store;
+    take_task->owner = worker->actor;
     read_worker_post(store->readers[worker->next_reader++ % store->reader_count], take_task);
 }
 
@@ -947,6 +953,33 @@ static void look_after(struct peer *peer)
     peer_split_look(peer);
 }
 
+/* Regions that sleep, too: what they hold may have to go. */
+static void tell_expiry(struct region_worker *worker)
+{
+    struct expiry_spans *spans = expiry_spans_new();
+    worker->expiry_at_us = worker->now_us + worker->store->config->expiry_interval_ms * 1000;
+    struct peer *peer, *following;
+    HASH_ITER(hh, worker->peers, peer, following)
+    {
+        if (peer->time.last_expiry_ms == 0)
+            continue;
+        struct region_time time = peer->time;
+        if (BUG(dropped_by_clock))
+            time.now_ms = clock_wall_ms(worker->env->clock);
+        expiry_spans_add(spans, peer->region->start_key, peer->region->end_key, time);
+        peer_time_look(peer);
+    }
+    expiry_spans_post(worker->store, worker->index, spans, &worker->expiry_told);
+}
+
+static void on_time_wish(struct region_worker *worker, struct time_wish *take_wish)
+{
+    struct peer *peer = find_peer(worker, take_wish->region);
+    if (peer)
+        peer_time_wish(peer, take_wish->time_ms);
+    message_free(&take_wish->message);
+}
+
 static void on_tick(struct region_worker *worker)
 {
     uint32_t ticks = ticks_passed(worker);
@@ -970,6 +1003,8 @@ static void on_tick(struct region_worker *worker)
         absent_peers_sweep(worker->absent, worker->tick_count);
     if (truncate && list_is_empty(&worker->awake))
         shrink(worker);
+    if (worker->now_us >= worker->expiry_at_us)
+        tell_expiry(worker);
     tick_pairs(worker, ticks); /* after the peers: who wakes now has had its ticks */
     links_tick(worker->links);
     report_to_pd(worker, all);
@@ -1176,6 +1211,9 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_SNAPSHOT_INSTALLED:
         on_installed(worker, take_message);
         break;
+    case WORKER_TIME_WISH:
+        on_time_wish(worker, (struct time_wish *)take_message);
+        return;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);
         break;

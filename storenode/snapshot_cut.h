@@ -11,6 +11,7 @@
 #include "env/engine.h"
 #include "meta/region.h"
 #include "raft/raft.h"
+#include "storenode/region_time.h"
 
 struct snapshot_cut {
     /* by who wants it */
@@ -23,6 +24,7 @@ struct snapshot_cut {
     struct region *region; /* owned */
     struct raft_position position;
     struct raft_conf conf;
+    struct region_time time;
     struct engine_iter *iters[ENGINE_RAFT]; /* owned; one per column family with data */
     struct arena rows_arena;
     struct wire_snapshot_row *rows; /* tokens */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "env/clock.h"
@@ -172,6 +173,8 @@ static enum err make_chunk(struct send *send)
                                         .term = cut->term,
                                         .id = send->id,
                                         .sequence = send->next,
+                                        .time_ms = BUG(snapshot_forgets_time) ? 0 : cut->time.now_ms,
+                                        .last_expiry_ms = cut->time.last_expiry_ms,
                                         .region = send->next == 0 ? &region : NULL,
                                         .snapshot = send->next == 0 ? group_snapshot_to_wire(&snapshot, &arena) : NULL};
     struct buf *bytes = &send->chunks[send->next % CHUNKS_AHEAD_MAX];

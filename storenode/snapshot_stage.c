@@ -12,12 +12,12 @@
 #include "storenode/store_keys.h"
 
 enum {
-    FORMAT = 2,
+    FORMAT = 3,
     MARKER = 0x01,
     CHUNK = 0x02,
     TABLE = 0x03,
     HEAD_SIZE = 10,
-    MARKER_SIZE = 41,
+    MARKER_SIZE = 57,
     CHECKSUM_SIZE = 4,
     BATCH_SIZE = 4 * 1024 * 1024,
     ROW_SIZE_MAX = FRAME_SIZE_MAX + CHECKSUM_SIZE
@@ -91,7 +91,9 @@ void snapshot_stage_put_marker(struct engine *engine, struct engine_batch *batch
     store_u32_be(value + 25, marker->chunk_first);
     store_u32_be(value + 29, marker->chunk_count);
     store_u32_be(value + 33, marker->table_count);
-    store_u32_be(value + 37, group_checksum(MARKER, value, 37));
+    store_u64_be(value + 37, marker->time.now_ms);
+    store_u64_be(value + 45, marker->time.last_expiry_ms);
+    store_u32_be(value + 53, group_checksum(MARKER, value, 53));
     struct group_key key = stage_key(region, MARKER);
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), bytes_of(value, sizeof value));
 }
@@ -99,14 +101,15 @@ void snapshot_stage_put_marker(struct engine *engine, struct engine_batch *batch
 static bool parse_marker(struct bytes value, struct snapshot_marker *ret_marker)
 {
     if (value.size != MARKER_SIZE || value.data[0] != FORMAT ||
-        load_u32_be(value.data + 37) != group_checksum(MARKER, value.data, 37))
+        load_u32_be(value.data + 53) != group_checksum(MARKER, value.data, 53))
         return false;
     *ret_marker = (struct snapshot_marker){
         .id = load_u64_be(value.data + 1),
         .position = {.index = load_u64_be(value.data + 9), .term = load_u64_be(value.data + 17)},
         .chunk_first = load_u32_be(value.data + 25),
         .chunk_count = load_u32_be(value.data + 29),
-        .table_count = load_u32_be(value.data + 33)};
+        .table_count = load_u32_be(value.data + 33),
+        .time = {.now_ms = load_u64_be(value.data + 37), .last_expiry_ms = load_u64_be(value.data + 45)}};
     return true;
 }
 
@@ -287,7 +290,7 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
     }
     if (code == ERR_OK && install->next == chunk_end) {
         region_fsm_put_applied(engine, batch, install->region->id, install->marker.position.index,
-                               install->marker.position.term);
+                               install->marker.position.term, &install->marker.time);
         snapshot_stage_drop(engine, batch, install->region->id);
         install->done = true;
     }

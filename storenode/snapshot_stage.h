@@ -7,8 +7,8 @@
  * were tables; then their files go. Nothing else needs a sync: who finds a marker at start-up begins again; files that no
  * marker names go.
  *
- *   's' | region id u64 | 0x01                 marker  u8 format=2 | id u64 | index u64 | term u64 | first chunk u32 |
- *                                                      chunks u32 | tables u32 | checksum u32
+ *   's' | region id u64 | 0x01                 marker  u8 format=3 | id u64 | index u64 | term u64 | first chunk u32 |
+ *                                                      chunks u32 | tables u32 | time u64 | last expiry u64 | checksum u32
  *   's' | region id u64 | 0x02 | sequence u32  chunk   table SnapshotChunk as it came | checksum u32
  *   's' | region id u64 | 0x03 | number u32    table   u8 column family | name | checksum u32
  *
@@ -23,6 +23,7 @@
 #include "env/env.h"
 #include "meta/region.h"
 #include "raft/raft.h"
+#include "storenode/region_time.h"
 #include "storenode/snapshot_tables.h"
 
 struct snapshot_marker {
@@ -30,6 +31,7 @@ struct snapshot_marker {
     struct raft_position position;
     uint32_t chunk_first, chunk_count; /* those that are kept as rows: the last ones, or all */
     uint32_t table_count;
+    struct region_time time;
 };
 
 /* ERR_INVALID: a row that has no place in that region, or rows of data beside others. */

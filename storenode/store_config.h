@@ -45,6 +45,7 @@ struct store_config {
     uint64_t region_split_size;             /* a region that is too large is cut into pieces of this: 96 MiB */
     uint64_t region_size_max;               /* it is, from this on: 144 MiB; 0: nothing is split by itself */
     uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
+    uint64_t expiry_interval_ms;            /* how often compactions hear what has expired: 10000 */
     uint64_t log_check_interval_ms;         /* how often the above is looked at: 1000 */
     uint32_t tokens_save_interval;          /* entries; the log is never cut below: 512 */
     uint32_t snapshots_max;                 /* on their way at a time, each way: 2 */

@@ -462,11 +462,12 @@ static void check_user_row(struct inspect *inspect, struct bytes key, struct byt
 {
     char text[KEY_TEXT_SIZE];
     struct bytes value;
+    uint64_t expiry_ms;
     if (key.size <= KEYSPACE_PREFIX_SIZE || key.data[0] != KEYSPACE_RAW ||
         key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE)
         inspect_found(inspect, false, "column family default: no key of ours: %s (%zu bytes)", key_text(key, text),
                       key.size);
-    else if (row_value(row, &value) != ERR_OK)
+    else if (row_parse(row, &value, &expiry_ms) != ERR_OK)
         inspect_found(inspect, false, "column family default: row %s: unknown format", key_text(key, text));
     else if (value.size > VALUE_SIZE_MAX)
         inspect_found(inspect, false, "column family default: row %s: a value of %zu bytes", key_text(key, text),

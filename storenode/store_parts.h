@@ -8,6 +8,7 @@
  *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
  *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
  *                                          |  \--chunks--> snapshot receiver --SNAPSHOT_STAGED--> region workers
+ *                                          |  \--TIME_WISH-- from read workers, which met a row that is due
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -99,6 +100,7 @@ enum worker_message_kind {
     WORKER_SNAPSHOT_CHUNK,
     WORKER_SNAPSHOT_STAGED,
     WORKER_SNAPSHOT_INSTALLED,
+    WORKER_TIME_WISH,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

@@ -46,7 +46,7 @@ bool kv_json(const struct kv_base *base)
 
 struct polder_call kv_call(const struct kv_base *base)
 {
-    struct polder_call call = {.size = sizeof call, .deadline_ms = (uint32_t)base->client.deadline_ms};
+    struct polder_call call = {.size = sizeof call, .deadline_ms = (uint32_t)base->client.deadline_ms, .ttl_ms = base->ttl_ms};
     if (base->read_mode)
         call.read = base->read_mode[0] == 'i'   ? POLDER_READ_INDEX
                     : base->read_mode[0] == 's' ? POLDER_READ_STALE
@@ -111,6 +111,7 @@ static const struct setting put_rows[] = {
     CLI_CLIENT_ROWS(struct put_options, base.client),
     CLI_OUTPUT_ROW(struct put_options, base.output),
     KV_RAW_ROW(struct put_options),
+    KV_TTL_ROW(struct put_options),
     {.key = "value-file",
      .type = SETTING_STRING,
      SETTING_FIELD(struct put_options, value_file),
@@ -173,6 +174,7 @@ const struct command command_kv_put = {
                        "  polder kv put hello world\n"
                        "  polder kv put 'two\\nlines' 'a\\x00b'\n"
                        "  polder kv put photo --value-file photo.jpg\n"
+                       "  polder kv put session abc --ttl 30s\n"
                        "\n" KV_EXIT_CODES,
     CLI_TABLE(put_rows),
     .operand_min = 1,
@@ -343,6 +345,58 @@ const struct command command_kv_get = {
     .run = run_get,
 };
 
+/* ---- ttl */
+
+static int act_ttl(const struct command *command, const struct kv_base *base, struct polder *polder,
+                   const struct keys *keys)
+{
+    struct polder_call call = kv_call(base);
+    struct polder_result *result = polder_ttl(polder, keys->views[0], &call);
+    int code = cli_judge(command, result, "ttl");
+    if (kv_json(base)) {
+        cJSON *json = kv_result_json(keys->views[0], result);
+        cJSON_AddBoolToObject(json, "found", result->found);
+        if (result->found)
+            cJSON_AddBoolToObject(json, "expires", result->ttl_ms > 0);
+        if (result->found && result->ttl_ms > 0)
+            cJSON_AddNumberToObject(json, "ttl_ms", (double)result->ttl_ms);
+        cli_json_print(json);
+    } else if (code == CLI_OK && !result->found) {
+        cli_complain(command, "no such key");
+    } else if (code == CLI_OK && result->ttl_ms == 0) {
+        puts("does not expire");
+    } else if (code == CLI_OK) {
+        char text[32];
+        cli_print_duration(result->ttl_ms, text);
+        printf("%" PRIu64 "ms (%s)\n", result->ttl_ms, text);
+    }
+    if (code == CLI_OK && !result->found)
+        code = CLI_NOT_FOUND;
+    polder_result_free(result);
+    return code;
+}
+
+static int run_ttl(const struct command *command, int argc, char **argv)
+{
+    return run_keys(command, argc, argv, act_ttl);
+}
+
+const struct command command_kv_ttl = {
+    .name = "kv ttl",
+    .operands = "KEY",
+    .summary = "how long a key has to live",
+    .text = "What is left of the life that `polder kv put --ttl` gave it. " KV_ESCAPES "\n"
+            "Examples:\n"
+            "  polder kv put session abc --ttl 30s\n"
+            "  polder kv ttl session\n"
+            "  polder kv ttl session -o json\n"
+            "\n" KV_EXIT_CODES,
+    CLI_TABLE(get_rows),
+    .operand_min = 1,
+    .operand_max = 1,
+    .run = run_ttl,
+};
+
 static const struct setting delete_rows[] = {
     CLI_CLIENT_ROWS(struct keys_options, base.client),
     CLI_OUTPUT_ROW(struct keys_options, base.output),
@@ -400,6 +454,7 @@ static const struct setting cas_rows[] = {
     CLI_CLIENT_ROWS(struct cas_options, base.client),
     CLI_OUTPUT_ROW(struct cas_options, base.output),
     KV_RAW_ROW(struct cas_options),
+    KV_TTL_ROW(struct cas_options),
     {.key = "absent",
      .type = SETTING_BOOL,
      SETTING_FIELD(struct cas_options, absent),
@@ -481,7 +536,7 @@ const struct command command_kv_cas = {
         "\n"
         "Examples:\n"
         "  polder kv cas counter 41 42\n"
-        "  polder kv cas --absent lock me\n"
+        "  polder kv cas --absent lock me --ttl 10s\n"
         "\n" KV_EXIT_CODES,
     CLI_TABLE(cas_rows),
     .operand_min = 2,

@@ -20,6 +20,7 @@ static const struct setting rows[] = {
     CLI_CLIENT_ROWS(struct options, base.client),
     CLI_OUTPUT_ROW(struct options, base.output),
     KV_RAW_ROW(struct options),
+    KV_TTL_ROW(struct options),
     {.key = "size",
      .type = SETTING_U32,
      SETTING_FIELD(struct options, size),

@@ -170,6 +170,7 @@ static int run(const struct command *command, int argc, char **argv)
     struct settings *settings;
     struct polder *polder = NULL;
     struct page_state state = {0};
+    memset(&options, 0, sizeof options); /* not all fields have a flag here */
     int code = cli_parse(command, argc, argv, &settings, &options);
     if (code != CLI_GO_ON)
         return code;

@@ -8,7 +8,7 @@ extern const struct command command_up, command_down, command_restart, command_s
 extern const struct command command_kv_put, command_kv_get, command_kv_delete, command_kv_scan, command_kv_cas;
 extern const struct command command_kv_batch, command_kv_load, command_kv_verify;
 extern const struct command command_region_list, command_region_split;
-extern const struct command command_kv_delete_range, command_kv_checksum;
+extern const struct command command_kv_delete_range, command_kv_checksum, command_kv_ttl;
 extern const struct command command_bench;
 extern const struct command command_pd, command_storenode;
 extern const struct command command_config_gen, command_config_check, command_config_show;

@@ -14,6 +14,7 @@ struct kv_base {
     struct cli_client client;
     char *output;
     char *read_mode;
+    uint64_t ttl_ms;
     bool raw;
 };
 
@@ -22,6 +23,11 @@ struct kv_base {
     {                                                                                                                  \
         .key = "raw", .type = SETTING_BOOL, SETTING_FIELD(target, base.raw), .default_text = "false",                  \
         .help = "keys and values as they are, without escapes"                                                         \
+    }
+#define KV_TTL_ROW(target)                                                                                             \
+    {                                                                                                                  \
+        .key = "ttl", .type = SETTING_DURATION, SETTING_FIELD(target, base.ttl_ms), .default_text = "0ms",             \
+        .max = POLDER_TTL_MAX_MS, .help = "what is put expires after this; 0ms: never"                                 \
     }
 #define KV_READ_ROW(target)                                                                                            \
     {                                                                                                                  \

@@ -15,6 +15,7 @@ const struct command *const commands[] = {
     &command_kv_delete,
     &command_kv_scan,
     &command_kv_cas,
+    &command_kv_ttl,
     &command_kv_delete_range,
     &command_kv_checksum,
     &command_kv_batch,

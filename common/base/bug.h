@@ -76,6 +76,14 @@
     /* ranges */                                                                                                       \
     X(range_skips_at_region_edge)                                                                                      \
     X(range_forgets_token)                                                                                             \
+    X(time_goes_back)                                                                                                  \
+    X(split_forgets_time)                                                                                              \
+    X(snapshot_forgets_time)                                                                                           \
+    X(cas_by_clock)                                                                                                    \
+    X(expired_is_read)                                                                                                 \
+    X(expired_by_clock)                                                                                                \
+    X(dropped_by_clock)                                                                                                \
+    X(expiry_before_sync)                                                                                              \
     X(checksum_skips_a_row)                                                                                            \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \

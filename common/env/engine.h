@@ -34,6 +34,21 @@ struct engine_space {
     uint64_t used_size, available_size, capacity_size;
 };
 
+/* Rows of ENGINE_DEFAULT in [start, end) may be dropped if they are expired at `time_ms`; an empty end is open. */
+struct engine_span {
+    struct bytes start, end;
+    uint64_t time_ms;
+};
+
+/* All spans of one slot, in any order; slots belong to different callers. */
+enum { ENGINE_EXPIRY_SLOT_COUNT = 16 };
+struct engine_expiry {
+    uint32_t slot;
+    const struct engine_span *spans;
+    size_t count;
+    bool (*is_expired)(struct bytes value, uint64_t time_ms); /* any thread */
+};
+
 struct engine_ops {
     void (*space)(struct engine *engine, struct engine_space *ret_space);
     struct engine_batch *(*batch_new)(struct engine *engine);
@@ -59,6 +74,7 @@ struct engine_ops {
     struct bytes (*iter_key)(const struct engine_iter *iter);
     struct bytes (*iter_value)(const struct engine_iter *iter);
     enum err (*iter_error)(const struct engine_iter *iter, struct error *err);
+    enum err (*set_expiry)(struct engine *engine, const struct engine_expiry *expiry, struct error *err);
 };
 
 static inline void engine_get_space(struct engine *engine, struct engine_space *ret_space)
@@ -105,5 +121,10 @@ static inline void engine_iter_previous(struct engine *engine, struct engine_ite
 static inline struct bytes engine_iter_key(struct engine *engine, const struct engine_iter *iter) { return engine->ops->iter_key(iter); }
 static inline struct bytes engine_iter_value(struct engine *engine, const struct engine_iter *iter) { return engine->ops->iter_value(iter); }
 static inline enum err engine_iter_error(struct engine *engine, const struct engine_iter *iter, struct error *err) { return engine->ops->iter_error(iter, err); }
+
+/* From now on compactions may drop what these spans allow (and no longer what earlier ones of the slot did), whenever and in
+ * whatever order they like, iterators unaffected. Everything that was written before the call is made durable first: no crash
+ * brings back a state from before the one that allowed it. Copies. Errors as engine_write; then nothing is dropped. */
+static inline enum err engine_set_expiry(struct engine *engine, const struct engine_expiry *expiry, struct error *err) { return engine->ops->set_expiry(engine, expiry, err); }
 
 #endif

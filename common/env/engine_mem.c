@@ -290,6 +290,7 @@ struct engine_mem {
     struct engine_batch *batches; /* all that are alive */
     struct engine_iter *iters;
     uint64_t write_count, sync_count;
+    uint64_t expired_count;
 };
 
 static struct engine_mem *self_of(struct engine *engine)
@@ -760,6 +761,49 @@ static enum err engine_mem_iter_error(const struct engine_iter *iter, struct err
     return iter->failed ? error_set(err, ERR_IO, "injected fault: a read failed") : ERR_OK;
 }
 
+/* --- what compactions would drop --- */
+
+/* The compaction that the next moment brings: it drops some of what it may, and that is on the disk. */
+static void choose_expired(struct engine_mem *self, const struct engine_expiry *expiry, const struct engine_span *span,
+                           struct engine_batch *batch)
+{
+    for (struct node *node = find_from(self->version.roots[ENGINE_DEFAULT], span->start, false); node;
+         node = find_from(self->version.roots[ENGINE_DEFAULT], row_key(node->row), true)) {
+        struct bytes key = row_key(node->row);
+        if (span->end.size > 0 && bytes_compare(key, span->end) >= 0)
+            break;
+        bool chosen = XXH3_64bits_withSeed(key.data, key.size, self->sync_count) & 1;
+        if (chosen && expiry->is_expired(row_value(node->row), span->time_ms))
+            engine_batch_data_delete(batch, ENGINE_DEFAULT, key);
+    }
+}
+
+/* As if nothing had to be durable first: whatever a crash goes back to has lost these rows as well. */
+static void drop_from_all_versions(struct engine_mem *self, const struct engine_batch *batch)
+{
+    struct engine_batch_operation operation;
+    for (size_t position = 0; engine_batch_next(batch, &position, &operation);)
+        for (size_t i = 0; i < self->pending_count; i++) {
+            struct node **root = &pending_at(self, i)->before.roots[ENGINE_DEFAULT];
+            if (find(*root, operation.key))
+                *root = delete_found(*root, operation.key);
+        }
+}
+
+static enum err engine_mem_set_expiry(struct engine *engine, const struct engine_expiry *expiry, struct error *err)
+{
+    struct engine_mem *self = self_of(engine);
+    struct engine_batch *batch = engine_batch_new(engine);
+    for (size_t i = 0; i < expiry->count; i++)
+        choose_expired(self, expiry, &expiry->spans[i], batch);
+    if (BUG(expiry_before_sync))
+        drop_from_all_versions(self, batch);
+    self->expired_count += engine_batch_data_count(batch);
+    enum err code = engine_mem_write(engine, batch, !BUG(expiry_before_sync), err);
+    engine_batch_free(engine, batch);
+    return code;
+}
+
 static void engine_mem_space(struct engine *engine, struct engine_space *ret_space)
 {
     const struct engine_mem *self = self_of(engine);
@@ -791,6 +835,7 @@ static const struct engine_ops ops = {
     .iter_key = engine_mem_iter_key,
     .iter_value = engine_mem_iter_value,
     .iter_error = engine_mem_iter_error,
+    .set_expiry = engine_mem_set_expiry,
 };
 
 enum err engine_mem_new(struct engine **ret_engine)
@@ -840,6 +885,7 @@ void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats)
         .write_count = self->write_count,
         .sync_count = self->sync_count,
         .table_count = mem_tables_count(self->engine.tables),
+        .expired_count = self->expired_count,
     };
     for (int cf = 0; cf < ENGINE_CF_COUNT; cf++)
         if (self->version.roots[cf]) {

@@ -79,6 +79,7 @@ struct engine_mem_stats {
     uint64_t volatile_count; /* batches that a crash right now could lose, as far as is known without a clock */
     uint64_t write_count, sync_count;
     uint64_t table_count; /* files, rubbish too */
+    uint64_t expired_count; /* rows dropped because engine_set_expiry allowed it */
     uint64_t batch_count, iter_count; /* handles that are alive: a node that was shut down cleanly left none */
 };
 void engine_mem_stats(struct engine *engine, struct engine_mem_stats *ret_stats);

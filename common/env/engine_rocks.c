@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "env/engine_batch.h"
+#include "env/rocks_expiry.h"
 #include "env/rocks_log.h"
 #include "env/rocks_records.h"
 #include "env/rocks_reserve.h"
@@ -43,6 +44,7 @@ struct engine_rocks {
     bool read_only;
     atomic_uint_fast64_t sync_number;
     atomic_bool is_broken; /* a write failed: what a later success means is not known */
+    struct rocks_expiry *expiry; /* owned */
 };
 
 struct engine_iter {
@@ -242,6 +244,9 @@ static enum err open_database(struct engine_rocks *self, const struct engine_roc
     rocksdb_options_t *raft_options = rocksdb_options_create_copy(options);
     set_raft_memtable(raft_options, options);
     cf_options[ENGINE_RAFT] = raft_options;
+    rocksdb_options_t *default_options = rocksdb_options_create_copy(options);
+    rocks_expiry_attach(self->expiry, default_options);
+    cf_options[ENGINE_DEFAULT] = default_options;
     enum err code = check_families(options, wanted->path, err);
     if (code == ERR_OK) {
         char *text = NULL;
@@ -253,6 +258,7 @@ static enum err open_database(struct engine_rocks *self, const struct engine_roc
         if (text)
             code = take_open_error(text, wanted->path, err);
     }
+    rocksdb_options_destroy(default_options);
     rocksdb_options_destroy(raft_options);
     rocksdb_options_destroy(options);
     return code;
@@ -284,6 +290,7 @@ void engine_rocks_close(struct engine *engine)
     rocks_wal_env_free(self->files);
     rocks_tables_free(self->engine.tables);
     rocks_reserve_free(self->reserve);
+    rocks_expiry_free(self->expiry);
     free(self->path);
     free(self);
 }
@@ -306,6 +313,7 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
     CHECK(self->path);
     self->cache = rocksdb_cache_create_lru(wanted.block_cache_size);
     self->files = rocks_wal_env_new();
+    self->expiry = rocks_expiry_new();
     self->reserve = rocks_reserve_new(wanted.path, wanted.reserve_size, wanted.log);
     self->write_options = rocksdb_writeoptions_create();
     self->read_options = rocksdb_readoptions_create();
@@ -342,6 +350,18 @@ enum err engine_rocks_flush(struct engine *engine, struct error *err)
             code = take_error(text, "flush", err);
     }
     rocksdb_flushoptions_destroy(options);
+    return code;
+}
+
+enum err engine_rocks_compact(struct engine *engine, struct error *err)
+{
+    struct engine_rocks *self = self_of(engine);
+    enum err code = engine_rocks_flush(engine, err);
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    for (int cf = 0; cf < ENGINE_CF_COUNT && code == ERR_OK; cf++)
+        rocksdb_compact_range_cf_opt(self->db, self->cfs[cf], options, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(options);
     return code;
 }
 
@@ -545,6 +565,18 @@ static void engine_rocks_space(struct engine *engine, struct engine_space *ret_s
                                        .capacity_size = stats.disk_size};
 }
 
+/* What drops rows must not be ahead of what a crash leaves; a synced batch says so in the log as well. */
+static enum err engine_rocks_set_expiry(struct engine *engine, const struct engine_expiry *expiry, struct error *err)
+{
+    struct engine_batch *batch = engine_rocks_batch_new(engine);
+    engine_batch_data_delete(batch, ENGINE_RAFT, bytes_of("", 0)); /* no row has this key */
+    enum err code = engine_rocks_write(engine, batch, true, err);
+    engine_rocks_batch_free(batch);
+    if (code == ERR_OK)
+        rocks_expiry_set(self_of(engine)->expiry, expiry);
+    return code;
+}
+
 static const struct engine_ops ops = {
     .space = engine_rocks_space,
     .batch_new = engine_rocks_batch_new,
@@ -569,6 +601,7 @@ static const struct engine_ops ops = {
     .iter_key = engine_rocks_iter_key,
     .iter_value = engine_rocks_iter_value,
     .iter_error = engine_rocks_iter_error,
+    .set_expiry = engine_rocks_set_expiry,
 };
 
 /* --- looking in --- */
@@ -600,6 +633,7 @@ void engine_rocks_stats(struct engine *engine, struct engine_rocks_stats *ret_st
         .table_readers_size = sum_property(self, "rocksdb.estimate-table-readers-mem"),
         .pending_compaction_size = sum_property(self, "rocksdb.estimate-pending-compaction-bytes"),
         .row_count = sum_property(self, "rocksdb.estimate-num-keys"),
+        .expired_count = rocks_expiry_dropped(self->expiry),
         .running_flush_count = property(self, "rocksdb.num-running-flushes"),
         .running_compaction_count = property(self, "rocksdb.num-running-compactions"),
         .delayed_write_rate = property(self, "rocksdb.actual-delayed-write-rate"),

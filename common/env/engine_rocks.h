@@ -41,6 +41,8 @@ enum err engine_rocks_open(const struct engine_rocks_options *options, struct en
 /* Does not flush: what was not synced may be lost if the machine stops, never if only the process does. NULL is fine.
  */
 void engine_rocks_close(struct engine *engine);
+/* Compacts all data, which drops what engine_set_expiry allows. Waits for the disk. */
+enum err engine_rocks_compact(struct engine *engine, struct error *err);
 /* Writes all memtables to files, so that the next open has nothing to replay. Waits for the disk. */
 enum err engine_rocks_flush(struct engine *engine, struct error *err);
 
@@ -51,6 +53,7 @@ struct engine_rocks_stats {
     uint64_t table_readers_size;
     uint64_t pending_compaction_size;
     uint64_t row_count; /* an estimate */
+    uint64_t expired_count; /* rows that compactions have dropped since it was opened */
     uint64_t running_flush_count, running_compaction_count;
     uint64_t delayed_write_rate;        /* bytes per second that writes are held to; 0: they are not */
     uint64_t disk_size, disk_free_size; /* of the file system */

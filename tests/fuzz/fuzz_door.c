@@ -110,7 +110,7 @@ static void put_region(struct engine *engine, struct engine_batch *batch, uint64
     put_table(engine, batch, group_key_bytes(&key), &table);
     buf_fini(&table);
     group_create(engine, batch, id, &conf);
-    region_fsm_put_applied(engine, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+    region_fsm_put_applied(engine, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, NULL);
 }
 
 static void put_store(struct engine *engine)

@@ -115,8 +115,9 @@ static void run_states(struct engine *engine, struct fuzz_input *input)
     put_drawn(engine, group_key_indexed(REGION, GROUP_APPLY_STATE, 0), how & 1 ? GROUP_APPLY_STATE : 0, rest);
     enum err code = region_fsm_load_applied(engine, REGION, &index, &term, &error);
     CHECK(code == ERR_OK || (code == ERR_CORRUPT && error.text[0] != 0));
-    if (row_value(rest, &value) == ERR_OK)
-        CHECK(value.size == rest.size - ROW_HEADER_SIZE);
+    uint64_t expiry_ms;
+    if (row_parse(rest, &value, &expiry_ms) == ERR_OK)
+        CHECK(value.size == rest.size - (rest.data[0] == ROW_EXPIRES ? ROW_HEADER_SIZE_MAX : ROW_HEADER_SIZE));
     struct arena arena;
     struct wire_region_state state;
     struct region *region = NULL;

@@ -1,7 +1,7 @@
 #include "coverage.h"
 
 const char *const coverage_op_names[COVERAGE_OP_COUNT] = {"get",  "put",       "delete",     "cas",
-                                                          "scan", "batch-get", "batch-write", "delete-range", "checksum"};
+                                                          "scan", "batch-get", "batch-write", "delete-range", "checksum", "ttl"};
 
 enum { NEAR_NS = 1000 * 1000 * 1000 };
 

@@ -12,7 +12,7 @@
 
 #include "swarm.h"
 
-enum { COVERAGE_OP_COUNT = 9 }; /* enum client_op, those that touch keys */
+enum { COVERAGE_OP_COUNT = 10 }; /* enum client_op, those that touch keys */
 extern const char *const coverage_op_names[COVERAGE_OP_COUNT];
 
 struct coverage {

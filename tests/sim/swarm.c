@@ -87,6 +87,8 @@ static void draw_calm(struct swarm *swarm)
         .log_retain_count = 1024,
         .log_size_max = 64u << 20,
         .log_check_interval_ms = 1000,
+        .expiry_interval_ms = 1000,
+        .ttl_percent = 10,
         .log_count_max = 1000000,
         .snapshots_max = 2,
         .tokens_save_interval = 512,
@@ -126,6 +128,8 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
     swarm->log_size_max = PICK(rng, 64u << 20, 64u << 10, 8u << 10);
     swarm->store_heartbeat_ms = PICK(rng, 1000, 300, 3000);
     swarm->scan_limit_max = (uint32_t)PICK(rng, 10000, 3, 1);
+    swarm->expiry_interval_ms = PICK(rng, 1000, 100, 10);
+    swarm->ttl_percent = (uint32_t)PICK(rng, 0, 10, 30, 60);
 }
 
 /* So small that snapshots are sent all the time, a row or two at a time; or as in real life. */

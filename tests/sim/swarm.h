@@ -92,6 +92,8 @@ struct swarm {
     uint64_t log_count_max, snapshot_rate_size, snapshot_chunk_size, snapshot_timeout_ms, log_check_interval_ms;
     uint64_t snapshot_receive_rate_size, snapshot_small_size;
     uint32_t table_rot_percent; /* of the tables that are made */
+    uint64_t expiry_interval_ms;
+    uint32_t ttl_percent; /* of writes */
     uint32_t snapshots_max, tokens_save_interval;
     uint32_t scan_limit_max;
     /* workload */

@@ -12,7 +12,7 @@
 
 #include <uthash.h>
 
-enum { KEYS_MAX = 256, KEY_SIZE_SMALL = 16, THREADS_MAX = 8, BATCH_MAX = 6 };
+enum { TTL_MAX_MS = 4000, KEYS_MAX = 256, KEY_SIZE_SMALL = 16, THREADS_MAX = 8, BATCH_MAX = 6 };
 
 struct key {
     uint8_t data[KEY_SIZE_SMALL];
@@ -39,6 +39,7 @@ struct thread {
     struct part parts[BATCH_MAX];
     uint32_t part_count;
     uint32_t expected;
+    uint64_t ttl_ms;
     uint32_t scan_from, scan_to; /* keys [from, to) in order */
     bool scan_reverse, scan_keys_only;
     uint32_t probe_key;
@@ -51,8 +52,16 @@ struct row_sum {
     UT_hash_handle hh;
 };
 
+/* How long a value that was put with a TTL may be seen; by number of the value. */
+struct life {
+    uint64_t ttl_ms;
+    uint64_t seen_until_ns; /* by reads that begin then; 0: not known to be written */
+};
+
 struct workload {
     struct world *world;
+    struct life *lives; /* owned */
+    uint32_t life_count;
     struct row_sum *sums; /* owned */
     struct history *history;
     struct rng rng;
@@ -182,6 +191,55 @@ static void note_sum(struct workload *workload, uint32_t key, uint32_t value)
 
 /* ---- recording */
 
+/* How far wall clocks may be from each other, and from the world's. */
+static uint64_t clock_error_ms(const struct workload *workload)
+{
+    uint64_t mask = world_swarm(workload->world)->fault_mask;
+    return UINT64_C(2) + (mask & FAULT_BIT(FAULT_WALL) ? 20000u : 0u) + (mask & FAULT_BIT(FAULT_CLOCK) ? 2000u : 0u);
+}
+
+static struct life *life_of(struct workload *workload, uint32_t value)
+{
+    if (value >= workload->life_count) {
+        uint32_t count = value * 2 + 64;
+        workload->lives = realloc(workload->lives, count * sizeof *workload->lives);
+        CHECK(workload->lives);
+        memset(workload->lives + workload->life_count, 0, (count - workload->life_count) * sizeof *workload->lives);
+        workload->life_count = count;
+    }
+    return &workload->lives[value];
+}
+
+/* What was put with a TTL vanishes at some time after that, if it is still there: a compare-and-swap of that value with
+ * nothing, which may happen, once. A value that comes back breaks the history. */
+static void record_life(struct thread *thread, const struct part *part, enum history_outcome outcome)
+{
+    enum { GRACE_MS = 250 };
+    struct workload *workload = thread->workload;
+    uint64_t error_ms = clock_error_ms(workload), ttl_ms = thread->ttl_ms;
+    struct history_op end = {.client = thread->client->number,
+                             .key = workload->keys[part->key].number,
+                             .kind = HISTORY_CAS,
+                             .outcome = HISTORY_UNKNOWN,
+                             .value = HISTORY_NO_VALUE,
+                             .expected = part->value,
+                             .result = HISTORY_NOT_TOLD,
+                             .swapped = true,
+                             .start = thread->start + (ttl_ms > error_ms ? (ttl_ms - error_ms) * 1000000 : 0),
+                             .end = UINT64_MAX};
+    history_add(workload->history, &end);
+    if (outcome == HISTORY_OK)
+        life_of(workload, part->value)->seen_until_ns = workload->last_time + (ttl_ms + GRACE_MS + error_ms) * 1000000;
+}
+
+static void check_life(struct thread *thread, const struct part *part, uint32_t value)
+{
+    const struct life *life = life_of(thread->workload, value);
+    if (life->seen_until_ns != 0 && thread->start > life->seen_until_ns)
+        world_fail(thread->workload->world, "client", 0, "key %u has outlived its time by %llu ms", part->key,
+                   (unsigned long long)((thread->start - life->seen_until_ns) / 1000000));
+}
+
 static void record(struct thread *thread, enum history_kind kind, const struct part *part, enum history_outcome outcome,
                    uint32_t result, bool swapped)
 {
@@ -197,6 +255,11 @@ static void record(struct thread *thread, enum history_kind kind, const struct p
                             .start = thread->start,
                             .end = outcome == HISTORY_UNKNOWN ? UINT64_MAX : workload->last_time};
     history_add(workload->history, &op);
+    bool writes = kind == HISTORY_PUT || (kind == HISTORY_CAS && (swapped || outcome != HISTORY_OK));
+    if (writes && thread->ttl_ms > 0 && outcome != HISTORY_FAIL)
+        record_life(thread, part, outcome);
+    if (kind == HISTORY_GET && outcome == HISTORY_OK && result != HISTORY_NOT_TOLD)
+        check_life(thread, part, result);
     if (outcome != HISTORY_OK)
         return;
     uint32_t seen = kind == HISTORY_GET ? result : kind == HISTORY_CAS && !swapped ? result : part->value;
@@ -346,6 +409,12 @@ static void record_result(struct thread *thread, const struct polder_result *res
     case CLIENT_SCAN:
         record_scan(thread, result);
         break;
+    case CLIENT_TTL:
+        if (result->outcome == POLDER_DONE && result->ttl_ms > TTL_MAX_MS)
+            world_fail(workload->world, "client", 0, "a key has longer to live than any was given");
+        if (result->outcome == POLDER_DONE && !result->found && thread->read != POLDER_READ_STALE)
+            record(thread, HISTORY_GET, part, HISTORY_OK, HISTORY_NO_VALUE, false);
+        break;
     case CLIENT_CHECKSUM:
         record_checksum(thread, result);
         break;
@@ -396,6 +465,12 @@ static void on_done(void *user, struct polder_result *take_result)
 
 /* ---- asking */
 
+/* Every fourth key is written rarely: else no value would be old enough to be lost, or to expire. */
+static bool is_quiet(struct workload *workload, uint32_t key)
+{
+    return key % 4 == 3 && !rng_chance(&workload->rng, 1, 20);
+}
+
 static void choose_scan(struct thread *thread, struct client_call *call)
 {
     struct workload *workload = thread->workload;
@@ -425,6 +500,11 @@ static void choose_range(struct thread *thread, struct client_call *call)
         thread->scan_to = thread->scan_from + 1;
     if (thread->scan_to > workload->key_count)
         thread->scan_to = workload->key_count;
+    if (thread->op == CLIENT_DELETE_RANGE && is_quiet(workload, thread->scan_from))
+        thread->scan_from--;
+    for (uint32_t key = thread->scan_from + 1; key < thread->scan_to && thread->op == CLIENT_DELETE_RANGE; key++)
+        if (is_quiet(workload, key))
+            thread->scan_to = key;
     call->scan = (struct polder_scan){.size = sizeof call->scan};
     if (thread->scan_from > 0 || rng_chance(rng, 1, 2))
         call->scan.start = polder_view(key_bytes(&workload->keys[thread->scan_from]));
@@ -441,6 +521,8 @@ static void choose_parts(struct thread *thread)
     thread->part_count = 0;
     while (thread->part_count < wanted) {
         uint32_t key = (uint32_t)rng_below(rng, workload->key_count);
+        if (is_write(thread->op) && is_quiet(workload, key))
+            key--;
         bool repeated = false;
         for (uint32_t i = 0; i < thread->part_count; i++)
             repeated = repeated || thread->parts[i].key == key;
@@ -467,6 +549,8 @@ static enum client_op choose_op(struct rng *rng)
         return CLIENT_DELETE_RANGE;
     if (rng_chance(rng, 1, 12))
         return CLIENT_CHECKSUM;
+    if (rng_chance(rng, 1, 24))
+        return CLIENT_TTL;
     return ops[rng_below(rng, sizeof ops / sizeof ops[0])];
 }
 
@@ -474,6 +558,7 @@ static void choose(struct thread *thread)
 {
     struct rng *rng = &thread->workload->rng;
     thread->read = POLDER_READ_LEADER;
+    thread->ttl_ms = 0;
     if (thread->workload->probing) {
         thread->op = thread->probe_key % 2 ? CLIENT_GET : CLIENT_PUT;
         uint32_t key = thread->probe_key++ / 2 % thread->workload->key_count;
@@ -489,6 +574,8 @@ static void choose(struct thread *thread)
     if (!is_write(thread->op) && rng_chance(rng, 1, 3))
         thread->read = rng_chance(rng, 1, 4) ? POLDER_READ_STALE : POLDER_READ_INDEX;
     choose_parts(thread);
+    if (is_write(thread->op) && rng_chance(rng, world_swarm(thread->workload->world)->ttl_percent, 100))
+        thread->ttl_ms = rng_chance(rng, 1, 8) ? 1 : rng_between(rng, 1, rng_chance(rng, 1, 2) ? 100 : TTL_MAX_MS);
 }
 
 static void ask(struct thread *thread)
@@ -499,6 +586,7 @@ static void ask(struct thread *thread)
     const struct part *first = &thread->parts[0];
     struct client_call call = {.op = thread->op,
                                .read = thread->read,
+                               .ttl_ms = thread->ttl_ms,
                                .key = key_bytes(&workload->keys[first->key]),
                                .value = history_value(workload->history, first->value),
                                .done = on_done,
@@ -604,6 +692,7 @@ void workload_free(struct workload *workload)
         free(row);
     }
     history_free(workload->history);
+    free(workload->lives);
     free(workload);
 }
 

@@ -227,6 +227,7 @@ static void configure_store(struct world *world, struct world_node *node)
     config->log_retain_count = swarm->log_retain_count;
     config->log_size_max = swarm->log_size_max;
     config->log_check_interval_ms = swarm->log_check_interval_ms;
+    config->expiry_interval_ms = swarm->expiry_interval_ms;
     config->log_count_max = swarm->log_count_max;
     config->tokens_save_interval = swarm->tokens_save_interval;
     config->snapshots_max = swarm->snapshots_max;

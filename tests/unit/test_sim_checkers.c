@@ -228,7 +228,7 @@ static void write_region(struct world *world, uint32_t store, region_id id, cons
     struct raft_conf conf = {0};
     assert_int_equal(raft_conf_add(&conf, peer.id, RAFT_VOTER), ERR_OK);
     group_create(disk, batch, id, &conf);
-    region_fsm_put_applied(disk, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+    region_fsm_put_applied(disk, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, NULL);
     sim_enter(world_store(world, store)->node);
     assert_int_equal(engine_write(disk, batch, false, NULL), ERR_OK);
     sim_leave(world_store(world, store)->node);

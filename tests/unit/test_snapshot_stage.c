@@ -85,7 +85,7 @@ static struct engine *make_disk(bool accepted)
     assert_int_equal(region_row_encode(&state, &bytes), ERR_OK);
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&bytes));
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&token), bytes_of_string("old"));
-    region_fsm_put_applied(engine, batch, REGION, OLD_INDEX, TERM);
+    region_fsm_put_applied(engine, batch, REGION, OLD_INDEX, TERM, NULL);
     put(engine, batch, "ra", "neighbour");
     put(engine, batch, "rb", "old");
     put(engine, batch, "rc001", "old");

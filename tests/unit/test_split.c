@@ -371,7 +371,7 @@ static void a_region_that_is_here_already_stops_the_store(void **unused)
     struct machine machine;
     machine_init(&machine);
     struct engine_batch *batch = engine_batch_new(machine.env.engine);
-    region_fsm_put_applied(machine.env.engine, batch, CHILD + 4, 6, 6);
+    region_fsm_put_applied(machine.env.engine, batch, CHILD + 4, 6, 6, NULL);
     assert_int_equal(engine_write(machine.env.engine, batch, true, NULL), ERR_OK);
     engine_batch_free(machine.env.engine, batch);
     apply(&machine, split_command());

@@ -112,7 +112,7 @@ static void put_group(struct engine *engine, region_id id, const char *start, co
     put_region(engine, id, start, end);
     group_create(engine, batch, id, &conf);
     group_log_put_hard(engine, batch, id, &hard);
-    region_fsm_put_applied(engine, batch, id, 10, 7);
+    region_fsm_put_applied(engine, batch, id, 10, 7, NULL);
     struct tokens *tokens = tokens_new(engine, id, GROUP_FIRST_INDEX);
     assert_int_equal(tokens_load(tokens), ERR_OK);
     tokens_record(tokens, &(struct token){.client_id = CLIENT, .sequence = 4, .sequence_done = 2}, ERR_OK, 8);
@@ -358,7 +358,7 @@ static void what_rows_say_of_each_other_is_compared(void **state)
         struct raft_position truncated = {.index = cases[i].truncated, .term = GROUP_FIRST_TERM};
         group_log_put_hard(world.engine, batch, REGION_A, &hard);
         group_log_put_truncated(world.engine, batch, REGION_A, truncated);
-        region_fsm_put_applied(world.engine, batch, REGION_A, cases[i].applied, 7);
+        region_fsm_put_applied(world.engine, batch, REGION_A, cases[i].applied, 7, NULL);
         struct tokens *tokens = tokens_new(world.engine, REGION_A, GROUP_FIRST_INDEX);
         assert_int_equal(tokens_load(tokens), ERR_OK);
         tokens_save(tokens, batch, cases[i].tokens);
