@@ -38,10 +38,12 @@ static void let_time_pass(struct peer *peer, uint64_t time_ms)
     region_worker_touch(peer->worker, peer);
 }
 
-/* One at a time: until the entry is applied, or another term makes it doubtful that it ever will be. */
-static bool is_on_its_way(struct peer *peer, uint64_t time_ms)
+/* One at a time: until the entry is applied, or another term makes it doubtful that it ever will be. Who met a row that is
+ * due only since then asks again. */
+static bool is_on_its_way(struct peer *peer)
 {
-    return peer->time_asked_ms >= time_ms && peer->time_asked_term == raft_term_now(peer->group->raft);
+    return peer->time_asked_ms > region_fsm_time(peer->fsm).now_ms &&
+           peer->time_asked_term == raft_term_now(peer->group->raft);
 }
 
 void peer_time_wish(struct peer *peer, uint64_t time_ms)
@@ -50,7 +52,7 @@ void peer_time_wish(struct peer *peer, uint64_t time_ms)
         return;
     peer_wake(peer, WAKE_REQUEST);
     peer_sleep_note_work(peer);
-    if (!is_on_its_way(peer, time_ms))
+    if (!is_on_its_way(peer))
         let_time_pass(peer, time_ms);
 }
 
