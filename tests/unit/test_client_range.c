@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/types.h"
+#include "chosen_bug.h"
 #include "fake_cluster.h"
 #include "meta/region.h"
 #include "storenode/key_range.h"
@@ -296,6 +297,7 @@ static void a_piece_lies_in_its_region_and_among_the_raw_keys(void **state)
 
 int main(void)
 {
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_range_is_cut_at_the_borders_of_regions),
         cmocka_unit_test(a_range_that_was_refused_at_once_is_not_done),

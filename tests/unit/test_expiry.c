@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chosen_bug.h"
 #include "env/engine_mem.h"
 #include "env/engine_rocks.h"
 #include "storenode/region_time.h"
@@ -215,6 +216,7 @@ static void time_passes_and_never_goes_back(void **state)
 
 int main(void)
 {
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_that_expires_tells_when),
         cmocka_unit_test(a_compaction_drops_what_its_spans_allow_and_nothing_else),
