@@ -38,9 +38,7 @@ void cluster_reset(struct cluster *cluster, struct region_tree *regions, uint64_
     cluster->started_us = now_us;
     cluster->regions = regions;
     cluster->store_count = 0;
-    for (struct region_node *node = region_tree_seek(regions, bytes_empty()); node;
-         node = region_tree_next(regions, node))
-        *region_node_seen(node) = (struct region_seen){0};
+    region_tree_forget_seen(regions);
 }
 
 static uint32_t store_position(const struct cluster *cluster, store_id id)
@@ -181,18 +179,18 @@ enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const str
     enum cluster_verdict verdict = node ? judge_epoch(node, region) : judge_unknown(cluster->regions, region);
     if (verdict != CLUSTER_SEEN)
         return verdict;
-    struct region_seen *seen = region_node_seen(node);
-    if (heartbeat->term < seen->term)
+    if (heartbeat->term < region_node_seen(node).term)
         return CLUSTER_SEEN; /* a deposed leader that does not know it yet */
     if (heartbeat->leader_peer != 0 && region_node_store_of(node, heartbeat->leader_peer) == 0) {
         error_set(err, ERR_INVALID, "region %llu: the leader %llu is not one of its peers",
                   (unsigned long long)region->id, (unsigned long long)heartbeat->leader_peer);
         return CLUSTER_WRONG;
     }
-    *seen = (struct region_seen){.leader_peer = heartbeat->leader_peer,
-                                 .term = heartbeat->term,
-                                 .approximate_size = heartbeat->approximate_size,
-                                 .approximate_keys = heartbeat->approximate_keys};
+    struct region_seen seen = {.leader_peer = heartbeat->leader_peer,
+                               .term = heartbeat->term,
+                               .approximate_size = heartbeat->approximate_size,
+                               .approximate_keys = heartbeat->approximate_keys};
+    region_tree_see(cluster->regions, node, &seen);
     return CLUSTER_SEEN;
 }
 
@@ -201,7 +199,7 @@ void cluster_route(const struct cluster *cluster, struct region_node *node, stru
 {
     (void)cluster;
     region_node_wire(node, peers, ret_region);
-    uint64_t leader = region_node_seen(node)->leader_peer;
+    uint64_t leader = region_node_seen(node).leader_peer;
     *ret_route = (struct wire_route){
         .region = ret_region, .leader_peer = leader, .leader_store = region_node_store_of(node, leader)};
 }

@@ -95,7 +95,7 @@ uint64_t pd_fsm_cluster_id(const struct pd_fsm *fsm); /* 0: not set yet */
 bool pd_fsm_bootstrapped(const struct pd_fsm *fsm);
 uint64_t pd_fsm_next_id(const struct pd_fsm *fsm);
 uint64_t pd_fsm_timestamp_limit_ms(const struct pd_fsm *fsm);
-struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm); /* borrowed; only `seen` may be changed */
+struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm); /* borrowed; only what was seen may be changed */
 
 /* Stores in order of id. Valid until the next apply. */
 uint32_t pd_fsm_store_count(const struct pd_fsm *fsm);

@@ -100,16 +100,15 @@ static void the_newest_term_names_the_leader(void **state)
     struct world *world = *state;
     struct wire_region region = region_of(1, "", "m", 2);
     struct wire_region_heartbeat heartbeat = {.region = &region, .leader_peer = 12, .term = 8};
-    struct region_seen *seen = region_node_seen(region_tree_find_id(world->regions, 1));
     assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
-    assert_int_equal(seen->leader_peer, 12);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 12);
     heartbeat.leader_peer = 13;
     heartbeat.term = 7; /* deposed, and does not know it */
     assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
-    assert_int_equal(seen->leader_peer, 12);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 12);
     heartbeat.term = 9;
     assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
-    assert_int_equal(seen->leader_peer, 13);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 13);
     struct wire_peer out[REGION_PEER_COUNT_MAX];
     struct wire_region wire;
     struct wire_route route;
@@ -133,7 +132,7 @@ static void epochs_decide_what_must_go_through_the_log(void **state)
     assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_NEWER);
     region = region_of(9, "a", "c", 2); /* merged away long ago */
     assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_STALE);
-    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1))->leader_peer, 0);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 0);
 }
 
 static void nonsense_is_told_apart(void **state)
@@ -158,11 +157,11 @@ static void a_new_leader_of_pd_starts_knowing_nothing(void **state)
     cluster_add_store(world->cluster, 1);
     cluster_region_heartbeat(world->cluster, &heartbeat, NULL);
     cluster_reset(world->cluster, world->regions, START_US);
-    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1))->leader_peer, 0);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 0);
     heartbeat.term = 3; /* terms of before do not count */
     heartbeat.leader_peer = 11;
     cluster_region_heartbeat(world->cluster, &heartbeat, NULL);
-    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1))->leader_peer, 11);
+    assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 11);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

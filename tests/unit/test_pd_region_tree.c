@@ -119,6 +119,20 @@ static void compare(const struct region_tree *tree, const struct model_region *m
     compare_gap(tree, model);
 }
 
+/* So that leaders come and go under the inserts; region_tree_check then compares the stores' arrays and sums. */
+static void see_by_chance(struct region_tree *tree, uint64_t id, struct rng *rng)
+{
+    struct region_node *node = region_tree_find_id(tree, id);
+    if (!node)
+        return;
+    const struct region_seen seen = {.leader_peer = rng_chance(rng, 1, 5) ? 0 : 1000 * id + rng_between(rng, 1, 3),
+                                     .approximate_size = rng_below(rng, 1000),
+                                     .read_load = (uint32_t)rng_below(rng, 100),
+                                     .write_load = (uint32_t)rng_below(rng, 100)};
+    region_tree_see(tree, node, &seen);
+    assert_int_equal(region_node_seen(node).leader_peer, seen.leader_peer);
+}
+
 static void agrees_with_a_list_under_random_inserts(void **state)
 {
     (void)state;
@@ -140,6 +154,7 @@ static void agrees_with_a_list_under_random_inserts(void **state)
             bool expected = model_insert(model, id, region);
             assert_int_equal(region_tree_insert(tree, &wire, NULL, NULL), expected ? ERR_OK : ERR_EPOCH_NOT_MATCH);
             taken += expected;
+            see_by_chance(tree, id, &rng);
             if (step % 20 == 0)
                 compare(tree, model);
         }
@@ -173,14 +188,41 @@ static void what_was_seen_survives_a_newer_epoch_if_the_leader_is_still_a_peer(v
     struct region_tree *tree = region_tree_new();
     struct wire_region region = region_of(1, 0, KEYS, 1, 1);
     assert_int_equal(region_tree_insert(tree, &region, NULL, NULL), ERR_OK);
-    region_node_seen(region_tree_find_id(tree, 1))->leader_peer = 1002;
+    const struct region_seen seen = {.leader_peer = 1002, .approximate_size = 5};
+    region_tree_see(tree, region_tree_find_id(tree, 1), &seen);
     region.epoch_version = 2;
     assert_int_equal(region_tree_insert(tree, &region, NULL, NULL), ERR_OK);
-    assert_int_equal(region_node_seen(region_tree_find_id(tree, 1))->leader_peer, 1002);
+    assert_int_equal(region_node_seen(region_tree_find_id(tree, 1)).leader_peer, 1002);
     region.epoch_conf = 2;
     region.peers_count = 1;
     assert_int_equal(region_tree_insert(tree, &region, NULL, NULL), ERR_OK);
-    assert_int_equal(region_node_seen(region_tree_find_id(tree, 1))->leader_peer, 0);
+    assert_int_equal(region_node_seen(region_tree_find_id(tree, 1)).leader_peer, 0);
+    region_tree_free(tree);
+}
+
+static void a_store_has_its_leaders_first_and_their_sums(void **state)
+{
+    (void)state;
+    struct region_tree *tree = region_tree_new();
+    for (uint64_t id = 1; id <= 10; id++) { /* on stores 1..5, three each */
+        struct wire_region region = region_of(id, (uint32_t)id, (uint32_t)id + 1, 1, 1);
+        assert_int_equal(region_tree_insert(tree, &region, NULL, NULL), ERR_OK);
+        const struct region_seen seen = {.leader_peer = 1000 * id + 1, .approximate_size = 10 * id, .read_load = 1};
+        region_tree_see(tree, region_tree_find_id(tree, id), &seen);
+    }
+    struct region_sums sums = region_tree_sums(tree, 3); /* leads 2 and 7, follows 1, 5, 6, 10 */
+    assert_int_equal(sums.count, 6);
+    assert_int_equal(sums.leader_count, 2);
+    assert_int_equal(sums.size, 10 * (2 + 7 + 1 + 6 + 5 + 10));
+    assert_int_equal(sums.read_load, 2);
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(region_node_leader_store(region_tree_at(tree, 3, i)) == 3, i < 2);
+    assert_null(region_tree_at(tree, 3, 6));
+    assert_null(region_tree_at(tree, 77, 0));
+    region_tree_forget_seen(tree);
+    assert_int_equal(region_tree_sums(tree, 3).leader_count, 0);
+    assert_int_equal(region_tree_sums(tree, 3).size, 0);
+    region_tree_check(tree);
     region_tree_free(tree);
 }
 
@@ -251,6 +293,7 @@ int main(void)
         cmocka_unit_test(agrees_with_a_list_under_random_inserts),
         cmocka_unit_test(a_split_reported_in_either_order_ends_with_both_halves),
         cmocka_unit_test(what_was_seen_survives_a_newer_epoch_if_the_leader_is_still_a_peer),
+        cmocka_unit_test(a_store_has_its_leaders_first_and_their_sums),
         cmocka_unit_test(bytes_that_are_no_region_are_refused_with_a_text),
         cmocka_unit_test(takes_at_most_350_bytes_a_region),
     };
