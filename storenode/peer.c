@@ -1,5 +1,6 @@
 #include "peer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/bug.h"
@@ -36,13 +37,42 @@ static const struct group_host host = {.send = on_send,
                                        .snapshot_wanted = on_snapshot_wanted,
                                        .install = on_install};
 
+/* What is applied at least. A replica that is damaged, or is found to be, starts where its log begins: nothing is applied before
+ * all of its rows are new. */
+static enum err load_applied(struct store *store, const struct region *region, raft_index *ret_index,
+                             raft_term *ret_term, bool *ret_damaged, char damage[static 256], struct error *err)
+{
+    struct engine *engine = store->env->engine;
+    struct raft_position truncated;
+    struct error error = {0};
+    *ret_damaged = damage_load(engine, region->id, damage, 256);
+    enum err code = region_fsm_load_applied(engine, region->id, ret_index, ret_term, &error);
+    if (code == ERR_CORRUPT && region->peer_count > 1) {
+        *ret_damaged = true;
+        snprintf(damage, 256, "%.250s", error.text);
+        *ret_index = *ret_term = 0;
+        code = ERR_OK;
+    } else if (code != ERR_OK)
+        return error_set(err, code, "%s", error.text);
+    if (!*ret_damaged)
+        return ERR_OK;
+    code = group_log_load_truncated(engine, region->id, &truncated, err);
+    if (code == ERR_OK && truncated.index > *ret_index) {
+        *ret_index = truncated.index;
+        *ret_term = truncated.term;
+    }
+    return code;
+}
+
 enum err peer_new(struct region_worker *worker, const struct region *region, peer_id id,
                   const struct raft_config *config, struct peer **ret_peer, struct error *err)
 {
     struct store *store = region_worker_store(worker);
     raft_index applied_index = 0;
     raft_term applied_term = 0;
-    enum err code = region_fsm_load_applied(store->env->engine, region->id, &applied_index, &applied_term, err);
+    char damage[256];
+    bool damaged = false;
+    enum err code = load_applied(store, region, &applied_index, &applied_term, &damaged, damage, err);
     if (code != ERR_OK)
         return code == ERR_NOT_FOUND ? error_set(err, ERR_CORRUPT, "region %llu: its apply state is missing",
                                                  (unsigned long long)region->id)
@@ -75,6 +105,13 @@ enum err peer_new(struct region_worker *worker, const struct region *region, pee
         peer_free(peer);
         return code;
     }
+    if (damaged) {
+        peer->snapshot.damaged = true;
+        atomic_fetch_add(&store->damage_counts.damaged, 1);
+        peer_heal_begin(peer, damage, clock_now_us(store->env->clock));
+        log_event(store->env->log, LOG_ERROR, "event=replica_damaged region=%llu peer=%llu at=start msg=\"%s\"",
+                  (unsigned long long)region->id, (unsigned long long)id, damage);
+    }
     *ret_peer = peer;
     return ERR_OK;
 }
@@ -97,6 +134,7 @@ void peer_free(struct peer *peer)
     free(peer->pending);
     free(peer->committed);
     peer_snapshot_fini(peer);
+    peer_heal_fini(peer);
     campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
@@ -256,6 +294,10 @@ static void take_write(struct peer *peer, struct reply_to to, const struct wire_
         refuse_not_leading(peer, to);
         return;
     }
+    if (peer->snapshot.damaged) { /* it leads until another one can */
+        refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
+        return;
+    }
     if (disk_guard_is_low(&region_worker_store(peer->worker)->disk_guard) && !only_deletes(request)) {
         refuse(peer, to, ERR_DISK_FULL, DISK_FULL_WAIT_MS);
         return;
@@ -312,6 +354,10 @@ static void take_read(struct peer *peer, struct reply_to to, const struct wire_k
         return;
     }
     peer->keys_read++;
+    if (peer->snapshot.damaged) {
+        refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
+        return;
+    }
     if (stale && (peer_snapshot_installs(&peer->snapshot) || region_fsm_applied(peer->fsm) == 0)) {
         refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
         return;
@@ -921,6 +967,12 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     struct raft_message message;
     if (wire->to != peer->id || wire->kind == RAFT_SNAPSHOT)
         return; /* meant for a peer that was here before, or rows that did not come this way */
+    if (wire->kind == STORE_ROWS_WANTED) {
+        peer_heal_asked(peer, wire->from, wire->term);
+        return;
+    }
+    if (wire->kind == RAFT_TIMEOUT_NOW && peer->snapshot.damaged)
+        return; /* it could not serve */
     if (group_message_from_wire(wire, arena, &message) != ERR_OK)
         return;
     peer_sleep_before_step(peer, wire);
@@ -949,6 +1001,8 @@ static bool may_lead_first(const struct peer *peer)
 
 static void maybe_campaign(struct peer *peer)
 {
+    if (peer->snapshot.damaged)
+        return; /* its log is as good as any, but it could not serve */
     bool is_time = raft_wants_campaign(peer->group->raft);
     if (!is_time && !may_lead_first(peer))
         return;
@@ -1019,6 +1073,29 @@ bool peer_release(struct peer *peer)
     return group_release(peer->group) && !peer->split.announce;
 }
 
+static void refuse_all_reads(struct peer *peer, enum err code)
+{
+    while (peer->reads) {
+        struct read_task *task = peer->reads->task;
+        unlink_reads(peer, &peer->reads);
+        refuse_reads(peer, task, code);
+    }
+    struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
+    for (int i = 0; i < 2; i++) {
+        if (*rounds[i])
+            refuse_reads(peer, *rounds[i], code);
+        *rounds[i] = NULL;
+    }
+}
+
+void peer_refuse_waiting(struct peer *peer)
+{
+    for (uint32_t i = 0; i < peer->pending_count; i++)
+        refuse(peer, peer->pending[i].to, ERR_NOT_READY, NOT_READY_WAIT_MS);
+    peer->pending_count = 0;
+    refuse_all_reads(peer, ERR_NOT_READY);
+}
+
 /* The region is smaller now, and there are new ones. Whatever was let in for the old range and has not been served is
  * refused: it did not happen, and the answer says where to go. */
 static void split_done(struct peer *peer, struct region_split *take_split)
@@ -1034,17 +1111,7 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);
     peer->pending_count = 0;
-    while (peer->reads) {
-        struct read_task *task = peer->reads->task;
-        unlink_reads(peer, &peer->reads);
-        refuse_reads(peer, task, ERR_EPOCH_NOT_MATCH);
-    }
-    struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
-    for (int i = 0; i < 2; i++) {
-        if (*rounds[i])
-            refuse_reads(peer, *rounds[i], ERR_EPOCH_NOT_MATCH);
-        *rounds[i] = NULL;
-    }
+    refuse_all_reads(peer, ERR_EPOCH_NOT_MATCH);
     log_event(store->env->log, LOG_INFO, "event=split region=%llu version=%llu children=%u index=%llu",
               (unsigned long long)peer->region_id, (unsigned long long)peer->region->epoch_version,
               take_split->count - 1, (unsigned long long)take_split->index);
@@ -1063,6 +1130,8 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         group_applied(peer->group, take_task->applied_index);
     if (take_task->code == ERR_OK && take_task->entry_count > 0)
         peer->time = take_task->time;
+    if (take_task->damaged && take_task->code == ERR_OK)
+        peer_heal_damaged(peer, take_task->damage);
     while (take_task->splits && take_task->code == ERR_OK) {
         struct region_split *split = take_task->splits;
         take_task->splits = split->next;

@@ -19,6 +19,7 @@
 #include "group/group.h"
 #include "meta/region.h"
 #include "storenode/campaigns.h"
+#include "storenode/peer_heal.h"
 #include "storenode/peer_sleep.h"
 #include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
@@ -86,6 +87,7 @@ struct peer {
     raft_term time_asked_term; /* ... by an entry of this term */
     struct peer_sleep sleep;
     struct peer_snapshot snapshot;
+    struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };
@@ -122,6 +124,8 @@ void peer_fetched(struct peer *peer, const struct message *message);
 void peer_shrink(struct peer *peer);
 /* Gives memory back; false: pull again. */
 bool peer_release(struct peer *peer);
+/* For peer_heal.c: nobody is served from these rows any more; who waits is told to go elsewhere. */
+void peer_refuse_waiting(struct peer *peer);
 /* For peer_snapshot.c: what was committed before a snapshot goes to the apply worker, what comes after it waits; until ... */
 void peer_snapshot_begin_install(struct peer *peer);
 /* What waited was committed before the snapshot, too: it is in it. */

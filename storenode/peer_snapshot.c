@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "group/group_keys.h"
@@ -59,14 +60,18 @@ static bool may_send(struct store *store)
 
 void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message)
 {
-    struct store *store = region_worker_store(peer->worker);
     const struct region_peer *to = region_peer_by_id(peer->region, message->to);
-    if (!to || peer_snapshot_installs(&peer->snapshot) || !may_send(store)) {
+    if (!to || !peer_snapshot_start(peer, to, message->snapshot->index, message->term))
         raft_report_snapshot(peer->group->raft, message->to, false); /* the core asks again */
-        return;
-    }
+}
+
+bool peer_snapshot_start(struct peer *peer, const struct region_peer *to, raft_index floor, raft_term term)
+{
+    struct store *store = region_worker_store(peer->worker);
+    if (peer_snapshot_installs(&peer->snapshot) || !may_send(store))
+        return false;
     if (peer->snapshot.sending++ == 0)
-        peer->snapshot.floor = message->snapshot->index;
+        peer->snapshot.floor = floor;
     struct cut_task *task = calloc(1, sizeof *task);
     CHECK(task);
     *task = (struct cut_task){.task = {.message = {.free = free_cut_task}, .apply = apply_nothing, .done = cut_done},
@@ -78,9 +83,10 @@ void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message)
     task->cut->from = peer->id;
     task->cut->to = to->id;
     task->cut->to_store = to->store_id;
-    task->cut->term = message->term;
+    task->cut->term = term;
     peer->tasks_out++;
     apply_worker_post(store->apply_worker, &task->task);
+    return true;
 }
 
 static void sending_ended(struct peer *peer, peer_id to, bool ok)
@@ -105,7 +111,9 @@ void peer_snapshot_cut_done(struct peer *peer, struct message *take_message)
     struct cut_task *task = (struct cut_task *)take_message;
     struct store *store = region_worker_store(peer->worker);
     peer->tasks_out--;
-    if (task->code != ERR_OK)
+    if (task->code == ERR_CORRUPT)
+        peer_heal_damaged(peer, "what a snapshot of the region needs cannot be read");
+    else if (task->code != ERR_OK)
         store_fail(store, task->code, "reading a region for a snapshot");
     if (task->code != ERR_OK || !raft_is_leader(peer->group->raft))
         sending_ended(peer, task->cut->to, false);
@@ -212,6 +220,14 @@ static void tell_how_far(struct peer *peer, const struct wire_snapshot_chunk *ch
     (void)raft_step(peer->group->raft, &message);
 }
 
+/* A damaged replica needs rows, not entries: as new as what it had. */
+static bool is_of_no_use(const struct peer *peer, const struct raft_snapshot *snapshot)
+{
+    const struct raft *raft = peer->group->raft;
+    return peer->snapshot.damaged ? snapshot->index < raft_applied_index(raft)
+                                  : snapshot->index <= raft_commit_index(raft);
+}
+
 /* Sequence 0 says what it is. */
 static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message *message)
 {
@@ -229,8 +245,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
     if (region->id != peer->region_id || !own || own->store_id != atomic_load(&store->store_id) || !from ||
         from->store_id != message->from_store)
         code = ERR_INVALID;
-    else if (chunk->term < raft_term_now(raft) || snapshot.index <= raft_commit_index(raft) ||
-             is_older(region, peer->region))
+    else if (chunk->term < raft_term_now(raft) || is_of_no_use(peer, &snapshot) || is_older(region, peer->region))
         code = ERR_EPOCH_NOT_MATCH; /* of a leader that was, or we have come further */
     else if (disk_guard_is_low(&store->disk_guard))
         code = ERR_DISK_FULL;
@@ -240,7 +255,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         code = ERR_BUSY;
     }
     if (code == ERR_EPOCH_NOT_MATCH && chunk->term >= raft_term_now(raft) &&
-        snapshot.index <= raft_commit_index(raft) && !peer_snapshot_installs(&peer->snapshot))
+        snapshot.index <= raft_commit_index(raft) && peer->snapshot.state < PEER_SNAPSHOT_WHOLE)
         tell_how_far(peer, chunk, &snapshot);
     if (code != ERR_OK) {
         region_free(region);
@@ -263,6 +278,57 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
     return ERR_OK;
 }
 
+static void in_accept(struct peer *peer)
+{
+    struct snapshot_in *in = peer->snapshot.in;
+    struct snapshot_marker marker = {.id = in->id,
+                                     .position = {.index = in->snapshot.index, .term = in->snapshot.term},
+                                     .chunk_first = in->staged->chunk_first,
+                                     .chunk_count = in->staged->chunk_count,
+                                     .table_count = in->staged->tables.count,
+                                     .time = in->time};
+    snapshot_install_init(&in->install, region_copy(in->region), &marker, &in->staged->tables);
+    in->has_install = true;
+    peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
+    peer_snapshot_forget_committed(peer);
+    atomic_fetch_add(&peer->snapshot.generation, 1);
+}
+
+static void put_staged(struct peer *peer, struct log_task *task);
+
+/* The rows of a damaged replica are replaced, and its log, vote and term stay (docs/decisions/0014). */
+static void rebuild(struct peer *peer)
+{
+    struct snapshot_in *in = peer->snapshot.in;
+    struct store *store = region_worker_store(peer->worker);
+    struct log_task *task = region_worker_log_task(peer->worker);
+    size_t count = engine_batch_count(store->env->engine, task->batch), size = engine_batch_size(store->env->engine, task->batch);
+    bool has_children = peer_heal_children(peer, in->snapshot.index, task);
+    enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
+    if (code != ERR_OK)
+        engine_batch_cut(store->env->engine, task->batch, count, size);
+    if (code == ERR_NOT_READY)
+        return; /* not committed and durable here yet: the next tick */
+    if (code != ERR_OK) {
+        log_event(store->env->log, LOG_WARN, "event=rows_not_wanted region=%llu index=%llu code=%s",
+                  ULL(peer->region_id), ULL(in->snapshot.index), err_name(code));
+        answer(peer, in, in->chunk_count, ERR_OK);
+        in_drop(peer);
+        return;
+    }
+    in_accept(peer);
+    put_staged(peer, task);
+    group_put_conf(store->env->engine, task->batch, peer->region_id, &in->snapshot.conf);
+    if (BUG(rebuild_forgets_vote)) {
+        struct raft_hard_state hard = {.term = in->snapshot.term, .commit = in->snapshot.index};
+        group_log_put_hard(store->env->engine, task->batch, peer->region_id, &hard);
+    }
+    if (BUG(rebuild_forgets_log))
+        group_log_delete_head(store->env->engine, task->batch, peer->region_id, UINT64_MAX);
+    task->sync = true;
+    log_task_add_append(task, peer->region_id, (struct raft_token){0})->host_only = true;
+}
+
 /* All is staged, and the apply worker has nothing of us: does the core want it? Then ready.snapshot comes at the end of
  * this round. */
 static void in_offer(struct peer *peer)
@@ -275,17 +341,11 @@ static void in_offer(struct peer *peer)
     raft_index before = raft_pending_snapshot(raft);
     enum err code = raft_step(raft, &message);
     if (code == ERR_OK && before == 0 && raft_pending_snapshot(raft) == in->snapshot.index) {
-        struct snapshot_marker marker = {.id = in->id,
-                                         .position = {.index = in->snapshot.index, .term = in->snapshot.term},
-                                         .chunk_first = in->staged->chunk_first,
-                                         .chunk_count = in->staged->chunk_count,
-                                         .table_count = in->staged->tables.count,
-                                         .time = in->time};
-        snapshot_install_init(&in->install, region_copy(in->region), &marker, &in->staged->tables);
-        in->has_install = true;
-        peer->snapshot.state = PEER_SNAPSHOT_ACCEPTED;
-        peer_snapshot_forget_committed(peer);
-        atomic_fetch_add(&peer->snapshot.generation, 1);
+        in_accept(peer);
+        return;
+    }
+    if (peer->snapshot.damaged) {
+        rebuild(peer);
         return;
     }
     log_event(region_worker_store(peer->worker)->env->log, LOG_INFO,
@@ -312,7 +372,7 @@ static enum err judge(struct peer *peer, const struct snapshot_chunk_message *me
     *ret_begin = false;
     if (chunk->to != peer->id)
         return ERR_REGION_NOT_FOUND;
-    if (peer_snapshot_installs(&peer->snapshot))
+    if (peer->snapshot.state >= PEER_SNAPSHOT_WHOLE)
         return ERR_BUSY;
     if (chunk->sequence == 0 && (!in || in->id != chunk->id)) {
         *ret_begin = true;
@@ -330,7 +390,7 @@ static enum err judge(struct peer *peer, const struct snapshot_chunk_message *me
 void peer_snapshot_chunk(struct peer *peer, struct snapshot_chunk_message *take_message)
 {
     bool begin;
-    if (peer_snapshot_installs(&peer->snapshot) && take_message->chunk.to == peer->id &&
+    if (peer->snapshot.state >= PEER_SNAPSHOT_WHOLE && take_message->chunk.to == peer->id &&
         peer->snapshot.in->id == take_message->chunk.id) {
         answer_again(peer, take_message->conn);
         message_free(&take_message->message);
@@ -375,9 +435,14 @@ void peer_snapshot_staged(struct peer *peer, struct snapshot_staged *take_staged
 
 void peer_snapshot_accepted(struct peer *peer, const struct raft_snapshot *snapshot, struct log_task *task)
 {
+    CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED && peer->snapshot.in->snapshot.index == snapshot->index);
+    put_staged(peer, task);
+}
+
+static void put_staged(struct peer *peer, struct log_task *task)
+{
     struct snapshot_in *in = peer->snapshot.in;
     struct engine *engine = region_worker_store(peer->worker)->env->engine;
-    CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED && in->snapshot.index == snapshot->index);
     for (const struct snapshot_chunk_message *chunk = in->staged->chunks; chunk; chunk = chunk->next)
         snapshot_stage_put_chunk(engine, task->batch, peer->region_id, chunk->chunk.sequence, frame_bytes(chunk->frame));
     snapshot_stage_put_tables(engine, task->batch, peer->region_id, &in->install.tables);
@@ -480,6 +545,7 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         peer_split_forget(peer);
         store_ranges_post(store->ranges, store->apply_worker, peer->region);
         in_end(peer);
+        peer_heal_done(peer);
         peer_snapshot_end_install(peer);
     }
     message_free(take_message);

@@ -44,6 +44,7 @@ enum peer_snapshot_state {
 struct peer_snapshot {
     enum peer_snapshot_state state;
     struct snapshot_in *in;           /* owned; COMING and later */
+    bool damaged;                     /* the rows cannot be read: others come (peer_heal.h) */
     _Atomic uint64_t generation;      /* of the rows */
     uint32_t sending;                 /* snapshots that left here and have not ended */
     peer_id failed[REGION_PEERS_MAX]; /* the core hears of these at the next tick: not again at once */
@@ -54,17 +55,19 @@ struct peer_snapshot {
 /* The region's rows are not what its state says, or soon will not be: nothing may read or apply. */
 static inline bool peer_snapshot_installs(const struct peer_snapshot *snapshot)
 {
-    return snapshot->state >= PEER_SNAPSHOT_WHOLE;
+    return snapshot->state >= PEER_SNAPSHOT_WHOLE || snapshot->damaged;
 }
 
 /* One comes, or is sent, or what became of it is not told yet: time must go by. */
 static inline bool peer_snapshot_is_busy(const struct peer_snapshot *snapshot)
 {
-    return snapshot->state != PEER_SNAPSHOT_NONE || snapshot->sending > 0 || snapshot->failed_count > 0;
+    return snapshot->damaged || snapshot->state != PEER_SNAPSHOT_NONE || snapshot->sending > 0 || snapshot->failed_count > 0;
 }
 
 /* ---- leader */
 void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message);
+/* Begins to send all rows to `to`; the log behind `floor` is kept meanwhile. False: not now. */
+bool peer_snapshot_start(struct peer *peer, const struct region_peer *to, raft_index floor, raft_term term);
 region_id peer_snapshot_cut_region(const struct message *message);
 void peer_snapshot_cut_done(struct peer *peer, struct message *take_message);
 void peer_snapshot_sent(struct peer *peer, const struct snapshot_sent *sent);

@@ -19,6 +19,7 @@ struct range_sum_job {
     struct replies *replies;
     uint32_t *under_way;
     struct reply_to to;
+    region_id region;
     struct engine_iter *iter; /* owned; what the engine held when it began */
     struct range_sum sum;
     uint64_t answer_at_us; /* with what is there by then */
@@ -75,6 +76,8 @@ static enum err add_portion(struct range_sum_job *job)
         code = engine_iter_error(engine, job->iter, &error);
     if (code != ERR_OK && code != ERR_NOT_READY)
         log_event(job->env->log, LOG_ERROR, "event=checksum_failed code=%s msg=\"%s\"", err_name(code), error.text);
+    if (code == ERR_CORRUPT)
+        code = read_worker_damaged(job->worker, job->region, error.text);
     return code;
 }
 
@@ -126,6 +129,7 @@ void range_sum_start(struct env *env, struct read_worker *worker, struct replies
                                   .replies = replies,
                                   .under_way = under_way,
                                   .to = read->to,
+                                  .region = read->request->region_id,
                                   .iter = iter,
                                   .answer_at_us = clock_now_us(env->clock) + ANSWER_MAX_MS * 1000,
                                   .expire_us = read->expire_us,

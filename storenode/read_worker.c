@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/types.h"
@@ -29,9 +30,27 @@ struct read_worker {
     struct read_limits limits;
     struct replies *replies; /* owned */
     struct buf row;
+    void (*on_damage)(void *context, region_id region, const char *text); /* may be NULL */
+    void *damage_context;
+    struct error damage;      /* of the read that is being served */
     _Atomic uint32_t waiting; /* keys */
     uint32_t sums_under_way;
 };
+
+void read_worker_set_damage(struct read_worker *worker,
+                            void (*on_damage)(void *context, region_id region, const char *text), void *context)
+{
+    worker->on_damage = on_damage;
+    worker->damage_context = context;
+}
+
+enum err read_worker_damaged(struct read_worker *worker, region_id region, const char *text)
+{
+    if (!worker->on_damage)
+        return ERR_CORRUPT;
+    worker->on_damage(worker->damage_context, region, text);
+    return ERR_NOT_READY;
+}
 
 static void free_task_message(struct message *message)
 {
@@ -127,6 +146,7 @@ static enum err get_value(struct read_worker *worker, const struct expiry_view *
             *ret_value = bytes_of("", 0);
     } else if (code != ERR_NOT_FOUND && code != ERR_NOT_READY)
         log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
+    worker->damage = error;
     return code;
 }
 
@@ -148,6 +168,7 @@ static enum err value_at(struct read_worker *worker, const struct expiry_view *v
         return code;
     if (code != ERR_OK) {
         log_event(worker->env->log, LOG_ERROR, "event=read_failed code=%s msg=\"%s\"", err_name(code), error.text);
+        worker->damage = error;
         return code;
     }
     *ret_value = arena_copy(replies_arena(worker->replies), value);
@@ -262,6 +283,7 @@ static enum err scan(struct read_worker *worker, const struct read_request *read
         code = engine_iter_error(engine, iter, &error);
     if (code != ERR_OK && code != ERR_NOT_READY)
         log_event(worker->env->log, LOG_ERROR, "event=scan_failed code=%s msg=\"%s\"", err_name(code), error.text);
+    worker->damage = error;
     engine_iter_free(engine, iter);
     return code;
 }
@@ -302,6 +324,12 @@ static void run(struct read_worker *worker, const struct read_task *task, const 
         code = scan(worker, read, &view, &reply);
     if (code == ERR_NOT_READY)
         reply = (struct wire_kv_reply){.wait_ms = EXPIRY_WAIT_MS};
+    if (code == ERR_CORRUPT && BUG(damaged_row_reads_as_absent))
+        code = request->op == WIRE_KV_OP_GET ? ERR_NOT_FOUND : ERR_OK;
+    if (code == ERR_CORRUPT) {
+        code = read_worker_damaged(worker, request->region_id, worker->damage.text);
+        reply = (struct wire_kv_reply){.wait_ms = READ_NOT_READY_WAIT_MS};
+    }
     if (read_request_is_outdated(read)) {
         reply = (struct wire_kv_reply){.wait_ms = READ_NOT_READY_WAIT_MS};
         code = ERR_NOT_READY;

@@ -8,6 +8,7 @@
 #define STORENODE_READ_WORKER_H
 
 #include "base/arena.h"
+#include "base/types.h"
 #include "env/env.h"
 #include "env/executor.h"
 #include "storenode/replies.h"
@@ -46,6 +47,11 @@ struct read_limits {
 };
 
 enum err read_worker_new(struct env *env, const struct read_limits *limits, struct read_worker **ret_worker);
+/* Who hears of rows that cannot be read: then the read is answered NotReady, not Corrupt. Before anything is posted. */
+void read_worker_set_damage(struct read_worker *worker,
+                            void (*on_damage)(void *context, region_id region, const char *text), void *context);
+/* Tells of it; the code to answer with. */
+enum err read_worker_damaged(struct read_worker *worker, region_id region, const char *text);
 void read_worker_free(struct read_worker *worker); /* after the executor has stopped; NULL is fine */
 
 struct read_task *read_task_new(void);

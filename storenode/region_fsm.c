@@ -37,6 +37,8 @@ struct region_fsm {
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
     enum err failure;                 /* an entry was left half applied: nothing may follow it */
+    bool damaged;                     /* a row cannot be read: this replica goes no further (peer_heal.h) */
+    struct error *damage;             /* owned; what could not be read; NULL: nothing yet */
     struct buf row, value;
 };
 
@@ -97,6 +99,7 @@ void region_fsm_free(struct region_fsm *fsm)
     region_free(fsm->region);
     region_split_free(fsm->last_split);
     tokens_free(fsm->tokens);
+    free(fsm->damage);
     buf_fini(&fsm->row);
     buf_fini(&fsm->value);
     free(fsm);
@@ -177,6 +180,14 @@ enum err region_fsm_load_time(struct engine *engine, region_id region, struct re
     return code;
 }
 
+static void note_damage(struct region_fsm *fsm, const char *text)
+{
+    if (!fsm->damage)
+        fsm->damage = calloc(1, sizeof *fsm->damage);
+    CHECK(fsm->damage);
+    error_set(fsm->damage, ERR_CORRUPT, "%s", text);
+}
+
 /* ---- one write */
 
 /* `ttl_ms` 0: for ever. */
@@ -210,7 +221,10 @@ static enum err read_now(struct region_fsm *fsm, struct apply_worker *worker, st
     struct bytes row;
     enum err code = ERR_OK;
     if (!engine_batch_find(engine, apply_worker_batch(worker), ENGINE_DEFAULT, key, ret_present, &row)) {
-        code = engine_get(engine, ENGINE_DEFAULT, key, &fsm->value, NULL);
+        struct error error = {0};
+        code = engine_get(engine, ENGINE_DEFAULT, key, &fsm->value, &error);
+        if (code == ERR_CORRUPT)
+            note_damage(fsm, error.text);
         *ret_present = code == ERR_OK;
         row = buf_bytes(&fsm->value);
     }
@@ -336,6 +350,8 @@ static enum err load_tokens(struct region_fsm *fsm)
     enum { RUN_COUNT = 256, RUN_SIZE = 4 * 1024 * 1024 };
     struct error error = {0};
     enum err code = tokens_load(fsm->tokens);
+    if (code != ERR_OK)
+        error_set(&error, code, "the idempotency tokens cannot be read");
     raft_index next = BUG(tokens_lost_on_restart) ? UINT64_MAX : tokens_saved_index(fsm->tokens) + 1;
     while (code == ERR_OK && next <= fsm->applied_index) {
         struct group_log_run run;
@@ -355,13 +371,15 @@ static enum err load_tokens(struct region_fsm *fsm)
     if (code != ERR_OK)
         log_event(fsm->env->log, LOG_ERROR, "event=tokens_unreadable region=%llu code=%s msg=\"%s\"",
                   (unsigned long long)fsm->region->id, err_name(code), error.text);
+    if (code == ERR_CORRUPT)
+        note_damage(fsm, error.text);
     return code;
 }
 
 enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut)
 {
     struct engine *engine = fsm->env->engine;
-    enum err code = fsm->failure;
+    enum err code = fsm->damaged ? ERR_CORRUPT : fsm->failure;
     if (code == ERR_OK && !tokens_is_loaded(fsm->tokens))
         code = load_tokens(fsm);
     if (code == ERR_OK)
@@ -429,7 +447,7 @@ static enum err check_is_new(struct region_fsm *fsm, region_id id)
     log_event(fsm->env->log, LOG_ERROR, "event=split_impossible region=%llu child=%llu msg=\"%s\"",
               (unsigned long long)fsm->id, (unsigned long long)id,
               code == ERR_OK ? "a region of that id is here already" : error.text);
-    return code == ERR_OK ? ERR_CORRUPT : code;
+    return code == ERR_OK ? ERR_EXISTS : code;
 }
 
 static peer_id local_peer_of(const struct region_fsm *fsm, const struct region *child)
@@ -507,7 +525,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
         enum err code = wire_decode_log_command(entry->data, &task->results_arena, &command);
         if (code != ERR_OK) {
             stop_on_corrupt(fsm, entry->index);
-            return ERR_CORRUPT;
+            return ERR_VERSION; /* all replicas have the same: none of them can heal another */
         }
         if (BUG(time_goes_back) && command.time_ms > 0)
             fsm->time.now_ms = command.time_ms;
@@ -536,6 +554,19 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
     return save_tokens(fsm, worker);
 }
 
+/* A row that it has to read is damaged: what it has put in is taken back, and this replica stops there. What others put
+ * into the batch before it stays. */
+static void stop_on_damage(struct region_fsm *fsm, struct engine_batch *batch, size_t count, size_t size,
+                           struct raft_position before)
+{
+    engine_batch_cut(fsm->env->engine, batch, count, size);
+    fsm->applied_index = before.index;
+    fsm->applied_term = before.term;
+    fsm->damaged = true;
+    if (!fsm->damage)
+        note_damage(fsm, "a row of the region cannot be read");
+}
+
 static void apply(struct apply_task *base, struct apply_worker *worker)
 {
     struct region_task *task = (struct region_task *)base;
@@ -543,11 +574,22 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
     struct proposal *proposal = task->proposals;
     uint32_t proposal_index = 0;
     task->code = fsm->failure;
-    for (uint32_t i = 0; i < task->entry_count && task->code == ERR_OK; i++) {
+    struct engine_batch *batch = apply_worker_batch(worker);
+    bool any = false;
+    for (uint32_t i = 0; i < task->entry_count && task->code == ERR_OK && !fsm->damaged; i++) {
         struct wire_kv_reply *results = NULL;
         uint32_t count = 0;
         bool owed = proposal && proposal->index == task->entries[i].index;
-        task->code = fsm->failure = apply_entry(task, worker, &task->entries[i], owed, &results, &count);
+        size_t batch_count = engine_batch_count(fsm->env->engine, batch), batch_size = engine_batch_size(fsm->env->engine, batch);
+        struct raft_position before = {.index = fsm->applied_index, .term = fsm->applied_term};
+        task->code = apply_entry(task, worker, &task->entries[i], owed, &results, &count);
+        if (task->code == ERR_CORRUPT) {
+            task->code = ERR_OK;
+            stop_on_damage(fsm, batch, batch_count, batch_size, before);
+            break;
+        }
+        any = true;
+        fsm->failure = task->code;
         if (task->code != ERR_OK)
             apply_worker_fail(worker, task->code);
         if (owed) {
@@ -556,7 +598,10 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
             proposal = proposal->next;
         }
     }
-    if (task->entry_count > 0 && !(BUG(apply_twice) && fsm->applied_index % 8)) {
+    task->answered_count = proposal_index;
+    task->damaged = fsm->damaged;
+    task->damage = fsm->damage ? fsm->damage->text : "";
+    if (any && !(BUG(apply_twice) && fsm->applied_index % 8)) {
         region_fsm_put_applied(fsm->env->engine, apply_worker_batch(worker), fsm->region->id, fsm->applied_index,
                                fsm->applied_term, &fsm->time);
     }
@@ -580,6 +625,10 @@ static void done(struct apply_task *base, enum err code)
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
             for (uint32_t i = 0; i < proposal->count; i++) {
+                if (at >= task->answered_count) { /* it is committed: others will say */
+                    replies_add_error(task->replies, proposal->replies[i], ERR_MAYBE, 0);
+                    continue;
+                }
                 struct wire_kv_reply *result = &task->results[at][i];
                 if (result->value.size > 0) /* the task goes back before the flush */
                     result->value = arena_copy(replies_arena(task->replies), result->value);
@@ -589,7 +638,7 @@ static void done(struct apply_task *base, enum err code)
             }
     }
     task->task.message.kind = task->done_kind;
-    if (task->urgent || task->splits || task->code != ERR_OK)
+    if (task->urgent || task->splits || task->damaged || task->code != ERR_OK)
         actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
     else
         actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);

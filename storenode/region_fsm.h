@@ -55,6 +55,9 @@ struct region_task {
     uint64_t region_id;
     uint64_t keys_written;
     struct region_split *splits; /* owned list, in order: what became of the region. Then it comes back at once. */
+    uint32_t answered_count;     /* of the proposals */
+    bool damaged;                /* rows of the region could not be read: nothing is applied any more (`damage`) */
+    const char *damage; /* lent by the state machine */
 };
 
 /* `ranges`: is told of splits; may be NULL. `region` is copied; `local_peer`: the one of its peers that lives here.

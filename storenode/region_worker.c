@@ -523,6 +523,10 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
     for (uint32_t i = 0; i < take_task->append_count; i++) {
         struct peer *peer = find_peer(worker, take_task->appends[i].group_id);
         CHECK(peer);
+        if (take_task->appends[i].host_only) {
+            peer_snapshot_logged(peer);
+            continue;
+        }
         if (take_task->appends[i].token.snapshot_index != 0)
             peer_snapshot_logged(peer);
         group_appended(peer->group, &take_task->appends[i]);
@@ -948,6 +952,7 @@ static void look_after(struct peer *peer)
     if (peer->snapshot.sending > 0 && peer->snapshot.floor < limit)
         limit = peer->snapshot.floor;
     peer_snapshot_tick(peer);
+    peer_heal_tick(peer);
     if (!peer_snapshot_installs(&peer->snapshot))
         group_maybe_truncate(peer->group, limit, &retention);
     peer_split_look(peer);
@@ -1088,6 +1093,14 @@ static void on_installed(struct region_worker *worker, struct message *take_mess
     peer_snapshot_installed(peer, take_message);
 }
 
+static void on_damage(struct region_worker *worker, struct damage_message *take_message)
+{
+    struct peer *peer = find_peer(worker, take_message->region);
+    if (peer)
+        peer_heal_damaged(peer, take_message->text);
+    message_free(&take_message->message);
+}
+
 static void on_transfer(struct region_worker *worker, struct transfer_message *take_message)
 {
     struct peer *peer = find_peer(worker, take_message->region);
@@ -1214,6 +1227,9 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_TIME_WISH:
         on_time_wish(worker, (struct time_wish *)take_message);
         return;
+    case WORKER_DAMAGE:
+        on_damage(worker, (struct damage_message *)take_message);
+        break;
     case WORKER_TRANSFER:
         on_transfer(worker, (struct transfer_message *)take_message);
         break;

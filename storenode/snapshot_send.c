@@ -10,6 +10,7 @@
 #include "group/group.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/peer_heal.h"
 
 enum { CHUNKS_AHEAD_MAX = 4, SENDS_MAX = 64, TICK_US = 20000, RESEND_US = 1000000, ROW_EXTRA_SIZE = 32 };
 
@@ -126,6 +127,8 @@ static bool next_row(struct send *send, struct arena *arena, bool has_data, stru
         if (*ret_code != ERR_OK) {
             log_event(send->sender->env->log, LOG_ERROR, "event=snapshot_unreadable region=%llu code=%s msg=\"%s\"",
                       ULL(cut->region_id), err_name(*ret_code), error.text);
+            if (*ret_code == ERR_CORRUPT)
+                store_report_damage(send->sender->store, cut->region_id, error.text);
             return false;
         }
     }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
+#include "storenode/peer_heal.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_row.h"
 #include "storenode/store_keys.h"
@@ -292,6 +293,7 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
         region_fsm_put_applied(engine, batch, install->region->id, install->marker.position.index,
                                install->marker.position.term, &install->marker.time);
         snapshot_stage_drop(engine, batch, install->region->id);
+        damage_delete(engine, batch, install->region->id);
         install->done = true;
     }
     if (code == ERR_OK)

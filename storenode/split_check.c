@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "meta/keyspace.h"
+#include "storenode/peer_heal.h"
 #include "storenode/region_split.h"
 
 enum { PORTION_SIZE = 1024 * 1024, PORTION_COUNT = 4096, ROW_SIZE = 24 };
@@ -52,6 +53,8 @@ static bool count_portion(struct split_check *check)
     if (check->code != ERR_OK)
         log_event(check->store->env->log, LOG_ERROR, "event=split_check_failed region=%llu code=%s msg=\"%s\"",
                   (unsigned long long)check->region->id, err_name(check->code), error.text);
+    if (check->code == ERR_CORRUPT)
+        store_report_damage(check->store, check->region->id, error.text);
     engine_iter_free(engine, iter);
     return !more || check->code != ERR_OK;
 }

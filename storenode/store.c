@@ -10,6 +10,7 @@
 #include "group/group_keys.h"
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
+#include "storenode/peer_heal.h"
 #include "storenode/region_row.h"
 #include "storenode/region_worker.h"
 #include "storenode/snapshot_receive.h"
@@ -111,6 +112,16 @@ void store_add_snapshot_counts(const struct store *store, struct store_snapshot_
     counts->installed_at_start += atomic_load(&store->snapshot_counts.installed_at_start);
 }
 
+void store_add_damage_counts(const struct store *store, struct store_damage_counts *counts)
+{
+    counts->found += atomic_load(&store->damage_counts.found);
+    counts->healed += atomic_load(&store->damage_counts.healed);
+    counts->damaged += atomic_load(&store->damage_counts.damaged);
+    counts->lost += atomic_load(&store->damage_counts.lost);
+    counts->hashes += atomic_load(&store->damage_counts.hashes);
+    counts->hash_mismatches += atomic_load(&store->damage_counts.hash_mismatches);
+}
+
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts)
 {
     for (uint32_t i = 0; i < store->worker_count && store->workers[i]; i++) /* none: it did not start */
@@ -163,6 +174,16 @@ static enum err check_role(struct store *store, struct error *err)
 
 /* ---- regions of an earlier life */
 
+/* What it promised cannot be read, and no copy of its rows brings that back: it speaks for nobody any more, and keeps its
+ * range. The others go on. */
+static enum err lose_replica(struct store *store, const struct region *region, const struct error *why)
+{
+    atomic_fetch_add(&store->damage_counts.lost, 1);
+    log_event(store->env->log, LOG_ERROR, "event=replica_lost region=%llu msg=\"%s\"", (unsigned long long)region->id,
+              why->text);
+    return ERR_OK;
+}
+
 static enum err load_region(struct store *store, struct bytes value, struct error *err)
 {
     struct arena arena;
@@ -176,9 +197,12 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
             code = error_set(err, ERR_CORRUPT, "region %llu has keys of another region", (unsigned long long)region->id);
         else if (code == ERR_OK)
             store_ranges_set(store->ranges, region);
-        if (code == ERR_OK)
+        if (code == ERR_OK) {
             code = region_worker_add_region(store->workers[region->id % store->worker_count], region,
                                             state.local_peer_id, false, err);
+            if (code == ERR_CORRUPT && region->peer_count > 1)
+                code = lose_replica(store, region, err);
+        }
     } else if (code != ERR_OK)
         code = error_set(err, ERR_CORRUPT, "a region's row: bad checksum or size");
     region_free(region);
@@ -254,6 +278,11 @@ static uint32_t or_default(uint32_t wanted)
     return count > STORE_WORKERS_MAX ? STORE_WORKERS_MAX : count;
 }
 
+static void on_damage(void *context, region_id region, const char *text)
+{
+    store_report_damage(context, region, text);
+}
+
 static enum err make_workers(struct store *store)
 {
     struct env *env = store->env;
@@ -267,6 +296,8 @@ static enum err make_workers(struct store *store)
         code = apply_worker_new(env, &options, &store->apply_worker);
     for (uint32_t i = 0; i < store->reader_count && code == ERR_OK; i++)
         code = read_worker_new(env, &limits, &store->readers[i]);
+    for (uint32_t i = 0; i < store->reader_count && code == ERR_OK; i++)
+        read_worker_set_damage(store->readers[i], on_damage, store);
     if (code == ERR_OK)
         code = snapshot_sender_new(store, &store->snapshot_sender);
     if (code == ERR_OK)

@@ -94,6 +94,14 @@ struct store_snapshot_counts {
     uint64_t refused;         /* that came, and had no place or were of no use any more */
     uint64_t installed, installed_at_start;
 };
+/* Replicas whose rows could not be read (peer_heal.h), and checks of replicas against each other (region_hash.h). Any thread. */
+struct store_damage_counts {
+    uint64_t found, healed; /* since the start */
+    uint64_t damaged;       /* now: not served */
+    uint64_t lost;          /* not started: what they promised cannot be read */
+    uint64_t hashes, hash_mismatches;
+};
+void store_add_damage_counts(const struct store *store, struct store_damage_counts *counts);
 void store_add_snapshot_counts(const struct store *store, struct store_snapshot_counts *counts);
 void store_add_sleep_counts(const struct store *store, struct store_sleep_counts *counts);
 

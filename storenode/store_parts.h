@@ -31,6 +31,9 @@
 
 enum { STORE_WORKERS_MAX = 16 };
 
+/* Kinds of RaftMessage that are the store's own and never reach the core. */
+enum { STORE_ROWS_WANTED = 64 /* a damaged replica asks its leader for all rows (peer_heal.h) */ };
+
 struct region_worker;
 struct pd_link;
 struct snapshot_sender;
@@ -65,6 +68,10 @@ struct store {
     struct {
         _Atomic uint64_t sent, not_sent, sent_size, refused, installed, installed_at_start;
     } snapshot_counts;
+    struct {
+        _Atomic uint64_t found, damaged, healed, lost; /* replicas: since the start; now; since the start; not started */
+        _Atomic uint64_t hashes, hash_mismatches;      /* region_hash.h */
+    } damage_counts;
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
@@ -101,6 +108,7 @@ enum worker_message_kind {
     WORKER_SNAPSHOT_STAGED,
     WORKER_SNAPSHOT_INSTALLED,
     WORKER_TIME_WISH,
+    WORKER_DAMAGE,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

@@ -73,6 +73,12 @@
     X(snapshot_forgets_conf)                                                                                           \
     /* regions */                                                                                                      \
     X(split_forgets_tokens)                                                                                            \
+    /* damage */                                                                                                       \
+    X(damaged_row_reads_as_absent)                                                                                     \
+    X(damaged_replica_serves)                                                                                          \
+    X(rebuild_forgets_vote)                                                                                            \
+    X(rebuild_forgets_children)                                                                                        \
+    X(rebuild_forgets_log)                                                                                             \
     /* ranges */                                                                                                       \
     X(range_skips_at_region_edge)                                                                                      \
     X(range_forgets_token)                                                                                             \

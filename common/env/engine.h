@@ -62,6 +62,7 @@ struct engine_ops {
                        struct bytes *ret_value);
     size_t (*batch_count)(const struct engine_batch *batch);
     size_t (*batch_size)(const struct engine_batch *batch);
+    void (*batch_cut)(struct engine_batch *batch, size_t count, size_t size);
     enum err (*write)(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err);
     enum err (*get)(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value, struct error *err);
     struct engine_iter *(*iter_new)(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper);
@@ -101,6 +102,9 @@ static inline bool engine_batch_find(struct engine *engine, const struct engine_
 }
 static inline size_t engine_batch_count(struct engine *engine, const struct engine_batch *batch) { return engine->ops->batch_count(batch); }
 static inline size_t engine_batch_size(struct engine *engine, const struct engine_batch *batch) { return engine->ops->batch_size(batch); }
+
+/* Takes back what was put in since it had so many operations and bytes. */
+static inline void engine_batch_cut(struct engine *engine, struct engine_batch *batch, size_t count, size_t size) { engine->ops->batch_cut(batch, count, size); }
 
 /* ERR_OK, ERR_DISK_FULL, ERR_IO (final), ERR_CORRUPT. The batch is not consumed. */
 static inline enum err engine_write(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err) { return engine->ops->write(engine, batch, sync, err); }

@@ -104,6 +104,13 @@ void engine_batch_data_append(struct engine_batch *batch, struct engine_batch *o
     store_count(batch, load_count(batch) + load_count(other));
 }
 
+void engine_batch_data_cut(struct engine_batch *batch, size_t count, size_t size)
+{
+    CHECK(count <= load_count(batch) && size + ENGINE_BATCH_HEADER_SIZE <= batch->data.size);
+    batch->data.size = size + ENGINE_BATCH_HEADER_SIZE;
+    store_count(batch, (uint32_t)count);
+}
+
 size_t engine_batch_data_count(const struct engine_batch *batch)
 {
     return load_count(batch);

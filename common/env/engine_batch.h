@@ -41,6 +41,7 @@ bool engine_batch_data_find(const struct engine_batch *batch, enum engine_cf cf,
                             struct bytes *ret_value);
 size_t engine_batch_data_count(const struct engine_batch *batch);
 size_t engine_batch_data_size(const struct engine_batch *batch); /* 0 when empty */
+void engine_batch_data_cut(struct engine_batch *batch, size_t count, size_t size);
 
 /* Walking it. `*position` begins at 0; false at the end. The views are into the batch. */
 enum engine_batch_kind { ENGINE_BATCH_PUT, ENGINE_BATCH_DELETE, ENGINE_BATCH_DELETE_RANGE };

@@ -16,6 +16,7 @@ struct row {
     uint32_t count;
     uint32_t key_size;
     size_t value_size;
+    bool damaged;
     uint8_t data[]; /* key, value */
 };
 
@@ -268,7 +269,7 @@ struct engine_iter {
     uint64_t generation;
     struct node *root;    /* counted */
     struct node *current; /* in root; NULL: not valid */
-    bool failed;
+    bool failed, damaged;
     struct bytes lower, upper; /* owned */
 };
 
@@ -588,11 +589,21 @@ static enum err get_from(struct node *root, struct bytes key, struct buf *value,
     const struct node *node = find(root, key);
     if (!node)
         return ERR_NOT_FOUND;
+    if (node->row->damaged)
+        return error_set(err, ERR_CORRUPT, "injected fault: a row is damaged");
     enum err code = buf_assign(value, row_value(node->row));
     if (code != ERR_OK)
         return error_set(err, code, "a value of %zu bytes does not fit into %zu", node->row->value_size,
                          value->size_max);
     return ERR_OK;
+}
+
+bool engine_mem_damage(struct engine *engine, enum engine_cf cf, struct bytes key)
+{
+    struct node *node = find(self_of(engine)->version.roots[cf], key);
+    if (node)
+        node->row->damaged = true;
+    return node != NULL;
 }
 
 enum err engine_mem_get_durable(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value)
@@ -710,7 +721,8 @@ static void iter_set(struct engine_iter *iter, struct node *node)
     iter->failed = read_fails(iter->engine);
     bool is_inside = node && bytes_compare(row_key(node->row), iter->lower) >= 0 &&
                      (iter->upper.size == 0 || bytes_compare(row_key(node->row), iter->upper) < 0);
-    iter->current = is_inside && !iter->failed ? node : NULL;
+    iter->damaged = is_inside && node->row->damaged;
+    iter->current = is_inside && !iter->failed && !iter->damaged ? node : NULL;
 }
 
 static void engine_mem_iter_seek(struct engine_iter *iter, struct bytes key)
@@ -758,6 +770,8 @@ static struct bytes engine_mem_iter_value(const struct engine_iter *iter)
 
 static enum err engine_mem_iter_error(const struct engine_iter *iter, struct error *err)
 {
+    if (iter->damaged)
+        return error_set(err, ERR_CORRUPT, "injected fault: a row is damaged");
     return iter->failed ? error_set(err, ERR_IO, "injected fault: a read failed") : ERR_OK;
 }
 
@@ -823,6 +837,7 @@ static const struct engine_ops ops = {
     .batch_find = engine_batch_data_find,
     .batch_count = engine_batch_data_count,
     .batch_size = engine_batch_data_size,
+    .batch_cut = engine_batch_data_cut,
     .write = engine_mem_write,
     .get = engine_mem_get,
     .iter_new = engine_mem_iter_new,

@@ -70,6 +70,10 @@ size_t engine_mem_crash_as(struct engine *engine, uint64_t now_us, struct rng *r
 /* ENGINE_MEM_TORN */
 void engine_mem_crash(struct engine *engine, uint64_t now_us, struct rng *rng);
 
+/* The row at `key` cannot be read any more, in this state and in those that a crash goes back to: whoever meets it gets
+ * ERR_CORRUPT, until it is overwritten or deleted. False: no such row. */
+bool engine_mem_damage(struct engine *engine, enum engine_cf cf, struct bytes key);
+
 /* As engine_get, of what no crash could take back any more at this time of the world. For checkers. */
 enum err engine_mem_get_durable(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value);
 

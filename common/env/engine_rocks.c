@@ -589,6 +589,7 @@ static const struct engine_ops ops = {
     .batch_find = engine_batch_data_find,
     .batch_count = engine_batch_data_count,
     .batch_size = engine_batch_data_size,
+    .batch_cut = engine_batch_data_cut,
     .write = engine_rocks_write,
     .get = engine_rocks_get,
     .iter_new = engine_rocks_iter_new,

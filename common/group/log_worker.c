@@ -78,6 +78,7 @@ struct log_append *log_task_add_append(struct log_task *task, uint64_t group_id,
     struct log_append *append = &task->appends[task->append_count++];
     append->group_id = group_id;
     append->token = token;
+    append->host_only = false;
     append->own_count = 0;
     return append;
 }

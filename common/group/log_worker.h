@@ -24,6 +24,7 @@ enum { LOG_OWN_MESSAGES_MAX = 4 };
 struct log_append {
     uint64_t group_id;
     struct raft_token token;
+    bool host_only; /* not the core's: the host wants to know that its rows are durable */
     uint32_t own_count;
     struct raft_message own[LOG_OWN_MESSAGES_MAX];
 };

@@ -487,6 +487,23 @@ void raft_applied(struct raft *raft, raft_index index)
     raftlog_reap(log);
 }
 
+enum err raft_rebase(struct raft *raft, const struct raft_snapshot *snapshot)
+{
+    struct raftlog *log = &raft->log;
+    raft_term term;
+    if (raft->role == RAFT_LEADER || log->snapshot || snapshot->index < log->applied ||
+        !raft_conf_member(&snapshot->conf, raft->id))
+        return ERR_INVALID;
+    if (snapshot->index > log->commit || snapshot->index >= log->unstable)
+        return ERR_NOT_READY;
+    if (raftlog_term(log, snapshot->index, &term) && term != snapshot->term)
+        return ERR_CORRUPT;
+    raftlog_rebase(log, snapshot->index);
+    replicate_switch_conf(raft, &snapshot->conf, UINT32_MAX);
+    raftlog_reap(log);
+    return ERR_OK;
+}
+
 enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, struct raft_conf *ret_conf)
 {
     struct raft_conf_change change;

@@ -376,6 +376,11 @@ void raft_applied(struct raft *raft, raft_index index);
  * with its apply state. ERR_INVALID: the change is impossible here (as on every other peer): nothing changed, go on.
  * The layer above may also refuse a change by not calling this, if all peers do the same. */
 enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, struct raft_conf *ret_conf);
+/* The state machine was replaced by one as of `snapshot`, whose members it has, and the log stays as it is: vote and
+ * acknowledgements stand. Nothing may be at the layer above to be applied; what comes behind `snapshot` is handed out (again) in
+ * `committed`. For a replica whose rows are damaged and whose log is not. ERR_NOT_READY: not committed and durable here yet;
+ * ERR_INVALID: older than what is applied, or we lead; ERR_CORRUPT: another term than the log's. */
+enum err raft_rebase(struct raft *raft, const struct raft_snapshot *snapshot);
 /* Answer to `fetch`. May be late or about a peer long gone: then it is ignored. With `code` not ERR_OK the entries are
  * ignored and the peer is tried again after its next heartbeat answer; ERR_NOT_FOUND: by a snapshot. Entries are lent.
  */
@@ -418,6 +423,8 @@ raft_index raft_replicated_index(const struct raft *raft);
 /* 0 if unknown: past the last, truncated, or neither in memory nor at an edge. */
 raft_term raft_term_at(const struct raft *raft, raft_index index);
 void raft_get_conf(const struct raft *raft, struct raft_conf *ret_conf);
+/* NULL: not in memory (all that is not applied is). Lent until anything else is called. */
+const struct raft_entry *raft_log_entry(const struct raft *raft, raft_index index);
 /* Nothing is under way, not joint, and (leader) every peer has everything or (follower) leader known and all committed:
  * ticks may stop on all peers together, until raft_step, raft_propose or raft_leader_lost brings work; then raft_wake
  * comes first. Stopping alone is not safe for liveness. */

@@ -368,6 +368,14 @@ void raftlog_snapshot_installed(struct raftlog *log, raft_index index)
     }
 }
 
+void raftlog_rebase(struct raftlog *log, raft_index index)
+{
+    CHECK(index >= log->applied && index <= log->commit && index < log->unstable);
+    log->applied = log->applying = index;
+    log->applying_size = 0;
+    log->applying_paused = false;
+}
+
 /* ---- memory ---- */
 
 void raftlog_evict_to(struct raftlog *log, raft_index index)

@@ -91,6 +91,8 @@ bool raftlog_next_committed(const struct raftlog *log, const struct raft_config 
 void raftlog_accept_committed(struct raftlog *log, const struct raft_config *config, raft_index to);
 void raftlog_applied_to(struct raftlog *log, const struct raft_config *config, raft_index index);
 void raftlog_snapshot_installed(struct raftlog *log, raft_index index);
+/* The state machine is as of `index` now; what was handed out behind it is handed out again. */
+void raftlog_rebase(struct raftlog *log, raft_index index);
 
 /* ---- memory ---- */
 /* Entries up to `index` leave memory, as far as they are applied and durable. */

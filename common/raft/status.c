@@ -94,6 +94,11 @@ struct raft_position raft_truncated(const struct raft *raft)
     return raft->log.truncated;
 }
 
+const struct raft_entry *raft_log_entry(const struct raft *raft, raft_index index)
+{
+    return raftlog_entry(&raft->log, index);
+}
+
 raft_index raft_pending_snapshot(const struct raft *raft)
 {
     return raft->log.snapshot ? raft->log.snapshot->index : 0;

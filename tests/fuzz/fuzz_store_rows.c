@@ -144,7 +144,8 @@ static uint64_t no_time(struct clock *clock)
 static void drop_owner_message(void *state, struct message *take_message)
 {
     enum err *code = state;
-    *code = ((struct region_task *)take_message)->code;
+    const struct region_task *task = (const struct region_task *)take_message;
+    *code = task->damaged ? ERR_CORRUPT : task->code;
     message_free(take_message);
 }
 

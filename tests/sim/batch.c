@@ -320,6 +320,10 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
     totals->snapshots.refused += result->snapshots.refused;
     totals->snapshots.installed += result->snapshots.installed;
     totals->snapshots.installed_at_start += result->snapshots.installed_at_start;
+    totals->damage.found += result->damage.found;
+    totals->damage.healed += result->damage.healed;
+    totals->damage.hashes += result->damage.hashes;
+    totals->damage.hash_mismatches += result->damage.hash_mismatches;
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1);
     coverage_add(&totals->coverage, &result->coverage);

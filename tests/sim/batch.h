@@ -37,6 +37,7 @@ struct batch_totals {
     struct check_raft_counts raft;
     struct store_sleep_counts sleep;
     struct store_snapshot_counts snapshots;
+    struct store_damage_counts damage;
     struct coverage coverage;
     uint64_t by_op[COVERAGE_OP_COUNT];
     uint64_t recovery_max_us, recovery_seed;

@@ -160,7 +160,7 @@ void check_region_ranges(struct world *world)
 
 /* What is expired lies there until some compaction drops it, on each store another: row.h. */
 static uint64_t hash_rows(struct engine *disk, enum engine_cf cf, struct bytes lower, struct bytes upper,
-                          uint64_t time_ms)
+                          uint64_t time_ms, bool *readable)
 {
     uint64_t hash = time_ms;
     struct engine_iter *iter = engine_iter_new(disk, cf, lower, upper);
@@ -171,6 +171,7 @@ static uint64_t hash_rows(struct engine *disk, enum engine_cf cf, struct bytes l
         hash = XXH3_64bits_withSeed(key.data, key.size, hash);
         hash = XXH3_64bits_withSeed(value.data, value.size, hash);
     }
+    *readable &= engine_iter_error(disk, iter, NULL) != ERR_CORRUPT;
     engine_iter_free(disk, iter);
     return hash;
 }
@@ -186,8 +187,9 @@ static uint64_t hash_tokens(const struct wire_snapshot_row *rows, uint32_t count
 }
 
 /* What a snapshot of it would hold: rows, and the tokens as of what is applied, wherever they were saved last. */
-static uint64_t hash_region(struct world_node *store, const struct wire_region *wire)
+static uint64_t hash_region(struct world_node *store, const struct wire_region *wire, bool *ret_readable)
 {
+    *ret_readable = true;
     uint64_t hash = 0;
     struct env env = store->env;
     struct region *region = NULL;
@@ -198,7 +200,7 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
     (void)region_fsm_load_time(store->disk, wire->id, &time);
     hash = time.last_expiry_ms;
     for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++)
-        hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, wire->start_key, wire->end_key, time.now_ms);
+        hash = hash * 31 + hash_rows(store->disk, (enum engine_cf)cf, wire->start_key, wire->end_key, time.now_ms, ret_readable);
     enum err code = region_from_wire(wire, &region);
     if (code == ERR_OK)
         code = region_fsm_load_applied(store->disk, wire->id, &applied.index, &applied.term, NULL);
@@ -206,6 +208,7 @@ static uint64_t hash_region(struct world_node *store, const struct wire_region *
     if (code == ERR_OK)
         code = region_fsm_cut(fsm, cut);
     hash = hash * 31 + (code == ERR_OK ? hash_tokens(cut->rows, cut->row_count) : store->number);
+    *ret_readable &= code != ERR_CORRUPT;
     region_fsm_free(fsm);
     snapshot_cut_free(cut);
     region_free(region);
@@ -282,14 +285,18 @@ void check_region_replicas(struct world *world)
     survey_init(&survey, world);
     qsort(survey.found, survey.count, sizeof survey.found[0], by_id_and_age);
     uint64_t first = 0;
+    const struct found *compared = NULL; /* the last that could be read: damage that nobody has met is no difference */
     for (uint32_t i = 0; i < survey.count; i++) {
         const struct found *found = &survey.found[i];
-        uint64_t hash = hash_region(world_store(world, found->store), found->region);
-        bool is_first = i == 0 || survey.found[i - 1].region->id != found->region->id;
-        if (is_first)
+        bool readable;
+        uint64_t hash = hash_region(world_store(world, found->store), found->region, &readable);
+        if (!readable)
+            continue;
+        if (!compared || compared->region->id != found->region->id)
             first = hash;
         else if (hash != first)
-            report_difference(world, &survey.found[i - 1], found);
+            report_difference(world, compared, found);
+        compared = found;
     }
     survey_fini(&survey);
 }

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "env/engine_mem.h"
+#include "group/group_keys.h"
 #include "proto/wire.h"
 #include "raft/raft.h"
+#include "storenode/store_keys.h"
 
 enum { SUPERVISOR_US = 500 * 1000 /* how soon a node that is down without a reason is started again */ };
 
@@ -274,6 +277,44 @@ static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct
     last(faults, &(struct ending){.kind = kind, .node = node}, draw_duration_ns(faults));
 }
 
+/* ---- rows that cannot be read any more */
+
+/* What a start and an apply can do without: data, tokens, apply states. Log and hard state are promises; who loses those is
+ * no member any more. */
+static bool may_be_damaged(enum engine_cf cf, struct bytes key)
+{
+    if (cf != ENGINE_RAFT)
+        return true;
+    return key.size >= 10 && key.data[0] == 'g' &&
+           (key.data[9] == GROUP_APPLY_STATE || key.data[9] == STORE_TOKENS || key.data[9] == STORE_TOKENS_EDGE);
+}
+
+static bool damage_one(struct faults *faults, struct engine *disk, enum engine_cf cf, uint64_t wanted)
+{
+    uint64_t at = 0;
+    bool done = false;
+    struct engine_iter *iter = engine_iter_new(disk, cf, bytes_empty(), bytes_empty());
+    for (engine_iter_seek(disk, iter, bytes_empty()); !done && engine_iter_valid(disk, iter); engine_iter_next(disk, iter)) {
+        struct bytes key = engine_iter_key(disk, iter);
+        done = may_be_damaged(cf, key) && at++ == wanted && engine_mem_damage(disk, cf, key);
+        if (done)
+            sim_trace(sim_of(faults), "fault: a row of cf %d is damaged: %02x%02x, %zu bytes", (int)cf, key.data[0],
+                      key.size > 9 ? key.data[9] : 0, key.size);
+    }
+    engine_iter_free(disk, iter);
+    return done;
+}
+
+/* Always the same store, and only where others have the rows. */
+static void begin_damage(struct faults *faults)
+{
+    const struct world_options *options = world_options(faults->world);
+    struct world_node *node = world_store(faults->world, 1 + (uint32_t)(options->seed % options->store_count));
+    enum engine_cf cf = rng_chance(&faults->rng, 2, 3) ? ENGINE_DEFAULT : ENGINE_RAFT;
+    if (options->store_count >= 3 && damage_one(faults, node->disk, cf, rng_below(&faults->rng, 40)))
+        world_note_fault(faults->world, FAULT_DAMAGE, 0);
+}
+
 /* Half of the time it never ends: until all is healed, or the node dies. */
 static void begin_hang(struct faults *faults, struct world_node *store)
 {
@@ -396,6 +437,9 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
     case FAULT_FSYNC:
     case FAULT_BAD_READ:
         begin_disk_fault(faults, kind, with_disk(faults, store));
+        break;
+    case FAULT_DAMAGE:
+        begin_damage(faults);
         break;
     case FAULT_HANG:
         begin_hang(faults, store);

@@ -93,6 +93,9 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
     printf("%llu snapshots of regions were sent, %llu given up, %llu chunks refused; %llu were installed, and %llu by a start\n",
            ULL(totals->snapshots.sent), ULL(totals->snapshots.not_sent), ULL(totals->snapshots.refused),
            ULL(totals->snapshots.installed), ULL(totals->snapshots.installed_at_start));
+    printf("%llu times rows were found that could not be read, %llu replicas got their rows anew; %llu hashes were compared, %llu differed\n",
+           ULL(totals->damage.found), ULL(totals->damage.healed), ULL(totals->damage.hashes),
+           ULL(totals->damage.hash_mismatches));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -170,6 +173,10 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     add_number(object, "handed_over", totals->sleep.handed_over);
     add_number(object, "snapshots_sent", totals->snapshots.sent);
     add_number(object, "snapshots_installed", totals->snapshots.installed);
+    add_number(object, "damage_found", totals->damage.found);
+    add_number(object, "replicas_healed", totals->damage.healed);
+    add_number(object, "hashes_compared", totals->damage.hashes);
+    add_number(object, "hashes_differed", totals->damage.hash_mismatches);
     add_number(object, "snapshots_installed_at_start", totals->snapshots.installed_at_start);
     add_number(object, "committed_entries_checked", totals->raft.durable);
     cJSON_AddNumberToObject(object, "recovery_max_s", (double)totals->recovery_max_us / 1e6);

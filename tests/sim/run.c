@@ -224,6 +224,7 @@ static void fill_result(struct run *run, struct run_result *result)
     result->events = sim_event_count(sim);
     result->raft = *check_raft_counts(run->raft);
     world_add_snapshot_counts(run->world, &result->snapshots);
+    world_add_damage_counts(run->world, &result->damage);
     world_add_sleep_counts(run->world, &result->sleep);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));

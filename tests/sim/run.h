@@ -39,6 +39,7 @@ struct run_result {
     struct check_raft_counts raft;
     struct store_sleep_counts sleep;
     struct store_snapshot_counts snapshots;
+    struct store_damage_counts damage;
     uint64_t linear_steps;
     bool linear_undecided;
     uint64_t recovery_us;      /* from heal to the last probe */

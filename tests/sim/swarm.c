@@ -7,7 +7,8 @@
 static const char *const names[FAULT_KIND_COUNT] = {
     "process", "machine", "all",     "pause", "isolate", "one-way",  "pair",  "cut",  "slow",   "spikes",
     "drop",    "repeat",  "reorder", "disk",  "clock",   "wall",     "stall", "pd",   "client", "eio",
-    "full",    "split",   "aimed",   "hang",  "fsync",   "bad-read", "lose",  "torn", "hole",   "clog"};
+    "full",    "split",   "aimed",   "hang",  "fsync",   "bad-read", "lose",  "torn", "hole",   "clog",
+    "damage"};
 
 /* What a good day in a bad data centre brings. */
 static const uint64_t light_mask = FAULT_BIT(FAULT_PROCESS) | FAULT_BIT(FAULT_CUT) | FAULT_BIT(FAULT_SLOW) |

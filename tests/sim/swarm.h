@@ -19,6 +19,7 @@
  *   disk       disk     syncs take up to seconds for a while     hang     a sync never ends until healed (or killed)
  *              eio      a write fails; the store must stop       fsync    a sync fails, and what it covered may be lost
  *              full     no space for a while                     bad-read a few reads fail
+ *              damage   a row cannot be read any more; of all stores, one meets this (no region loses two replicas)
  *              lose, torn, hole   what a death does to what was not synced (engine_mem.h: LOSE, TORN, HOLES);
  *                       with none of them it keeps everything
  *   time       clock    a node's clock runs 1 % fast or slow     wall     its wall clock is stepped
@@ -65,6 +66,7 @@ enum fault_kind {
     FAULT_TORN,
     FAULT_HOLE,
     FAULT_CLOG,
+    FAULT_DAMAGE,
     FAULT_KIND_COUNT
 };
 

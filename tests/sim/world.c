@@ -22,6 +22,7 @@ struct world {
     enum engine_mem_loss loss; /* of every death, if it is set */
     struct coverage coverage;
     struct store_snapshot_counts snapshots; /* likewise */
+    struct store_damage_counts damage;      /* likewise */
     struct store_sleep_counts sleep; /* of stores that are dead */
     bool failed;
     region_id failed_region;
@@ -305,6 +306,7 @@ static void free_role(struct world_node *node)
 {
     if (node->store) {
         store_add_snapshot_counts(node->store, &node->world->snapshots);
+        store_add_damage_counts(node->store, &node->world->damage);
         store_add_sleep_counts(node->store, &node->world->sleep);
     }
     pd_free(node->pd);
@@ -329,6 +331,14 @@ void world_add_snapshot_counts(const struct world *world, struct store_snapshot_
     for (uint32_t i = 0; i < world->node_count; i++)
         if (world->nodes[i].store)
             store_add_snapshot_counts(world->nodes[i].store, counts);
+}
+
+void world_add_damage_counts(const struct world *world, struct store_damage_counts *counts)
+{
+    *counts = world->damage;
+    for (uint32_t i = 0; i < world->node_count; i++)
+        if (world->nodes[i].store)
+            store_add_damage_counts(world->nodes[i].store, counts);
 }
 
 enum err world_start(struct world *world, struct world_node *node, struct error *err)

@@ -105,6 +105,7 @@ bool world_step(struct world *world);
 
 /* How regions slept and woke, in all lives of all stores. */
 void world_add_snapshot_counts(const struct world *world, struct store_snapshot_counts *counts);
+void world_add_damage_counts(const struct world *world, struct store_damage_counts *counts);
 void world_add_sleep_counts(const struct world *world, struct store_sleep_counts *counts);
 
 /* Notes the first broken promise; later ones are ignored. `region` 0: none in particular. */

@@ -375,7 +375,7 @@ static void a_region_that_is_here_already_stops_the_store(void **unused)
     assert_int_equal(engine_write(machine.env.engine, batch, true, NULL), ERR_OK);
     engine_batch_free(machine.env.engine, batch);
     apply(&machine, split_command());
-    assert_int_equal(machine.code, ERR_CORRUPT);
+    assert_int_equal(machine.code, ERR_EXISTS);
     peer_id local;
     assert_null(row_of(&machine, CHILD, &local)); /* half of it must not be there */
     machine_fini(&machine);

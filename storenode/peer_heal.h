@@ -1,0 +1,63 @@
+/* peer_heal: a replica whose rows cannot be read is named, serves nothing, and gets its rows anew from the leader.
+ *
+ *   a read, the apply worker, a cut, a start --store_report_damage--> DAMAGED (durable: row 0x13) --asks the leader-->
+ *        rows as of index A come like a snapshot --> the state machine is replaced, the log stays --> healed
+ *
+ * Damaged: nothing is read, applied or sent to others from its rows; it does not campaign, and what it leads it hands over.
+ * It goes on to take entries, to acknowledge them and to vote, because its log and hard state are sound and are not
+ * touched: docs/decisions/0014. Splits among the entries that the new rows make needless are not left out: somebody counts on
+ * the peer of the new region that is to be here. It begins as a damaged one: it votes, and asks for its rows.
+ * If those are damaged, the replica is lost: it must be removed and added with a new id.
+ *
+ *   'g' | region id | 0x13   damage   u8 format=1 | text | checksum u32
+ *
+ * Owner: the region worker of the peer. */
+#ifndef STORENODE_PEER_HEAL_H
+#define STORENODE_PEER_HEAL_H
+
+#include "base/error.h"
+#include "env/engine.h"
+#include "storenode/store_parts.h"
+
+struct peer;
+
+enum { PEER_HEAL_CHILDREN_MAX = 64 };
+
+/* Of a replica that is known to be damaged. */
+struct peer_heal {
+    char *reason; /* owned */
+    uint64_t since_us, asked_us;
+    bool is_logged;   /* the row is on its way to the disk */
+    struct region *children[PEER_HEAL_CHILDREN_MAX]; /* owned: split off in the entries that the new rows leave out */
+    uint32_t child_count;
+};
+
+/* A row of this region could not be read here. Any thread. */
+void store_report_damage(struct store *store, region_id region, const char *text);
+/* WORKER_DAMAGE */
+struct damage_message {
+    struct message message;
+    region_id region;
+    char text[400];
+};
+
+/* Start-up: known from an earlier life, or found just now. */
+void peer_heal_begin(struct peer *peer, const char *text, uint64_t now_us);
+void peer_heal_damaged(struct peer *peer, const char *text);
+/* Now and then, and when it is damaged: hands over, asks. */
+void peer_heal_tick(struct peer *peer);
+/* Leader: a damaged replica asks for its rows. */
+void peer_heal_asked(struct peer *peer, peer_id from, raft_term term);
+/* Before rows as of `to` are accepted: what is split off up to there gets its rows, in the same batch. False: not now. */
+bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task);
+/* The rows are new. */
+void peer_heal_done(struct peer *peer);
+void peer_heal_fini(struct peer *peer);
+
+/* ---- rows */
+void damage_put(struct engine *engine, struct engine_batch *batch, region_id region, const char *text);
+void damage_delete(struct engine *engine, struct engine_batch *batch, region_id region);
+/* A row of its own that is damaged says "damaged", too. `text` of `size` bytes is filled. */
+bool damage_load(struct engine *engine, region_id region, char *text, size_t size);
+
+#endif
