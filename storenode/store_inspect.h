@@ -89,6 +89,9 @@ void inspect_rows(struct inspect *inspect, enum engine_cf cf, struct bytes start
 /* The identity; sets inspect->store. ERR_NOT_FOUND, ERR_CORRUPT, ...: that is a finding, too. */
 enum err inspect_ident(struct inspect *inspect, struct wire_store_ident *ret_ident);
 
+/* The engine, if it was opened for writing, may drop what is expired by the times of its regions. ERR_IO, ... */
+enum err inspect_allow_expiry(struct inspect *inspect, struct error *err);
+
 /* Everything. */
 void inspect_all(struct inspect *inspect);
 

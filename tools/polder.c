@@ -37,6 +37,7 @@ const struct command *const commands[] = {
     &command_store_raft_min_checkpoint,
     &command_store_size,
     &command_store_check,
+    &command_store_compact,
     &command_sim,
     &command_version,
     &command_completion,

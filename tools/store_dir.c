@@ -27,7 +27,7 @@ static int check_role(const struct command *command, const char *path)
     return exit_code;
 }
 
-int store_dir_lock(const struct command *command, const char *path, struct store_dir *ret_dir)
+static int lock_as(const struct command *command, const char *path, bool shared, struct store_dir *ret_dir)
 {
     struct error err;
     *ret_dir = (struct store_dir){.command = command};
@@ -38,7 +38,8 @@ int store_dir_lock(const struct command *command, const char *path, struct store
     int code = check_role(command, path);
     if (code != CLI_GO_ON)
         return code;
-    enum err lock_code = os_lock_dir_shared(path, &ret_dir->lock, &err);
+    enum err lock_code =
+        shared ? os_lock_dir_shared(path, &ret_dir->lock, &err) : os_lock_dir(path, &ret_dir->lock, &err);
     if (lock_code != ERR_OK && lock_code != ERR_NOT_FOUND)
         return cli_usage(command, "%s", err.text);
     ret_dir->engine_path = os_path_join(path, "engine");
@@ -47,17 +48,32 @@ int store_dir_lock(const struct command *command, const char *path, struct store
     return CLI_GO_ON;
 }
 
-int store_dir_open(const struct command *command, const char *path, struct store_dir *ret_dir)
+int store_dir_lock(const struct command *command, const char *path, struct store_dir *ret_dir)
 {
-    int code = store_dir_lock(command, path, ret_dir);
+    return lock_as(command, path, true, ret_dir);
+}
+
+static int open_as(const struct command *command, const char *path, bool read_only, struct store_dir *ret_dir)
+{
+    int code = lock_as(command, path, read_only, ret_dir);
     if (code != CLI_GO_ON)
         return code;
     struct error err;
-    struct engine_rocks_options options = {.path = ret_dir->engine_path, .read_only = true};
+    struct engine_rocks_options options = {.path = ret_dir->engine_path, .read_only = read_only};
     if (engine_rocks_open(&options, &ret_dir->engine, &err) == ERR_OK)
         return CLI_GO_ON;
     cli_complain(command, "%s", err.text);
     return CLI_USAGE;
+}
+
+int store_dir_open(const struct command *command, const char *path, struct store_dir *ret_dir)
+{
+    return open_as(command, path, true, ret_dir);
+}
+
+int store_dir_open_to_change(const struct command *command, const char *path, struct store_dir *ret_dir)
+{
+    return open_as(command, path, false, ret_dir);
 }
 
 void store_dir_close(struct store_dir *dir)

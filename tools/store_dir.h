@@ -1,5 +1,5 @@
 /* store_dir: the data directory of a storenode that does not run, opened for looking; nothing in it is changed. Holds a
- * shared lock meanwhile, so that no storenode starts. */
+ * shared lock meanwhile, so that no storenode starts. Or opened to change something, as a storenode would. */
 #ifndef TOOLS_STORE_DIR_H
 #define TOOLS_STORE_DIR_H
 
@@ -25,6 +25,8 @@ struct store_dir {
 int store_dir_lock(const struct command *command, const char *path, struct store_dir *ret_dir);
 /* With the engine; CLI_GO_ON or CLI_USAGE. */
 int store_dir_open(const struct command *command, const char *path, struct store_dir *ret_dir);
+/* The same, and nobody else may even look; the log is replayed and gone. */
+int store_dir_open_to_change(const struct command *command, const char *path, struct store_dir *ret_dir);
 void store_dir_close(struct store_dir *dir);
 
 /* An inspect whose findings are complaints. */
