@@ -4,7 +4,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* ---- what a part is about */
 
@@ -454,6 +453,13 @@ static bool learn(struct part *part, struct client_store *store, const struct wi
     return news;
 }
 
+/* It was sent by a route that has been replaced meanwhile: another answer may have brought the news that this one has. */
+static bool is_outdated(const struct part *part)
+{
+    const struct route *route = router_find_by_id(part->op->client->router, part->region_id);
+    return route && (route->epoch_version > part->epoch_version || route->epoch_conf > part->epoch_conf);
+}
+
 /* A page of a scan has come: cut it off and go on behind it. */
 static void scan_answered(struct part *part, const struct wire_kv_reply *reply)
 {
@@ -651,7 +657,7 @@ void part_answered(struct part *part, struct client_store *store, const struct w
     if (!current && !definite)
         return;
     struct retry_answer answer = {.code = code, .server_action = reply->action, .wait_ms = reply->wait_ms};
-    answer.has_regions = learn(part, store, reply, &answer.has_hint);
+    answer.has_regions = learn(part, store, reply, &answer.has_hint) || is_outdated(part);
     uint64_t remaining_us = op->deadline_us > client->now_us ? op->deadline_us - client->now_us : 0;
     struct retry_verdict verdict = retry_answered(&part->retry, &answer, remaining_us, &client->rng);
     if (definite) {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { NOT_READY_PATIENCE = 4 }; /* pauses before somebody else is asked */
+enum { NOT_READY_PATIENCE_MS = 150, NOT_READY_UNTOLD_MS = 40 }; /* of told waits; then somebody else is asked */
 
 void retry_init(struct retry *retry, bool write, bool stale_read)
 {
@@ -21,6 +21,7 @@ void retry_progress(struct retry *retry)
 {
     retry->hops = 0;
     retry->pauses = 0;
+    retry->not_ready_ms = 0;
     retry->waiting = false;
     retry->last_code = ERR_OK;
     retry->last_wait_ms = 0;
@@ -56,8 +57,10 @@ static struct retry_verdict uninformed(struct retry *retry, enum retry_step step
 static struct retry_verdict wait_as_told(struct retry *retry, enum err code, uint32_t wait_ms, uint64_t remaining_us,
                                          struct rng *rng)
 {
-    bool elsewhere =
-        retry->stale_read || code == ERR_UNAVAILABLE || (code == ERR_NOT_READY && retry->pauses >= NOT_READY_PATIENCE);
+    bool elsewhere = retry->stale_read || code == ERR_UNAVAILABLE ||
+                     (code == ERR_NOT_READY && retry->not_ready_ms >= NOT_READY_PATIENCE_MS);
+    if (code == ERR_NOT_READY)
+        retry->not_ready_ms += wait_ms > 0 ? wait_ms : NOT_READY_UNTOLD_MS;
     uint64_t pause_us = next_pause(retry, rng);
     uint64_t told_us = (uint64_t)wait_ms * 1000;
     if (told_us > 0)

@@ -10,6 +10,7 @@
  *   NotLeader + hint                the hinted store, at once                         did not happen
  *   NotLeader                       next peer after a pause                           did not happen
  *   EpochNotMatch + regions         take the regions, route anew, at once             did not happen
+ *   EpochNotMatch, known by now     route anew, at once                               did not happen
  *   EpochNotMatch                   drop the route, ask pd                            did not happen
  *   RegionNotFound, KeyNotInRegion  drop the route, ask pd                            did not happen
  *   StoreNotMatch                   drop route and connection, ask pd                 did not happen
@@ -49,8 +50,9 @@ struct retry {
     bool vouched;    /* an answer about the write itself came */
     uint8_t hops;    /* gone on at once since the last pause */
     uint8_t pauses;
-    uint32_t attempts;  /* sends */
-    enum err last_code; /* of the last refusal or loss; ERR_OK: none yet */
+    uint32_t not_ready_ms; /* waited so long, because a store that is not ready said so */
+    uint32_t attempts;     /* sends */
+    enum err last_code;    /* of the last refusal or loss; ERR_OK: none yet */
     uint32_t last_wait_ms;
 };
 
@@ -59,7 +61,7 @@ struct retry_answer {
     uint8_t server_action; /* enum err_action, used for codes that this version does not know */
     uint32_t wait_ms;
     bool has_hint;    /* names a leader other than who answered */
-    bool has_regions; /* and some of them are news */
+    bool has_regions; /* some are news, or have been since it was sent */
 };
 
 enum retry_step {

@@ -413,6 +413,28 @@ static void after_a_split_the_request_goes_right_at_once(void **state)
     fake_free(cluster);
 }
 
+/* All are refused with the same news: it is news to the first one only, but all were sent by the old route. */
+static void all_that_were_sent_before_a_split_go_right_at_once(void **state)
+{
+    (void)state;
+    struct pending pending[8];
+    struct fake_cluster *cluster = open_cluster(1);
+    expect(cluster, put("a", "1"), POLDER_DONE, POLDER_OK);
+    fake_split(cluster, 0, "rm", 9);
+    uint64_t before_us = cluster->now_us;
+    for (int i = 0; i < 8; i++)
+        submit(cluster, put("a", "2"), &pending[i]);
+    fake_run(cluster, 100 * MS, &pending[7].came);
+    for (int i = 0; i < 8; i++) {
+        assert_true(pending[i].came);
+        assert_int_equal(pending[i].result->outcome, POLDER_DONE);
+        assert_int_equal(pending[i].result->attempts, 2);
+        polder_result_free(pending[i].result);
+    }
+    assert_int_equal(cluster->now_us, before_us);
+    fake_free(cluster);
+}
+
 static void a_region_that_is_gone_is_asked_of_pd(void **state)
 {
     (void)state;
@@ -1414,6 +1436,7 @@ int main(void)
         cmocka_unit_test(while_nobody_leads_peers_are_asked_in_turn_with_growing_pauses),
         cmocka_unit_test(two_stores_that_point_at_each_other_are_not_asked_in_a_frenzy),
         cmocka_unit_test(after_a_split_the_request_goes_right_at_once),
+        cmocka_unit_test(all_that_were_sent_before_a_split_go_right_at_once),
         cmocka_unit_test(a_region_that_is_gone_is_asked_of_pd),
         cmocka_unit_test(a_store_behind_our_epoch_is_waited_for),
         cmocka_unit_test(a_store_that_moved_is_found_at_its_new_address),
