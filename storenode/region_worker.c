@@ -31,8 +31,8 @@ enum {
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
-    EARLY_VOTES_MAX = 64, /* what is lost is asked again, only later */
-    EARLY_VOTE_TICKS = 5,
+    EARLY_VOTES_MAX = 512, /* what is lost is asked again, only an election timeout later */
+    EARLY_VOTE_TICKS = 10,
     YOUNG_TICKS = 4,
     MESSAGE_SIZE = 128, /* of a raft message without entries, roughly */
 };
@@ -87,7 +87,8 @@ struct region_worker {
     bool disk_hangs;
     bool leaving; /* being stopped in order: leads nothing, if others can */
     struct store_sleep_counts sleep_counts;
-    uint32_t own_appends_out;                 /* log tasks with what this store leads */
+    uint32_t own_appends_out;                 /* log tasks with what was proposed here; elections close no gate */
+    bool proposed;                            /* since the last log task */
     uint32_t proposals_out;                   /* entries proposed here and not committed yet */
     uint64_t proposed_us;                     /* when the last of them was */
     bool gate_open;                           /* writes of this pass may be proposed */
@@ -96,7 +97,7 @@ struct region_worker {
     struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
     uint32_t early_count;
     struct absent_peers *absent; /* owned: regions that are not here, though others think so */
-    struct message *held; /* batches whose bytes this round, or a write that waits, borrows */
+    struct message *held;        /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
     uint64_t truncate_at_us;  /* next look at log retention */
@@ -211,6 +212,7 @@ bool region_worker_may_propose(const struct region_worker *worker)
 void region_worker_proposed(struct region_worker *worker)
 {
     worker->proposals_out++;
+    worker->proposed = true;
     worker->proposed_us = worker->now_us;
 }
 
@@ -385,10 +387,11 @@ static bool has_own_append(const struct log_task *task)
 
 static void post_log_task(struct region_worker *worker, struct log_task *take_task)
 {
-    if (has_own_append(take_task)) {
+    if (worker->proposed && has_own_append(take_task)) {
         take_task->user = worker;
         worker->own_appends_out++;
     }
+    worker->proposed = false;
     if (worker->log_tasks_out++ == 0)
         worker->log_still_ticks = 0;
     log_worker_post(worker->store->log_worker, take_task);
@@ -628,7 +631,7 @@ static void start_child(struct region_worker *worker, const struct region *regio
     peer->leads_first = campaign && !worker->leaving && !worker->disk_hangs;
     peer->split.young_ticks = YOUNG_TICKS;
     if (peer->leads_first)
-        (void)raft_campaign(peer->group->raft);
+        (void)raft_campaign_at_once(peer->group->raft);
     step_early_votes(worker, peer);
     region_worker_touch(worker, peer);
 }
@@ -945,9 +948,8 @@ static void shrink(struct region_worker *worker)
 static void look_after(struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
-    const struct group_retention retention = {.retain_count = config->log_retain_count,
-                                              .size_max = config->log_size_max,
-                                              .count_max = config->log_count_max};
+    const struct group_retention retention = {
+        .retain_count = config->log_retain_count, .size_max = config->log_size_max, .count_max = config->log_count_max};
     raft_index limit = region_fsm_log_needed_after(peer->fsm);
     if (peer->snapshot.sending > 0 && peer->snapshot.floor < limit)
         limit = peer->snapshot.floor;

@@ -157,6 +157,11 @@ enum err raft_campaign(struct raft *raft)
     return election_hup(raft, raft->config->pre_vote ? ELECTION_PRE : ELECTION_REAL);
 }
 
+enum err raft_campaign_at_once(struct raft *raft)
+{
+    return election_hup(raft, ELECTION_REAL);
+}
+
 bool raft_wants_campaign(const struct raft *raft)
 {
     return raft->config->campaign_when_told && timed_out(raft) && election_is_promotable(raft);

@@ -257,6 +257,8 @@ enum err raft_read(struct raft *raft, uint64_t context);
 /* Starts an election (a pre-vote first, if configured). ERR_NOT_READY: not a voter, a snapshot or an unapplied conf
  * change in the way, or a promise (leases) that is not over. ERR_EXISTS: we lead already. */
 enum err raft_campaign(struct raft *raft);
+/* The same without a pre-vote, for a group that began just now: there is no leader that could be disturbed. */
+enum err raft_campaign_at_once(struct raft *raft);
 /* With campaign_when_told: there was no sign of a leader for an election timeout, or a campaign came to nothing for as long.
  * Waiting for raft_campaign does no harm: we vote for others meanwhile. */
 bool raft_wants_campaign(const struct raft *raft);

@@ -373,6 +373,24 @@ static void a_pre_candidate_is_bound_by_its_vote(void **state)
     raft_pool_free(pool);
 }
 
+static void a_campaign_at_once_asks_for_real_votes_and_keeps_promises(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.pre_vote = true;
+    struct raft *raft = make(pool, &config, 1, 3, 0, 0);
+    assert_int_equal(raft_campaign_at_once(raft), ERR_OK);
+    assert_int_equal(raft_role(raft), RAFT_CANDIDATE);
+    assert_false(votes_for(raft, 2, 1)); /* of its own term: it has voted for itself */
+    raft_free(raft);
+    config.vote_refuse_ticks = 5; /* somebody may have a lease */
+    raft = make(pool, &config, 1, 3, 0, 0);
+    assert_int_equal(raft_campaign_at_once(raft), ERR_NOT_READY);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void a_learner_never_campaigns(void **state)
 {
     (void)state;
@@ -1186,6 +1204,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_append_ack_counts_only_for_the_entry_that_was_written),
         cmocka_unit_test(who_follows_a_leader_votes_for_nobody_else_in_its_term),
         cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
+        cmocka_unit_test(a_campaign_at_once_asks_for_real_votes_and_keeps_promises),
         cmocka_unit_test(a_learner_never_campaigns),
         cmocka_unit_test(who_campaigns_when_told_wants_to_after_a_timeout_and_votes_meanwhile),
         cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
