@@ -56,7 +56,7 @@ def ready_count(c, store):
 
 
 def start_stores(c, stores):
-    """Milliseconds until each of them said that it is ready."""
+    """Until each of them said that it is ready: milliseconds, and seconds of CPU time of the one that used most."""
     said = {store: ready_count(c, store) for store in stores}
     began, times = time.monotonic(), {}
     for store in stores:
@@ -67,7 +67,8 @@ def start_stores(c, stores):
                 times[store] = (time.monotonic() - began) * 1000
         check(time.monotonic() - began < 120, "a store did not become ready in two minutes")
         time.sleep(0.005)
-    return max(times.values())
+    return {"ready_ms": max(times.values()),
+            "ready_cpu_s": max(cpu_seconds(c.processes()[store]["pid"]) for store in stores)}
 
 
 def stop_in_order(c, store):
@@ -160,7 +161,7 @@ def restart(options):
                            for name in os.listdir(os.path.join(c.data_dirs()[0], "engine")) if re.fullmatch(r"\d+\.log", name))
             writes.go()
             row = {"stopped": how, "regions": options.regions, "data_mib": options.size_mib,
-                   "wal_mib": log_size / MIB, "ready_ms": start_stores(c, [1])}
+                   "wal_mib": log_size / MIB, **start_stores(c, [1])}
             done = writes.end()
             rows.append({**row, "p50_ms": done["p50_ms"], "last_ms": done["last_ms"]})
     return rows
@@ -170,9 +171,9 @@ def loss_row(c, what, stores, restarted):
     writes = EachRegion(c)
     c.kill(*stores)
     writes.go()
-    ready_ms = start_stores(c, stores) if restarted else None
+    ready = start_stores(c, stores) if restarted else {"ready_ms": None, "ready_cpu_s": None}
     done = writes.end()
-    row = {"killed": what, "ready_ms": ready_ms, "p50_ms": done["p50_ms"], "p99_ms": done["p99_ms"],
+    row = {"killed": what, **ready, "p50_ms": done["p50_ms"], "p99_ms": done["p99_ms"],
            "last_ms": done["last_ms"]}
     if not restarted:
         start_stores(c, stores)
