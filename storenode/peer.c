@@ -12,7 +12,6 @@
 #include "storenode/pd_link.h"
 #include "storenode/peer_time.h"
 #include "storenode/region_worker.h"
-#include "storenode/split_check.h"
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
@@ -626,36 +625,52 @@ void peer_split_forget(struct peer *peer)
     region_split_free(peer->split.last);
     peer->split.last = NULL;
     peer->split.proposed = 0;
-    peer->split.size = peer->split.written_size = peer->split.look_at_us = 0;
+    peer->split.counted = false;
+    peer->split.extent = peer->split.written = (struct region_extent){0};
+    peer->split.look_at_us = 0;
 }
 
 /* ---- does it grow too large? */
 
 uint64_t peer_size(const struct peer *peer)
 {
-    return peer->split.size + peer->split.written_size;
+    return peer->split.extent.size + peer->split.written.size;
 }
 
 /* What was written since the last count bounds what it can be now; after a restart little is known, and a part of a
  * region's size is reason enough to count. */
-void peer_split_look(struct peer *peer)
+static bool may_be_too_large(const struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
-    bool counted = peer->split.size > 0;
+    bool counted = peer->split.counted;
+    uint64_t keys = peer->split.extent.keys + peer->split.written.keys;
+    if (config->region_size_max > 0 &&
+        peer_size(peer) >= (counted ? config->region_size_max : config->region_split_size / 8))
+        return true;
+    return config->region_keys_max > 0 && keys >= (counted ? config->region_keys_max : config->region_split_keys / 8);
+}
+
+void peer_split_look(struct peer *peer)
+{
     uint64_t now_us = region_worker_now_us(peer->worker);
-    if (config->region_size_max == 0 || !may_split(peer) || peer->split.written_size == 0 ||
-        now_us < peer->split.look_at_us)
+    if (!may_split(peer) || peer->split.written.size == 0 || now_us < peer->split.look_at_us)
         return;
-    if (peer_size(peer) < (counted ? config->region_size_max : config->region_split_size / 8))
+    if (!may_be_too_large(peer) && (peer->split.counted || !region_worker_may_count(peer->worker)))
         return;
     peer->split.asked = true;
     split_check_start(region_worker_store(peer->worker), region_worker_actor(peer->worker), peer->region,
-                      peer->split.written_size);
+                      peer->split.written);
 }
 
 region_id peer_split_check_region(const struct message *message)
 {
     return ((const struct split_check *)message)->region->id;
+}
+
+/* A snapshot may have begun the count anew meanwhile. */
+static void forget_written(uint64_t *written, uint64_t known)
+{
+    *written -= known < *written ? known : *written;
 }
 
 void peer_split_checked(struct peer *peer, struct message *take_message)
@@ -665,8 +680,10 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
     if (check->code != ERR_OK)
         peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;
     if (check->code == ERR_OK && check->region->epoch_version == peer->region->epoch_version) {
-        peer->split.size = check->size > 0 ? check->size : 1;
-        peer->split.written_size -= check->written_size;
+        peer->split.counted = true;
+        peer->split.extent = check->extent;
+        forget_written(&peer->split.written.size, check->written.size);
+        forget_written(&peer->split.written.keys, check->written.keys);
         struct split_ask *ask = check->ask;
         if (ask->key_count > 0 && may_split(peer)) {
             check->ask = NULL;
@@ -871,7 +888,7 @@ static void on_committed(void *context, struct group *group, const struct raft_e
     for (uint32_t i = 0; i < count; i++)
         peer->committed_size += entries[i].data.size;
     for (uint32_t i = 0; i < count; i++)
-        peer->split.written_size += entries[i].data.size;
+        peer->split.written.size += entries[i].data.size;
     bool somebody_waits = raft_is_leader(group->raft) || proposals || peer->reads;
     if (somebody_waits || peer->committed_count >= APPLY_COUNT_MAX || peer->committed_size >= APPLY_SIZE_MAX)
         apply_committed(peer, proposals);
@@ -1106,7 +1123,9 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     peer->region = region_copy(take_split->regions[0]);
     region_split_free(peer->split.last);
     peer->split.last = take_split;
-    peer->split.size = peer->split.written_size = peer->split.look_at_us = 0;
+    peer->split.counted = false;
+    peer->split.extent = peer->split.written = (struct region_extent){0};
+    peer->split.look_at_us = 0;
     peer->heartbeat_due = leads;
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);
@@ -1128,6 +1147,7 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
     else
         group_applied(peer->group, take_task->applied_index);
+    peer->split.written.keys += take_task->keys_written;
     if (take_task->code == ERR_OK && take_task->entry_count > 0)
         peer->time = take_task->time;
     if (take_task->damaged && take_task->code == ERR_OK)

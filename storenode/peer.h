@@ -24,6 +24,7 @@
 #include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
 #include "storenode/split_ask.h"
+#include "storenode/split_check.h"
 
 struct region_worker;
 
@@ -56,8 +57,8 @@ struct peer {
     struct peer *next_touched;
     struct peer *next_waiting;
     bool touched, waiting;
-    bool heartbeat_due;            /* pd should hear of this region soon */
-    bool leads_first;              /* chosen to: tries until somebody leads */
+    bool heartbeat_due; /* pd should hear of this region soon */
+    bool leads_first;   /* chosen to: tries until somebody leads */
     struct campaign campaign;
     struct pending_write *pending; /* owned array */
     uint32_t pending_count, pending_capacity;
@@ -78,9 +79,10 @@ struct peer {
         uint32_t hurry_ticks;      /* leader: what is sent for so long makes followers apply at once */
         bool hurry;                /* follower: the leader says so */
         uint32_t young_ticks;      /* split off just now, and about to lead: who asks should wait, not look elsewhere */
-        uint64_t size;             /* as it was measured; 0: not yet */
-        uint64_t written_size;     /* committed since then */
-        uint64_t look_at_us;       /* it could not be split: not counted again before */
+        bool counted;
+        struct region_extent extent;  /* as it was counted */
+        struct region_extent written; /* committed (keys: applied) since then */
+        uint64_t look_at_us;          /* it could not be split: not counted again before */
     } split;
     struct region_time time;   /* goes with `region`: as of the last task that came back */
     uint64_t time_asked_ms;    /* leader: time is about to pass that ... */

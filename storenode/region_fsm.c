@@ -556,11 +556,11 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
             (*ret_results)[0].code = (uint16_t)word;
         }
         for (uint32_t i = 0; i < command.writes_count; i++) {
+            task->keys_written += command.writes[i].pairs_count > 0 ? command.writes[i].pairs_count : 1;
             apply_write(fsm, worker, &command, &command.writes[i], entry->index, values, &(*ret_results)[i]);
             if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
                 return (enum err)(*ret_results)[i].code;
         }
-        task->keys_written += command.writes_count;
     }
     fsm->applied_index = entry->index;
     fsm->applied_term = entry->term;

@@ -31,6 +31,7 @@ enum {
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
+    COUNT_INTERVAL_MS = 5000,
     EARLY_VOTES_MAX = 512, /* what is lost is asked again, only an election timeout later */
     EARLY_VOTE_TICKS = 10,
     YOUNG_TICKS = 4,
@@ -101,6 +102,7 @@ struct region_worker {
     uint64_t now_us;
     uint64_t ticked_us;       /* time up to which ticks were given */
     uint64_t truncate_at_us;  /* next look at log retention */
+    uint64_t count_at_us;     /* a region of which little is known may be counted */
     uint64_t heartbeat_at_us; /* next full report to pd */
     uint64_t expiry_at_us;    /* the engine next hears which rows may go ... */
     uint64_t expiry_told;     /* ... unless it is what it heard last */
@@ -295,6 +297,14 @@ void region_worker_post_reads(struct region_worker *worker, struct read_task *ta
     struct store *store = worker->store;
     take_task->owner = worker->actor;
     read_worker_post(store->readers[worker->next_reader++ % store->reader_count], take_task);
+}
+
+bool region_worker_may_count(struct region_worker *worker)
+{
+    if (worker->now_us < worker->count_at_us)
+        return false;
+    worker->count_at_us = worker->now_us + COUNT_INTERVAL_MS * 1000;
+    return true;
 }
 
 bool region_worker_reads_are_many(const struct region_worker *worker)

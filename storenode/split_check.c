@@ -20,15 +20,31 @@ static void free_check(struct message *message)
     free(check);
 }
 
+static bool is_piece_whole(const struct split_check *check)
+{
+    const struct store_config *config = check->store->config;
+    bool by_keys = config->region_keys_max > 0 && check->piece.keys >= config->region_split_keys;
+    return by_keys || (config->region_size_max > 0 && check->piece.size >= config->region_split_size);
+}
+
+static bool is_too_large(const struct split_check *check)
+{
+    const struct store_config *config = check->store->config;
+    bool by_keys = config->region_keys_max > 0 && check->extent.keys >= config->region_keys_max;
+    return by_keys || (config->region_size_max > 0 && check->extent.size >= config->region_size_max);
+}
+
 static void count_row(struct split_check *check, struct bytes key, struct bytes value)
 {
     uint64_t size = ROW_SIZE + key.size + value.size;
-    if (check->piece_size >= check->split_size && check->ask->key_count < REGION_SPLIT_KEYS_MAX) {
+    if (is_piece_whole(check) && check->ask->key_count < REGION_SPLIT_KEYS_MAX) {
         split_ask_add(check->ask, key);
-        check->piece_size = 0;
+        check->piece = (struct region_extent){0};
     }
-    check->piece_size += size;
-    check->size += size;
+    check->piece.size += size;
+    check->piece.keys++;
+    check->extent.size += size;
+    check->extent.keys++;
 }
 
 /* True: that was all. */
@@ -37,11 +53,11 @@ static bool count_portion(struct split_check *check)
     struct engine *engine = check->store->env->engine;
     struct engine_iter *iter =
         engine_iter_new(engine, ENGINE_DEFAULT, buf_bytes(&check->position), check->region->end_key);
-    uint64_t size_before = check->size;
+    uint64_t size_before = check->extent.size;
     uint32_t count = 0;
     struct error error = {0};
     engine_iter_seek(engine, iter, buf_bytes(&check->position));
-    for (; engine_iter_valid(engine, iter) && count < PORTION_COUNT && check->size - size_before < PORTION_SIZE;
+    for (; engine_iter_valid(engine, iter) && count < PORTION_COUNT && check->extent.size - size_before < PORTION_SIZE;
          engine_iter_next(engine, iter), count++)
         count_row(check, engine_iter_key(engine, iter), engine_iter_value(engine, iter));
     bool more = engine_iter_valid(engine, iter);
@@ -62,9 +78,11 @@ static bool count_portion(struct split_check *check)
 /* A last piece that is small is not worth a region. */
 static void choose(struct split_check *check)
 {
-    if (check->size < check->size_max)
+    const struct store_config *config = check->store->config;
+    bool small = check->piece.size < config->region_split_size / 2 && check->piece.keys < config->region_split_keys / 2;
+    if (!is_too_large(check))
         check->ask->key_count = 0;
-    else if (check->ask->key_count > 1 && check->piece_size < check->split_size / 2)
+    else if (check->ask->key_count > 1 && small)
         check->ask->key_count--;
 }
 
@@ -80,7 +98,8 @@ static void run(struct read_job *base)
     actor_post_must(check->store->env->executor, check->owner, &check->job.message);
 }
 
-void split_check_start(struct store *store, struct actor *owner, const struct region *region, uint64_t written_size)
+void split_check_start(struct store *store, struct actor *owner, const struct region *region,
+                       struct region_extent written)
 {
     struct split_check *check = calloc(1, sizeof *check);
     CHECK(check);
@@ -88,9 +107,7 @@ void split_check_start(struct store *store, struct actor *owner, const struct re
     check->store = store;
     check->owner = owner;
     check->region = region_copy(region);
-    check->split_size = store->config->region_split_size;
-    check->size_max = store->config->region_size_max;
-    check->written_size = written_size;
+    check->written = written;
     check->ask = split_ask_new(region->id, region->epoch_version, region->peer_count);
     buf_init(&check->position, KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE);
     buf_append_bytes(&check->position, region->start_key);

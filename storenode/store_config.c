@@ -231,6 +231,21 @@ static const struct setting table[] = {
      FIELD(region_size_max),
      .default_text = "144MiB",
      .help = "a region of so many bytes is too large; 0: none ever is"},
+    {.key = "region-split-keys",
+     .env = "POLDER_REGION_SPLIT_KEYS",
+     .type = SETTING_U64,
+     .advanced = true,
+     FIELD(region_split_keys),
+     .default_text = "960000",
+     .min = 16,
+     .help = "a region that is too large is cut into pieces of no more keys than this"},
+    {.key = "region-keys-max",
+     .env = "POLDER_REGION_KEYS_MAX",
+     .type = SETTING_U64,
+     .advanced = true,
+     FIELD(region_keys_max),
+     .default_text = "1440000",
+     .help = "a region of so many keys is too large; 0: keys do not matter"},
     {.key = "log-count-max",
      .env = "POLDER_LOG_COUNT_MAX",
      .type = SETTING_U64,
@@ -427,10 +442,9 @@ static enum err check_rate(const char *key, uint64_t rate, const struct store_co
 {
     uint64_t rate_min = 2 * (uint64_t)VALUE_SIZE_MAX * 1000 / config->snapshot_timeout_ms;
     if (rate != 0 && rate < rate_min)
-        return error_set(err, ERR_INVALID,
-                         "%s: %lluB is too little for snapshot-timeout %llums: it must be at least %lluB", key,
-                         (unsigned long long)rate, (unsigned long long)config->snapshot_timeout_ms,
-                         (unsigned long long)rate_min);
+        return error_set(
+            err, ERR_INVALID, "%s: %lluB is too little for snapshot-timeout %llums: it must be at least %lluB", key,
+            (unsigned long long)rate, (unsigned long long)config->snapshot_timeout_ms, (unsigned long long)rate_min);
     return ERR_OK;
 }
 
@@ -458,6 +472,8 @@ enum err store_config_finish(struct store_config *config, struct error *err)
         code = check_timing(config, err);
     if (code == ERR_OK && config->region_size_max > 0 && config->region_size_max <= config->region_split_size)
         code = error_set(err, ERR_INVALID, "region-size-max: must be more than region-split-size, or 0");
+    if (code == ERR_OK && config->region_keys_max > 0 && config->region_keys_max <= config->region_split_keys)
+        code = error_set(err, ERR_INVALID, "region-keys-max: must be more than region-split-keys, or 0");
     if (code == ERR_OK)
         code = check_snapshots(config, err);
     if (code == ERR_OK && !config->advertise_address)

@@ -43,7 +43,9 @@ struct store_config {
     uint64_t log_retain_count;              /* entries kept after apply for slow followers and tokens: 1024 */
     uint64_t log_size_max;                  /* per region; then a slow follower gets a snapshot: 64 MiB */
     uint64_t region_split_size;             /* a region that is too large is cut into pieces of this: 96 MiB */
-    uint64_t region_size_max;               /* it is, from this on: 144 MiB; 0: nothing is split by itself */
+    uint64_t region_size_max;               /* it is, from this on: 144 MiB; 0: none ever is */
+    uint64_t region_split_keys;             /* the same in keys: 960000 */
+    uint64_t region_keys_max;               /* 1440000; 0: keys are not counted */
     uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
     uint64_t expiry_interval_ms;            /* how often compactions hear what has expired: 10000 */
     uint64_t log_check_interval_ms;         /* how often the above is looked at: 1000 */

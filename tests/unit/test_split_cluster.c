@@ -341,6 +341,59 @@ static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
     cluster_free(cluster);
 }
 
+static void set_keys_max(struct cluster *cluster, uint64_t keys_max)
+{
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
+        world_store(cluster->world, i)->store_config.region_split_keys = keys_max / 2;
+        world_store(cluster->world, i)->store_config.region_keys_max = keys_max;
+    }
+}
+
+static void put_rows(struct cluster *cluster, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%05u", i);
+        put(cluster, key, "v");
+    }
+}
+
+static bool has_three_leaders(struct cluster *cluster)
+{
+    return leader_count(cluster) >= 3;
+}
+
+static void so_is_one_of_too_many_keys(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    set_keys_max(cluster, 200);
+    put_rows(cluster, 0, 190);
+    assert_false(run_until(cluster, 10000, has_three_leaders));
+    assert_int_equal(leader_count(cluster), 1);
+    put_rows(cluster, 190, 350);
+    assert_true(run_until(cluster, 10000, has_three_leaders));
+    assert_int_equal(count_rows(cluster), 350);
+    cluster_free(cluster);
+}
+
+/* How much is there is not known any more; a single write is reason enough to look. */
+static void a_region_that_was_too_large_before_a_restart_is_found(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    put_rows(cluster, 0, 350);
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), true);
+    set_keys_max(cluster, 200);
+    for (uint32_t i = 1; i <= 3; i++)
+        start(cluster, world_store(cluster->world, i));
+    put_rows(cluster, 0, 1);
+    assert_true(run_until(cluster, 20000, has_three_leaders));
+    assert_int_equal(count_rows(cluster), 350);
+    cluster_free(cluster);
+}
+
 /* ---- a load that goes on meanwhile */
 
 enum { LOAD_REGIONS = 100, LOAD_SPLIT_EVERY_MS = 20, LOAD_WRITES_MAX = 8192 };
@@ -457,6 +510,8 @@ int main(void)
         cmocka_unit_test(nor_while_its_region_worker_does_not_know_yet),
         cmocka_unit_test(no_write_waits_long_while_a_hundred_regions_split),
         cmocka_unit_test(a_region_that_grows_too_large_is_split_by_itself),
+        cmocka_unit_test(so_is_one_of_too_many_keys),
+        cmocka_unit_test(a_region_that_was_too_large_before_a_restart_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
