@@ -28,9 +28,9 @@ enum { EXPIRY_GRACE_MS = 200, EXPIRY_WAIT_MS = 5 };
 /* How one read looks at rows. */
 struct expiry_view {
     uint64_t now_ms;     /* the region's time */
-    uint64_t clock_ms;   /* ours; 0: what is due is not looked for */
+    uint64_t clock_ms;   /* ours */
     region_id region;
-    struct actor *owner; /* hears of what is due (time_wish); NULL: nobody does */
+    struct actor *owner; /* hears of what is due (time_wish); NULL: what is due is there still (a stale read) */
 };
 
 /* The value in a row, and what is left of its life (0: no end). ERR_NOT_FOUND: expired; ERR_NOT_READY: due, the owner has been

@@ -273,7 +273,7 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
 {
     if (size_max == 0)
         size_max = BATCH_SIZE;
-    while (install->ingested_cf < ENGINE_RAFT && !snapshot_tables_have(&install->tables, install->ingested_cf))
+    while (install->ingested_cf < ENGINE_RAFT && !snapshot_tables_have(&install->tables, (enum engine_cf)install->ingested_cf))
         install->ingested_cf++;
     if (install->ingested_cf < ENGINE_RAFT)
         return ingest(install, engine, err);

@@ -22,6 +22,8 @@
  * not leaves rubbish, or nothing; one that was removed may come back. What was ingested is there after a crash, on top of
  * whatever is left of the batches before it.
  *
+ * Compactions: engine_set_expiry drops about half of what it may, at once and for good; the rest stays until the next call.
+ *
  * Owner: the simulated store or the unit test. Threads: one at a time. */
 #ifndef ENV_ENGINE_MEM_H
 #define ENV_ENGINE_MEM_H
