@@ -401,7 +401,7 @@ enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut)
     cut->time = fsm->time;
     cut->position = (struct raft_position){.index = fsm->applied_index, .term = fsm->applied_term};
     for (int cf = ENGINE_DEFAULT; cf < ENGINE_RAFT; cf++)
-        cut->iters[cf] = engine_iter_new(engine, (enum engine_cf)cf, fsm->region->start_key, fsm->region->end_key);
+        cut->iters[cf] = engine_iter_new_once(engine, (enum engine_cf)cf, fsm->region->start_key, fsm->region->end_key);
     tokens_export(fsm->tokens, fsm->applied_index, &cut->rows_arena, &cut->rows, &cut->row_count);
     return ERR_OK;
 }

@@ -12,7 +12,14 @@
 #include "rpc/links.h"
 #include "storenode/peer_heal.h"
 
-enum { CHUNKS_AHEAD_MAX = 4, SENDS_MAX = 64, TICK_US = 20000, RESEND_US = 1000000, ROW_EXTRA_SIZE = 32 };
+enum {
+    CHUNKS_AHEAD_MAX = 32,
+    AHEAD_SIZE_MAX = 4 * 1024 * 1024, /* of the chunks on their way, and one more */
+    SENDS_MAX = 64,
+    TICK_US = 20000,
+    RESEND_US = 1000000,
+    ROW_EXTRA_SIZE = 32
+};
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -28,6 +35,7 @@ struct send {
     uint32_t row_at;
     bool last_made;
     uint64_t started_us, heard_us, sent_us, size;
+    size_t ahead_size; /* of the chunks that are not acknowledged */
 };
 
 struct address {
@@ -188,6 +196,7 @@ static enum err make_chunk(struct send *send)
     if (code == ERR_OK) {
         send->last_made = chunk.last;
         send->next++;
+        send->ahead_size += bytes->size;
     }
     arena_fini(&arena);
     return code;
@@ -207,6 +216,7 @@ static void pump(struct send *send)
 {
     const struct store_config *config = send->sender->store->config;
     while (link_is_up(send->link) && !send->last_made && send->next - send->first < CHUNKS_AHEAD_MAX &&
+           send->ahead_size < AHEAD_SIZE_MAX &&
            (config->snapshot_rate_size == 0 || send->sender->budget_size > 0)) {
         enum err code = make_chunk(send);
         if (code != ERR_OK) {
@@ -245,7 +255,8 @@ static void on_ack(struct send *send, const struct wire_snapshot_ack *ack)
     }
     if (ack->next > send->next || ack->next < send->first)
         return; /* of an earlier connection, or nonsense */
-    send->first = ack->next;
+    for (; send->first < ack->next; send->first++)
+        send->ahead_size -= send->chunks[send->first % CHUNKS_AHEAD_MAX].size;
     if (send->last_made && send->first == send->next)
         finish(send, ERR_OK);
     else

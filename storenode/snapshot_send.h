@@ -7,7 +7,7 @@
  *   cut --> DIALING --link up--> SENDING --last chunk acknowledged--> sent
  *              ^-----link down------'   '--refused, or silent for snapshot-timeout--> failed
  *
- * Limits: snapshots-max at a time (counted by the region workers), CHUNKS_AHEAD_MAX chunks each, snapshot-rate bytes per
+ * Limits: snapshots-max at a time (counted by the region workers), some MiB of chunks each, snapshot-rate bytes per
  * second together.
  *
  * Owner: an actor of its own; it may wait for the disk. */

@@ -66,6 +66,7 @@ struct engine_ops {
     enum err (*write)(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err);
     enum err (*get)(struct engine *engine, enum engine_cf cf, struct bytes key, struct buf *value, struct error *err);
     struct engine_iter *(*iter_new)(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper);
+    struct engine_iter *(*iter_new_once)(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper);
     void (*iter_free)(struct engine_iter *iter);
     void (*iter_seek)(struct engine_iter *iter, struct bytes key);
     void (*iter_seek_for_previous)(struct engine_iter *iter, struct bytes key);
@@ -114,6 +115,8 @@ static inline enum err engine_get(struct engine *engine, enum engine_cf cf, stru
 /* Iterates [lower, upper); an empty bound is open. Not positioned until a seek. `lower` and `upper` are copied. Keys and
  * values are lent until the next move. After the loop ask iter_error: an iterator that met bad bytes ends early. */
 static inline struct engine_iter *engine_iter_new(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper) { return engine->ops->iter_new(engine, cf, lower, upper); }
+/* The same for who reads a large range once, forward: what others read stays in the cache. */
+static inline struct engine_iter *engine_iter_new_once(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper) { return engine->ops->iter_new_once(engine, cf, lower, upper); }
 static inline void engine_iter_free(struct engine *engine, struct engine_iter *iter) { engine->ops->iter_free(iter); }
 /* To the first key >= key (never before lower). An empty key is the first of all. */
 static inline void engine_iter_seek(struct engine *engine, struct engine_iter *iter, struct bytes key) { engine->ops->iter_seek(iter, key); }

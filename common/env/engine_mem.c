@@ -841,6 +841,7 @@ static const struct engine_ops ops = {
     .write = engine_mem_write,
     .get = engine_mem_get,
     .iter_new = engine_mem_iter_new,
+    .iter_new_once = engine_mem_iter_new,
     .iter_free = engine_mem_iter_free,
     .iter_seek = engine_mem_iter_seek,
     .iter_seek_for_previous = engine_mem_iter_seek_for_previous,

@@ -27,7 +27,7 @@
  *   - Recycling log files is out: RocksDB 7.8 turns it off in every recovery mode that keeps a prefix (it could recover
  *     with a hole). Preallocation is on by itself, but the size still grows with each sync: see rocks_wal.h. */
 
-enum { BLOOM_BITS = 10, MIB = 1024 * 1024, LEVEL_COUNT = 7 };
+enum { BLOOM_BITS = 10, MIB = 1024 * 1024, LEVEL_COUNT = 7, ONCE_READAHEAD_SIZE = 1024 * 1024 };
 
 static const char *const cf_names[ENGINE_CF_COUNT] = {"default", "lock", "write", "raft"};
 
@@ -462,8 +462,8 @@ static struct bytes bytes_duplicate(struct bytes bytes)
     return bytes_of(data, bytes.size);
 }
 
-static struct engine_iter *engine_rocks_iter_new(struct engine *engine, enum engine_cf cf, struct bytes lower,
-                                                 struct bytes upper)
+static struct engine_iter *make_iter(struct engine *engine, enum engine_cf cf, struct bytes lower, struct bytes upper,
+                                     bool once)
 {
     CHECK((unsigned)cf < ENGINE_CF_COUNT);
     struct engine_rocks *self = self_of(engine);
@@ -479,8 +479,24 @@ static struct engine_iter *engine_rocks_iter_new(struct engine *engine, enum eng
     if (upper.size > 0)
         rocksdb_readoptions_set_iterate_upper_bound(iter->read_options, (const char *)iter->upper.data, upper.size);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(iter->read_options, 1);
+    if (once) {
+        rocksdb_readoptions_set_fill_cache(iter->read_options, 0);
+        rocksdb_readoptions_set_readahead_size(iter->read_options, ONCE_READAHEAD_SIZE);
+    }
     iter->inner = rocksdb_create_iterator_cf(self->db, iter->read_options, self->cfs[cf]);
     return iter;
+}
+
+static struct engine_iter *engine_rocks_iter_new(struct engine *engine, enum engine_cf cf, struct bytes lower,
+                                                 struct bytes upper)
+{
+    return make_iter(engine, cf, lower, upper, false);
+}
+
+static struct engine_iter *engine_rocks_iter_new_once(struct engine *engine, enum engine_cf cf, struct bytes lower,
+                                                      struct bytes upper)
+{
+    return make_iter(engine, cf, lower, upper, true);
 }
 
 static void engine_rocks_iter_free(struct engine_iter *iter)
@@ -593,6 +609,7 @@ static const struct engine_ops ops = {
     .write = engine_rocks_write,
     .get = engine_rocks_get,
     .iter_new = engine_rocks_iter_new,
+    .iter_new_once = engine_rocks_iter_new_once,
     .iter_free = engine_rocks_iter_free,
     .iter_seek = engine_rocks_iter_seek,
     .iter_seek_for_previous = engine_rocks_iter_seek_for_previous,

@@ -321,13 +321,17 @@ void group_maybe_truncate(struct group *group, raft_index limit, const struct gr
         return;
     raft_term term = raft_term_at(group->raft, bound);
     if (term == 0) {
-        /* It left memory, and its term with it. The edge of what is in memory is known; it is noted and becomes the cut
-         * once all that is before it may go: by then the edge itself has moved on. */
-        if (group->edge.index < truncated.index + gain_min) {
-            struct raft_status status;
-            raft_get_status(group->raft, &status);
+        /* It left memory, and its term with it. Terms never decrease: between two entries of one term there is no other.
+         * Else the edge of what is in memory, whose term is known, is noted and becomes the cut once all that is before it
+         * may go: by then the edge itself has moved on. */
+        struct raft_status status;
+        raft_get_status(group->raft, &status);
+        if (status.base.index >= bound && status.base.term == truncated.term)
+            term = truncated.term;
+        else if (group->edge.index < truncated.index + gain_min)
             group->edge = status.base;
-        }
+    }
+    if (term == 0) {
         if (group->edge.index > limit || group->edge.index < truncated.index + gain_min)
             return;
         bound = group->edge.index;
