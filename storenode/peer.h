@@ -88,6 +88,7 @@ struct peer {
     uint64_t time_asked_ms;    /* leader: time is about to pass that ... */
     raft_term time_asked_term; /* ... by an entry of this term */
     struct peer_sleep sleep;
+    uint64_t behind_since_us; /* some peer has not all that is applied here; as of the last look */
     struct peer_snapshot snapshot;
     struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
     struct list awake; /* in the worker's list, unless it sleeps */

@@ -58,17 +58,38 @@ static bool may_send(struct store *store)
     return false;
 }
 
+/* Told to the core at the next tick, or it would ask at each heartbeat. */
+static void report_later(struct peer *peer, peer_id to)
+{
+    if (peer->snapshot.failed_count == REGION_PEERS_MAX)
+        raft_report_snapshot(peer->group->raft, to, false);
+    else
+        peer->snapshot.failed[peer->snapshot.failed_count++] = to;
+}
+
+/* One has just ended, or so much is not applied here that the next one would follow at once. */
+static bool must_wait(const struct peer *peer)
+{
+    const struct store_config *config = region_worker_store(peer->worker)->config;
+    raft_index commit = raft_commit_index(peer->group->raft), applied = raft_applied_index(peer->group->raft);
+    return (peer->snapshot.ended_us > 0 && region_worker_now_us(peer->worker) <
+                                               peer->snapshot.ended_us + config->snapshot_interval_min_ms * 1000) ||
+           (config->snapshot_lag_max > 0 && commit > applied + config->snapshot_lag_max);
+}
+
 void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message)
 {
     const struct region_peer *to = region_peer_by_id(peer->region, message->to);
-    if (!to || !peer_snapshot_start(peer, to, message->snapshot->index, message->term))
+    if (!to)
         raft_report_snapshot(peer->group->raft, message->to, false); /* the core asks again */
+    else if (!peer_snapshot_start(peer, to, message->snapshot->index, message->term))
+        report_later(peer, to->id);
 }
 
 bool peer_snapshot_start(struct peer *peer, const struct region_peer *to, raft_index floor, raft_term term)
 {
     struct store *store = region_worker_store(peer->worker);
-    if (peer_snapshot_installs(&peer->snapshot) || !may_send(store))
+    if (peer_snapshot_installs(&peer->snapshot) || must_wait(peer) || !may_send(store))
         return false;
     if (peer->snapshot.sending++ == 0)
         peer->snapshot.floor = floor;
@@ -94,10 +115,11 @@ static void sending_ended(struct peer *peer, peer_id to, bool ok)
     CHECK(peer->snapshot.sending > 0);
     peer->snapshot.sending--;
     atomic_fetch_sub(&region_worker_store(peer->worker)->snapshots_out, 1);
-    if (ok || peer->snapshot.failed_count == REGION_PEERS_MAX)
-        raft_report_snapshot(peer->group->raft, to, ok);
+    peer->snapshot.ended_us = region_worker_now_us(peer->worker);
+    if (ok)
+        raft_report_snapshot(peer->group->raft, to, true);
     else
-        peer->snapshot.failed[peer->snapshot.failed_count++] = to;
+        report_later(peer, to);
     region_worker_touch(peer->worker, peer);
 }
 
@@ -535,6 +557,7 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
                   in->chunk_count, in->install.marker.table_count,
                   ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
         atomic_fetch_add(&store->snapshot_counts.installed, 1);
+        atomic_fetch_add(&store->snapshot_counts.installed_size, in->install.size);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         region_fsm_free(peer->fsm);
         peer->fsm = region_fsm_new(store->env, store->ranges, in->region, peer->id, in->snapshot.index, in->snapshot.term,
@@ -558,6 +581,8 @@ void peer_snapshot_tick(struct peer *peer)
     if (peer->snapshot.state == PEER_SNAPSHOT_COMING &&
         region_worker_now_us(peer->worker) > peer->snapshot.in->heard_us + config->snapshot_timeout_ms * 1000)
         in_drop(peer);
+    if (peer->snapshot.sending > 0 && !raft_is_leader(peer->group->raft)) /* nobody would take it from us */
+        snapshot_sender_post_stop(region_worker_store(peer->worker)->snapshot_sender, peer->region_id);
     for (; peer->snapshot.failed_count > 0; peer->snapshot.failed_count--)
         raft_report_snapshot(peer->group->raft, peer->snapshot.failed[peer->snapshot.failed_count - 1], false);
     peer_snapshot_go_on(peer);

@@ -49,6 +49,7 @@ struct peer_snapshot {
     uint32_t sending;                 /* snapshots that left here and have not ended */
     peer_id failed[REGION_PEERS_MAX]; /* the core hears of these at the next tick: not again at once */
     uint32_t failed_count;
+    uint64_t ended_us; /* the last one that left */
     raft_index floor; /* log entries after this are kept for those who get one of them */
 };
 

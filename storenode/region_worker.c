@@ -958,8 +958,15 @@ static void shrink(struct region_worker *worker)
 static void look_after(struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
-    const struct group_retention retention = {
-        .retain_count = config->log_retain_count, .size_max = config->log_size_max, .count_max = config->log_count_max};
+    struct store *store = region_worker_store(peer->worker);
+    uint64_t now_us = region_worker_now_us(peer->worker);
+    if (peer->group->replicated >= raft_applied_index(peer->group->raft) || peer->behind_since_us == 0)
+        peer->behind_since_us = now_us;
+    bool is_old = config->log_age_max_ms > 0 && now_us - peer->behind_since_us > config->log_age_max_ms * 1000;
+    const struct group_retention retention = {.retain_count = config->log_retain_count,
+                                              .size_max = config->log_size_max,
+                                              .count_max = config->log_count_max,
+                                              .force = is_old || disk_guard_is_low(&store->disk_guard)};
     raft_index limit = region_fsm_log_needed_after(peer->fsm);
     if (peer->snapshot.sending > 0 && peer->snapshot.floor < limit)
         limit = peer->snapshot.floor;

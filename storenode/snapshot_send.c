@@ -58,12 +58,17 @@ struct snapshot_sender {
     bool ticking;
 };
 
-enum sender_message { SENDER_CUT, SENDER_STORES, SENDER_LINKS, SENDER_TICK };
+enum sender_message { SENDER_CUT, SENDER_STOP, SENDER_STORES, SENDER_LINKS, SENDER_TICK };
 
 struct cut_message {
     struct message message;
     struct actor *owner;
     struct snapshot_cut *cut; /* owned */
+};
+
+struct stop_message {
+    struct message message;
+    region_id region;
 };
 
 /* ---- the end of one */
@@ -104,6 +109,12 @@ static void finish(struct send *take_send, enum err code)
     atomic_fetch_add(code == ERR_OK ? &sender->store->snapshot_counts.sent : &sender->store->snapshot_counts.not_sent,
                      1);
     atomic_fetch_add(&sender->store->snapshot_counts.sent_size, take_send->size);
+    uint64_t healthy_us = sender->store->config->snapshot_duration_max_ms * 1000;
+    if (healthy_us > 0 && now_us - take_send->started_us > healthy_us) {
+        atomic_fetch_add(&sender->store->snapshot_counts.slow, 1);
+        log_event(sender->env->log, LOG_WARN, "event=snapshot_slow region=%llu to_store=%llu took_ms=%llu",
+                  ULL(cut->region_id), ULL(cut->to_store), ULL((now_us - take_send->started_us) / 1000));
+    }
     tell_owner(sender, take_send->owner, cut, code == ERR_OK);
     for (uint32_t i = 0; i < sender->count; i++)
         if (sender->sends[i] == take_send) {
@@ -219,6 +230,8 @@ static void pump(struct send *send)
            send->ahead_size < AHEAD_SIZE_MAX &&
            (config->snapshot_rate_size == 0 || send->sender->budget_size > 0)) {
         enum err code = make_chunk(send);
+        if (code == ERR_OK && config->snapshot_size_max > 0 && send->size > config->snapshot_size_max)
+            code = ERR_ENTRY_TOO_LARGE;
         if (code != ERR_OK) {
             finish(send, code);
             return;
@@ -413,12 +426,23 @@ static void on_cut(struct snapshot_sender *sender, struct cut_message *take_mess
     send->link = link_open(sender->links, address, cut->to_store, send);
 }
 
+static void on_stop(struct snapshot_sender *sender, region_id region)
+{
+    for (uint32_t i = sender->count; i-- > 0;)
+        if (sender->sends[i]->cut->region_id == region)
+            finish(sender->sends[i], ERR_NOT_LEADER);
+}
+
 static void on_message(void *state, struct message *take_message)
 {
     struct snapshot_sender *sender = state;
     switch ((enum sender_message)take_message->kind) {
     case SENDER_CUT:
         on_cut(sender, (struct cut_message *)take_message);
+        break;
+    case SENDER_STOP:
+        on_stop(sender, ((struct stop_message *)take_message)->region);
+        message_free(take_message);
         break;
     case SENDER_STORES:
         on_stores(sender, (struct regions_message *)take_message);
@@ -481,4 +505,12 @@ void snapshot_sender_post_stores(struct snapshot_sender *sender, struct regions_
 {
     take_stores->message.kind = SENDER_STORES;
     actor_post_must(sender->env->executor, sender->actor, &take_stores->message);
+}
+
+void snapshot_sender_post_stop(struct snapshot_sender *sender, region_id region)
+{
+    struct stop_message *stop = calloc(1, sizeof *stop);
+    CHECK(stop);
+    *stop = (struct stop_message){.message = {.kind = SENDER_STOP, .free = free_plain}, .region = region};
+    actor_post_must(sender->env->executor, sender->actor, &stop->message);
 }

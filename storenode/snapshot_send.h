@@ -23,6 +23,8 @@ enum err snapshot_sender_new(struct store *store, struct snapshot_sender **ret_s
 void snapshot_sender_free(struct snapshot_sender *sender); /* after the executor has stopped; NULL is fine */
 /* Ends with one WORKER_SNAPSHOT_SENT to `owner`. Any actor. */
 void snapshot_sender_post(struct snapshot_sender *sender, struct actor *owner, struct snapshot_cut *take_cut);
+/* Its peer here leads no more: what is on its way is given up. Any actor. */
+void snapshot_sender_post_stop(struct snapshot_sender *sender, region_id region);
 /* Where the other stores are. Any actor. */
 void snapshot_sender_post_stores(struct snapshot_sender *sender, struct regions_message *take_stores);
 

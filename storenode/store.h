@@ -90,9 +90,11 @@ struct store_sleep_counts {
 /* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
 struct store_snapshot_counts {
     uint64_t sent, not_sent;  /* by leaders here; given up, or refused by the other side */
+    uint64_t slow;            /* of those: took longer than snapshot-duration-max */
     uint64_t sent_size;       /* bytes, those that were sent again included */
     uint64_t refused;         /* that came, and had no place or were of no use any more */
     uint64_t installed, installed_at_start;
+    uint64_t installed_size; /* bytes of rows */
 };
 /* Replicas whose rows could not be read (peer_heal.h), and checks of replicas against each other (region_hash.h). Any thread. */
 struct store_damage_counts {

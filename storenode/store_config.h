@@ -47,6 +47,7 @@ struct store_config {
     uint64_t region_split_keys;             /* the same in keys: 960000 */
     uint64_t region_keys_max;               /* 1440000; 0: keys are not counted */
     uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
+    uint64_t log_age_max_ms;                /* a peer that is behind for longer gets a snapshot: 3600000; 0: never for that */
     uint64_t expiry_interval_ms;            /* how often compactions hear what has expired: 10000 */
     uint64_t log_check_interval_ms;         /* how often the above is looked at: 1000 */
     uint32_t tokens_save_interval;          /* entries; the log is never cut below: 512 */
@@ -55,6 +56,10 @@ struct store_config {
     uint64_t snapshot_receive_rate_size;    /* bytes per second that are taken in snapshots: 128 MiB; 0: no limit */
     uint64_t snapshot_small_size;           /* up to which a snapshot goes as plain rows: 1 MiB */
     uint64_t snapshot_chunk_size;           /* bytes of rows in one frame: 256 KiB */
+    uint64_t snapshot_lag_max;              /* entries committed and not applied, beyond which none is begun: 100000 */
+    uint64_t snapshot_interval_min_ms;      /* from the end of one to the begin of the next of a region: 1000 */
+    uint64_t snapshot_size_max;             /* bytes; a larger one is given up: 0, none is too large */
+    uint64_t snapshot_duration_max_ms;      /* one that took longer is said and counted: 600000 */
     uint64_t snapshot_timeout_ms;           /* without a sign of the other side: 10000 */
     uint64_t store_heartbeat_ms;            /* 1000 */
     uint64_t block_cache_size;              /* 256 MiB */

@@ -221,6 +221,19 @@ static bool loaded(struct inspect *inspect, enum err code, const struct error *e
     return code == ERR_OK;
 }
 
+/* Of a snapshot that is to be installed. */
+static void check_tables(struct inspect *inspect, region_id id, const struct snapshot_marker *marker)
+{
+    struct snapshot_tables tables = {.items = NULL};
+    struct error err = {0};
+    if (snapshot_stage_load_tables(inspect->engine, id, marker->table_count, &tables, &err) != ERR_OK)
+        inspect_found(inspect, false, "%s", err.text);
+    for (uint32_t i = 0; i < tables.count; i++)
+        if (engine_tables_check(inspect->engine, tables.items[i].name, &err) != ERR_OK)
+            inspect_found(inspect, false, "region %" PRIu64 ": a snapshot that must be installed: %s", id, err.text);
+    snapshot_tables_fini(&tables);
+}
+
 /* The rows of which a group has one each. */
 static void load_single_rows(struct inspect *inspect, struct inspect_group *group, char missing[MISSING_SIZE])
 {
@@ -231,8 +244,10 @@ static void load_single_rows(struct inspect *inspect, struct inspect_group *grou
     code = region_fsm_load_applied(engine, group->id, &group->applied.index, &group->applied.term, &err);
     group->has_applied = loaded(inspect, code, &err, "apply state", missing);
     struct snapshot_marker marker;
-    if (snapshot_stage_load_marker(engine, group->id, &marker) == ERR_OK)
+    if (snapshot_stage_load_marker(engine, group->id, &marker) == ERR_OK) {
         group->applied = marker.position; /* what it is as soon as the store starts */
+        check_tables(inspect, group->id, &marker);
+    }
     code = group_log_load_truncated(engine, group->id, &group->truncated, &err);
     group->has_truncated = loaded(inspect, code, &err, "truncated state", missing);
     code = group_log_load_conf(engine, group->id, &group->conf, &err);

@@ -36,6 +36,7 @@ const struct command *const commands[] = {
     &command_store_raft_log,
     &command_store_raft_min_checkpoint,
     &command_store_size,
+    &command_store_snapshot_list,
     &command_store_check,
     &command_store_compact,
     &command_sim,

@@ -306,7 +306,7 @@ void group_maybe_truncate(struct group *group, raft_index limit, const struct gr
         double fit = (double)count * (double)retention->size_max / 2 / (double)group->log_size; /* entries of this size */
         retain_count = fit < (double)retain_count ? (uint64_t)fit : retain_count;
     }
-    if ((retention->size_max > 0 && group->log_size > retention->size_max) ||
+    if (retention->force || (retention->size_max > 0 && group->log_size > retention->size_max) ||
         (retention->count_max > 0 && count > retention->count_max)) {
         bound = applied;
         gain_min = 1; /* or a small limit would be none */

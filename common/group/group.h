@@ -112,6 +112,7 @@ bool group_is_ready_to_read(const struct group *group);
 struct group_retention {
     uint64_t retain_count;        /* kept in any case, unless they are more than half of size_max */
     uint64_t size_max, count_max; /* of what is kept for a peer that lags; 0: no limit */
+    bool force;                   /* nothing is kept for a peer that lags */
 };
 /* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over a limit, all that is
  * applied: who needs it gets a snapshot. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log

@@ -31,7 +31,7 @@ struct world {
     const struct transport_handler *handler;
     uint64_t tags[CONNS]; /* of connections that said hello */
     uint64_t asked, answered;
-    bool raft_heard;
+    bool raft_heard, snapshots_heard;
     struct arena arena;
     struct fuzz_input input;
 };
@@ -64,8 +64,17 @@ static enum err fake_send(struct transport *transport, conn_id conn, struct fram
     struct world *world = (struct world *)transport;
     struct arena arena;
     struct wire_kv_reply_batch batch;
-    CHECK(conn >= 1 && conn <= CONNS && take_frame->kind == FRAME_KV_REPLY);
+    CHECK(conn >= 1 && conn <= CONNS);
     arena_init(&arena);
+    if (take_frame->kind == FRAME_SNAPSHOT_ACK) {
+        struct wire_snapshot_ack ack;
+        CHECK(wire_decode_snapshot_ack(frame_bytes(take_frame), &arena, &ack) == ERR_OK);
+        CHECK(world->snapshots_heard); /* nobody is told of what did not come */
+        arena_fini(&arena);
+        frame_unref(take_frame);
+        return ERR_OK;
+    }
+    CHECK(take_frame->kind == FRAME_KV_REPLY);
     CHECK(wire_decode_kv_reply_batch(frame_bytes(take_frame), &arena, &batch) == ERR_OK && batch.replies_count > 0);
     world->answered += batch.replies_count;
     CHECK(world->answered <= world->asked);
@@ -171,7 +180,8 @@ static void hello(struct world *world, uint32_t conn)
 static void offer(struct world *world, uint32_t conn, struct frame *take_frame)
 {
     take_frame->tag = world->tags[conn - 1];
-    world->raft_heard |= take_frame->kind == FRAME_RAFT && take_frame->tag != 0;
+    world->snapshots_heard |= take_frame->kind == FRAME_SNAPSHOT && take_frame->tag != 0;
+    world->raft_heard |= (take_frame->kind == FRAME_RAFT || take_frame->kind == FRAME_SNAPSHOT) && take_frame->tag != 0;
     if (world->handler->on_frame(world->handler->context, conn, take_frame) != ERR_OK)
         frame_unref(take_frame);
 }
@@ -290,6 +300,45 @@ static void raft(struct world *world, uint32_t conn)
     offer(world, conn, frame);
 }
 
+/* Of region 5 mostly, whose leader may be store 2 or 3: chunks in and out of order, rows that belong there or not. */
+static void snapshot(struct world *world, uint32_t conn)
+{
+    struct fuzz_input *input = &world->input;
+    static uint64_t voters[] = {50, 51, 52};
+    static const char *const starts[] = {"rm", "rm", "", "rp"};
+    uint8_t what = fuzz_u8(input), which = fuzz_u8(input);
+    struct wire_peer peers[] = {{.id = 50, .store_id = 1}, {.id = 51, .store_id = 2}, {.id = 52, .store_id = 3}};
+    struct wire_region region = {.id = 5u + (what & 3) / 3,
+                                 .start_key = bytes_of_string(starts[(what >> 2) & 3]),
+                                 .epoch_conf = 1,
+                                 .epoch_version = 1 + (what >> 7),
+                                 .peers = peers,
+                                 .peers_count = what & 0x40 ? 2 : 3};
+    struct wire_raft_conf conf = {.voters = voters, .voters_count = 3};
+    struct wire_raft_snapshot position = {.index = fuzz_u8(input), .term = fuzz_u8(input) % 16, .conf = &conf};
+    struct wire_snapshot_row rows[4];
+    uint32_t count = which % 5;
+    for (uint32_t i = 0; i < count; i++) {
+        rows[i] = (struct wire_snapshot_row){.cf = fuzz_u8(input) % 5};
+        rows[i].key = fuzz_take(input, 1 + fuzz_u8(input) % 4);
+        rows[i].value = fuzz_take(input, fuzz_u8(input) % 32);
+    }
+    struct wire_snapshot_chunk chunk = {.region_id = 5 + (which >> 7),
+                                        .from = 50 + fuzz_u8(input) % 4,
+                                        .to = 50,
+                                        .term = fuzz_u8(input) % 16,
+                                        .id = fuzz_u8(input) % 3,
+                                        .sequence = (which >> 3) & 3,
+                                        .last = which & 0x20,
+                                        .region = which & 0x40 ? NULL : &region,
+                                        .snapshot = which & 0x40 ? NULL : &position,
+                                        .rows = rows,
+                                        .rows_count = count};
+    struct frame *frame = wire_frame_snapshot_chunk(FRAME_SNAPSHOT, &chunk);
+    CHECK(frame);
+    offer(world, conn, frame);
+}
+
 static void do_step(struct world *world)
 {
     uint8_t what = fuzz_u8(&world->input);
@@ -310,6 +359,9 @@ static void do_step(struct world *world)
         break;
     case 5:
         run(world);
+        break;
+    case 7:
+        snapshot(world, conn);
         break;
     default:
         pass_time(world, 1 + fuzz_u8(&world->input) % 16);
@@ -337,7 +389,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     world->config.admission_size_max = 8 * LARGE_SIZE;
     world->config.connection_admission_size_max = 4 * LARGE_SIZE;
     world->config.region_proposals_max = 8;
-    world->config.region_workers = 1 + fuzz_u8(&world->input) % 2;
+    uint8_t first = fuzz_u8(&world->input);
+    world->config.region_workers = 1 + first % 2;
+    world->config.snapshot_small_size = first & 0x80 ? 0 : 400;
     world->env = (struct env){.executor = &world->exec.base, .clock = &world->clock, .transport = &world->transport};
     CHECK(engine_mem_new(&world->env.engine) == ERR_OK);
     put_store(world->env.engine);
@@ -369,6 +423,10 @@ void fuzz_seeds(fuzz_write_seed *write, void *context)
                                     7, 1,  6, 0, 0, 6, 0, 2, 6, 1, 0, 0, 2, 0, 1, 1,   6, 15, 6, 15};
     write(context, "client", client, sizeof client);
     write(context, "store", store, sizeof store);
+    /* store 2 says hello and sends region 5 in two chunks, with a row each; then time */
+    static const uint8_t rows[] = {1, 40, 0, 0, 2, 1, 2, 7, 0, 1, 99, 6, 0, 2, 'r', 'n', 1, 'x', 1, 6, 1, 5, 7,
+                                   0, 0x69, 99, 6, 0, 2, 'r', 'o', 1, 'y', 1, 6, 1, 5, 6, 9};
+    write(context, "snapshot", rows, sizeof rows);
     struct wire_kv_pair pairs[] = {{.key = bytes_of("rb", 2)}, {.key = bytes_of("rc", 2), .value = bytes_of("v", 1)}};
     struct wire_kv_request requests[] = {
         {.id = 1,

@@ -235,6 +235,9 @@ static void configure_store(struct world *world, struct world_node *node)
     config->snapshot_rate_size = swarm->snapshot_rate_size;
     config->snapshot_receive_rate_size = swarm->snapshot_receive_rate_size;
     config->snapshot_small_size = swarm->snapshot_small_size;
+    config->log_age_max_ms = swarm->log_age_max_ms;
+    config->snapshot_lag_max = swarm->snapshot_lag_max;
+    config->snapshot_interval_min_ms = swarm->snapshot_interval_min_ms;
     config->snapshot_chunk_size = swarm->snapshot_chunk_size;
     config->snapshot_timeout_ms = swarm->snapshot_timeout_ms;
     config->store_heartbeat_ms = swarm->store_heartbeat_ms;

@@ -672,6 +672,25 @@ static void who_is_behind_the_cut_of_the_log_gets_a_snapshot(void **state)
     restart(world, late);
 }
 
+/* A disk that is nearly full, or a peer that was away for too long. */
+static void nothing_is_kept_for_who_lags_when_the_host_says_so(void **state)
+{
+    struct world *world = *state;
+    struct node *leader = &world->nodes[0];
+    lead(world, leader);
+    world->cut[3] = true;
+    propose(world, leader, 200, 100);
+    raft_index applied = leader->applied;
+    struct group_retention retention = {.retain_count = 10};
+    group_maybe_truncate(leader->group, applied, &retention);
+    assert_int_equal(raft_truncated(leader->group->raft).index, GROUP_FIRST_INDEX);
+    retention.force = true;
+    group_maybe_truncate(leader->group, applied - 50, &retention); /* what the host needs stays */
+    assert_int_equal(raft_truncated(leader->group->raft).index, applied - 50);
+    settle(world);
+    assert_int_equal(count_rows(leader), 50);
+}
+
 static void what_is_kept_is_no_more_than_half_of_what_a_log_may_take(void **state)
 {
     struct world *world = *state;
@@ -858,6 +877,7 @@ int main(void)
         CLAIM(a_fetch_that_fails_is_said_and_tried_again),
         CLAIM(a_start_on_a_disk_that_cannot_be_read_says_so),
         CLAIM(who_is_behind_the_cut_of_the_log_gets_a_snapshot),
+        CLAIM(nothing_is_kept_for_who_lags_when_the_host_says_so),
         CLAIM(what_is_kept_is_no_more_than_half_of_what_a_log_may_take),
         CLAIM(followers_cut_at_the_leaders_word),
         CLAIM(another_leaders_entries_replace_the_tail_on_the_disk),
