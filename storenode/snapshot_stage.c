@@ -329,27 +329,45 @@ static enum err load_region(struct engine *engine, region_id id, struct region *
     return code;
 }
 
+/* Its old rows mean nothing, and the new ones cannot be read: the replica is damaged, and gets them again. */
+static enum err give_up(struct env *env, region_id id, const struct snapshot_marker *marker, const char *text,
+                        struct error *err)
+{
+    log_event(env->log, LOG_ERROR, "event=snapshot_damaged region=%llu index=%llu msg=\"%s\"", ULL(id),
+              ULL(marker->position.index), text);
+    struct engine_batch *batch = engine_batch_new(env->engine);
+    region_fsm_put_applied(env->engine, batch, id, marker->position.index, marker->position.term, &marker->time);
+    snapshot_stage_drop(env->engine, batch, id);
+    damage_put(env->engine, batch, id, text);
+    enum err code = engine_write(env->engine, batch, true, err);
+    engine_batch_free(env->engine, batch);
+    return code;
+}
+
 static enum err finish(struct env *env, region_id id, const struct snapshot_marker *marker, struct error *err)
 {
     struct region *region;
     struct snapshot_tables tables = {.items = NULL};
+    struct error found = {0};
     enum err code = load_region(env->engine, id, &region, err);
     if (code != ERR_OK)
         return code;
-    code = snapshot_stage_load_tables(env->engine, id, marker->table_count, &tables, err);
+    code = snapshot_stage_load_tables(env->engine, id, marker->table_count, &tables, &found);
     struct snapshot_install install;
     snapshot_install_init(&install, region, marker, &tables);
     for (uint32_t i = 0; i < install.tables.count && code == ERR_OK; i++)
-        code = engine_tables_check(env->engine, install.tables.items[i].name, err);
+        code = engine_tables_check(env->engine, install.tables.items[i].name, &found);
     if (code == ERR_NOT_FOUND)
         code = ERR_CORRUPT;
     while (code == ERR_OK && !install.done)
-        code = snapshot_install_step(&install, env->engine, 0, err);
+        code = snapshot_install_step(&install, env->engine, 0, &found);
     if (code == ERR_OK)
         log_event(env->log, LOG_INFO, "event=snapshot_installed region=%llu index=%llu rows=%llu at=start", ULL(id),
                   ULL(marker->position.index), ULL(install.row_count));
     snapshot_install_fini(&install);
-    return code;
+    if (code == ERR_CORRUPT)
+        return give_up(env, id, marker, found.text, err);
+    return code == ERR_OK ? code : error_set(err, code, "%s", found.text);
 }
 
 static enum err drop(struct engine *engine, region_id id, struct error *err)

@@ -64,8 +64,8 @@ void snapshot_install_fini(struct snapshot_install *install);
 enum err snapshot_install_step(struct snapshot_install *install, struct engine *engine, size_t size_max,
                                struct error *err);
 
-/* Start-up: finishes what a marker asks for, drops what has none. `*ret_installed`: how many it did. ERR_CORRUPT names what
- * cannot be read. */
+/* Start-up: finishes what a marker asks for, drops what has none. `*ret_installed`: how many it did. A chunk or table that
+ * cannot be read makes the replica a damaged one, which says which (peer_heal.h). ERR_CORRUPT: a marker or the region's row. */
 enum err snapshot_stage_recover(struct env *env, uint64_t *ret_installed, struct error *err);
 
 /* ERR_NOT_FOUND: nothing must be installed; ERR_CORRUPT. */

@@ -6,12 +6,16 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "env/engine_mem.h"
+#include "env/engine_rocks.h"
+#include "env/os.h"
 #include "group/group_keys.h"
+#include "storenode/peer_heal.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_row.h"
 #include "storenode/snapshot_stage.h"
@@ -71,19 +75,26 @@ static void write_and_clear(struct engine *engine, struct engine_batch *batch, b
     engine_batch_clear(engine, batch);
 }
 
+static void put_region_row(struct engine *engine, struct engine_batch *batch)
+{
+    struct wire_region state_region = wire;
+    struct wire_region_state state = {.region = &state_region, .local_peer_id = peer.id};
+    struct group_key key = group_key(REGION, STORE_REGION_STATE);
+    struct buf bytes;
+    buf_init(&bytes, 64 * 1024);
+    assert_int_equal(region_row_encode(&state, &bytes), ERR_OK);
+    engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&bytes));
+    buf_fini(&bytes);
+}
+
 /* The region at OLD_INDEX, neighbours, all chunks; and the marker, if it was accepted. Everything is durable. */
 static struct engine *make_disk(bool accepted)
 {
     struct engine *engine;
     assert_int_equal(engine_mem_new(&engine), ERR_OK);
     struct engine_batch *batch = engine_batch_new(engine);
-    struct wire_region state_region = wire;
-    struct wire_region_state state = {.region = &state_region, .local_peer_id = peer.id};
-    struct group_key key = group_key(REGION, STORE_REGION_STATE), token = group_key_indexed(REGION, STORE_TOKENS, 44);
-    struct buf bytes;
-    buf_init(&bytes, 64 * 1024);
-    assert_int_equal(region_row_encode(&state, &bytes), ERR_OK);
-    engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&key), buf_bytes(&bytes));
+    struct group_key token = group_key_indexed(REGION, STORE_TOKENS, 44);
+    put_region_row(engine, batch);
     engine_batch_put(engine, batch, ENGINE_RAFT, group_key_bytes(&token), bytes_of_string("old"));
     region_fsm_put_applied(engine, batch, REGION, OLD_INDEX, TERM, NULL);
     put(engine, batch, "ra", "neighbour");
@@ -97,7 +108,6 @@ static struct engine *make_disk(bool accepted)
         snapshot_stage_put_marker(engine, batch, REGION, &marker);
     write_and_clear(engine, batch, true);
     engine_batch_free(engine, batch);
-    buf_fini(&bytes);
     return engine;
 }
 
@@ -195,6 +205,16 @@ static void chunks_without_a_marker_are_dropped_and_the_region_is_as_it_was(void
     engine_mem_free(engine);
 }
 
+/* It serves nothing, says why, and will ask for its rows again. */
+static void assert_damaged(struct engine *engine, const char *name)
+{
+    char text[512];
+    assert_true(damage_load(engine, REGION, text, sizeof text));
+    assert_non_null(strstr(text, name));
+    assert_int_equal(applied(engine), INDEX); /* as its log says */
+    assert_int_equal(count_rows(engine, ENGINE_RAFT, "s", "t", NULL), 0);
+}
+
 static void a_chunk_that_is_missing_or_damaged_is_named_and_not_installed(void **unused)
 {
     (void)unused;
@@ -208,8 +228,8 @@ static void a_chunk_that_is_missing_or_damaged_is_named_and_not_installed(void *
             engine_batch_delete(engine, batch, ENGINE_RAFT, bytes_of(key, sizeof key));
         write_and_clear(engine, batch, true);
         engine_batch_free(engine, batch);
-        recover(engine, ERR_CORRUPT);
-        assert_int_equal(applied(engine), OLD_INDEX);
+        recover(engine, ERR_OK);
+        assert_damaged(engine, "chunk 4");
         engine_mem_free(engine);
     }
 }
@@ -322,10 +342,46 @@ static void a_table_that_is_missing_is_named_and_nothing_is_installed(void **unu
     struct snapshot_tables tables;
     struct engine *engine = make_disk_with_tables(true, &tables);
     assert_int_equal(engine_tables_remove(engine, tables.items[0].name, NULL), ERR_OK);
-    recover(engine, ERR_CORRUPT);
-    assert_int_equal(applied(engine), OLD_INDEX);
+    recover(engine, ERR_OK);
+    assert_damaged(engine, ".sst");
     snapshot_tables_fini(&tables);
     engine_mem_free(engine);
+}
+
+/* A real file, one byte of it after the other. */
+static void a_flipped_byte_of_a_table_file_is_named_and_the_replica_damaged(void **unused)
+{
+    (void)unused;
+    char directory[] = "/tmp/polder-test-stage-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct engine *engine = NULL;
+    assert_int_equal(engine_rocks_open(&(struct engine_rocks_options){.path = directory, .create = true}, &engine, NULL),
+                     ERR_OK);
+    for (uint32_t at = 20; at < 200; at += 60) {
+        struct snapshot_tables tables;
+        struct engine_batch *batch = engine_batch_new(engine);
+        put_region_row(engine, batch);
+        assert_int_equal(build(engine, &tables), ERR_OK);
+        put_tokens_chunk(engine, batch);
+        snapshot_stage_put_tables(engine, batch, REGION, &tables);
+        snapshot_stage_put_marker(engine, batch, REGION, &marker_of_tables);
+        write_and_clear(engine, batch, true);
+        engine_batch_free(engine, batch);
+        char path[256];
+        snprintf(path, sizeof path, "%s/snapshot/%s", directory, tables.items[0].name);
+        struct buf content;
+        buf_init(&content, 1 << 20);
+        assert_int_equal(os_file_read(path, &content, NULL), ERR_OK);
+        content.data[at] ^= 1;
+        assert_int_equal(os_file_write(path, buf_bytes(&content), NULL), ERR_OK);
+        recover(engine, ERR_OK);
+        assert_damaged(engine, tables.items[0].name);
+        assert_false(os_exists(path));
+        buf_fini(&content);
+        snapshot_tables_fini(&tables);
+    }
+    engine_rocks_close(engine);
+    assert_int_equal(os_remove_tree(directory, NULL), ERR_OK);
 }
 
 static uint64_t no_time(void *context)
@@ -424,6 +480,7 @@ int main(void)
         cmocka_unit_test(tables_are_installed_whenever_the_machine_stops_and_their_files_go),
         cmocka_unit_test(tables_that_no_marker_names_go),
         cmocka_unit_test(a_table_that_is_missing_is_named_and_nothing_is_installed),
+        cmocka_unit_test(a_flipped_byte_of_a_table_file_is_named_and_the_replica_damaged),
         cmocka_unit_test(a_table_that_is_not_what_was_written_is_found_before_it_is_accepted),
         cmocka_unit_test(rows_out_of_order_are_refused),
     };
