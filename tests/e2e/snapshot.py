@@ -4,10 +4,11 @@
     tests/e2e/snapshot.py BUILD [--seconds 4] [--value-size 1000] [--keys 20000] [--regions 4] [--limit-seconds 60] [--keep]
 
 Both ways: load, kill -9 of one store, load for some seconds more, start it again, wait until it writes nothing more. Then all
-stores must hold the same rows; by the log nothing was sent as a snapshot, above the limit every region was. Prints how long
-it took and how much the store wrote.
+stores must hold the same rows; by the log nothing was sent as a snapshot, above the limit every region was, and no file of
+one is left over. Prints a table: what was written meanwhile, how it came, how long that took, how much the store wrote.
 """
 import argparse
+import json
 import re
 import time
 
@@ -60,15 +61,28 @@ def come_back(options, log_size_max):
         c.wait_healthy()
         load(c, options, 1, 1)
         c.kill(STORE)
-        load(c, options, options.seconds, 2)
+        missed = load(c, options, options.seconds, 2)
         time.sleep(2.5)  # the logs are looked at once a second
         c.restart(STORE, wait=False)
         seconds, size = wait_calm(c.processes()[STORE]["pid"], options.limit_seconds)
         c.wait_healthy()
         sent, installed = events(c, "snapshot_sent"), events(c, "snapshot_installed")
         c.down()
+        for directory in c.data_dirs():
+            left = json.loads(c.polder("store", "snapshot", "list", "--data-dir", directory, "-o", "json"))
+            check(not left["staged"] and not left["files"], f"left over in {directory}: {left}")
         rows = c.compare_replicas()
-    return {"seconds": seconds, "written": size, "sent": sent, "installed": installed, "rows": rows}
+    return {"limit": log_size_max, "seconds": seconds, "written": size, "sent": sent, "installed": installed, "rows": rows,
+            "missed": missed["put"]["count"] + missed["loaded"]}
+
+
+def print_table(options, results):
+    print("  LIMIT  MISSED PUTS   OF BYTES  CAME BY   SNAPSHOTS   OF BYTES  BACK AFTER  STORE WROTE")
+    for result in results:
+        size = sum(int(event["size"]) for event in result["sent"])
+        print(f"{result['limit']:>7}  {result['missed']:11}  {result['missed'] * options.value_size / 1e6:6.1f} MB  "
+              f"{'snapshot' if result['sent'] else 'log':8}  {len(result['sent']):9}  {size / 1e6:6.1f} MB  "
+              f"{result['seconds']:8.1f} s  {result['written'] / 1e6:8.1f} MB", flush=True)
 
 
 def body(options):
@@ -77,10 +91,8 @@ def body(options):
     by_snapshot = come_back(options, "1MiB")
     regions = {event["region"] for event in by_snapshot["installed"]}
     check(len(regions) >= options.regions, f"snapshots of {len(regions)} regions were installed, not of {options.regions}")
-    for name, result in (("by log", by_log), ("by snapshot", by_snapshot)):
-        size = sum(int(event["size"]) for event in result["sent"])
-        print(f"{name}: back after {result['seconds']:.1f} s, {result['written'] / 1e6:.1f} MB written, "
-              f"{len(result['sent'])} snapshots of {size / 1e6:.1f} MB, replicas {result['rows']}", flush=True)
+    check(by_log["rows"]["same"] and by_snapshot["rows"]["same"], "replicas differ")
+    print_table(options, (by_log, by_snapshot))
 
 
 if __name__ == "__main__":
