@@ -29,7 +29,7 @@ LAYERS = {
     "pd": ["common/base", "common/env", "common/raft", "common/meta", "common/group", "common/rpc", "common/config", "proto"],
     "client": ["common/base", "common/env", "common/meta", "common/rpc", "common/config", "proto"],
     "client/examples": ["client/polder.h"],
-    "tools": ["common/base", "common/env", "common/config", "common/rpc/frame_kind.h", "client/polder.h", "storenode/store.h", "storenode/store_config.h", "storenode/store_inspect.h",
+    "tools": ["common/base", "common/env", "common/config", "common/rpc/frame_kind.h", "client/polder.h", "storenode/store.h", "storenode/store_config.h", "storenode/store_inspect.h", "storenode/snapshot_inspect.h",
               "pd/pd.h", "pd/pd_config.h", "tests/sim/sim.h"],
     "tests": ["common", "proto", "storenode", "pd", "client", "tools"],
 }
