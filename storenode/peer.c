@@ -138,6 +138,7 @@ void peer_free(struct peer *peer)
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_split_free(peer->split.last);
+    split_load_fini(&peer->load);
     region_free(peer->region);
     free(peer);
 }
@@ -445,6 +446,37 @@ void peer_split(struct peer *peer, struct split_ask *take_wish)
         message_free(&ask->message);
 }
 
+/* All of it: a batch goes from its least key to its greatest. */
+static void sample_pairs(struct peer *peer, const struct wire_kv_request *request)
+{
+    struct bytes first = request->pairs[0].key, last = first;
+    for (uint32_t i = 1; i < request->pairs_count; i++) {
+        struct bytes key = request->pairs[i].key;
+        first = bytes_compare(key, first) < 0 ? key : first;
+        last = bytes_compare(key, last) > 0 ? key : last;
+    }
+    if (bytes_equal(first, last))
+        split_load_sample(&peer->load, first);
+    else
+        split_load_sample_range(&peer->load, first, last);
+}
+
+static void count_load(struct peer *peer, const struct wire_kv_request *request)
+{
+    split_load_count(&peer->load, request->key.size + request->value.size);
+    if (!split_load_wants_samples(&peer->load))
+        return;
+    if (request->pairs_count > 0)
+        sample_pairs(peer, request);
+    else if (request->op == WIRE_KV_OP_SCAN && request->reverse)
+        split_load_sample_range(&peer->load, request->end_key, request->key);
+    else if (request->op == WIRE_KV_OP_SCAN || request->op == WIRE_KV_OP_DELETE_RANGE ||
+             request->op == WIRE_KV_OP_CHECKSUM)
+        split_load_sample_range(&peer->load, request->key, request->end_key);
+    else
+        split_load_sample(&peer->load, request->key);
+}
+
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us)
 {
     struct reply_to to = {.conn = conn, .request_id = request->id};
@@ -452,8 +484,10 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
     enum err code = check_request(peer, request);
     if (code == ERR_OK && expire_us != 0 && region_worker_now_us(peer->worker) >= expire_us)
         code = ERR_DEADLINE;
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
         peer_sleep_note_work(peer);
+        count_load(peer, request);
+    }
     if (code != ERR_OK)
         refuse(peer, to, code, 0);
     else if (request->op == WIRE_KV_OP_SPLIT)
@@ -650,8 +684,44 @@ static bool may_be_too_large(const struct peer *peer)
     return config->region_keys_max > 0 && keys >= (counted ? config->region_keys_max : config->region_split_keys / 8);
 }
 
+static void split_for_load(struct peer *peer, struct bytes key)
+{
+    struct store *store = region_worker_store(peer->worker);
+    if (!may_split(peer) || region_split_check_key(peer->region, bytes_empty(), key) != ERR_OK)
+        return;
+    log_event(store->env->log, LOG_INFO, "event=split_for_load region=%llu", (unsigned long long)peer->region_id);
+    struct split_ask *ask = split_ask_new(peer->region_id, peer->region->epoch_version, peer->region->peer_count);
+    split_ask_add(ask, key);
+    ask_for_ids(peer, ask);
+}
+
+static void look_at_load(struct peer *peer)
+{
+    struct store *store = region_worker_store(peer->worker);
+    const struct split_load_limits limits = {.requests = store->config->split_load,
+                                             .size = store->config->split_load_size,
+                                             .seconds = store->config->split_load_seconds};
+    struct bytes key;
+    if (!raft_is_leader(peer->group->raft)) {
+        split_load_fini(&peer->load);
+        return;
+    }
+    enum split_load_verdict verdict =
+        split_load_look(&peer->load, &limits, peer->region->start_key, region_worker_now_us(peer->worker),
+                        store->env->seed + peer->region_id, &key);
+    if (verdict == SPLIT_LOAD_CUT)
+        split_for_load(peer, key);
+    else if (verdict != SPLIT_LOAD_NOTHING)
+        log_event(store->env->log, LOG_INFO, "event=load_not_split region=%llu wait_s=%llu msg=\"%s\"",
+                  (unsigned long long)peer->region_id,
+                  (unsigned long long)(peer->load.again_us - region_worker_now_us(peer->worker)) / 1000000,
+                  verdict == SPLIT_LOAD_ONE_KEY ? "one key takes too much of it"
+                                                : "most requests would ask both parts");
+}
+
 void peer_split_look(struct peer *peer)
 {
+    look_at_load(peer);
     uint64_t now_us = region_worker_now_us(peer->worker);
     if (!may_split(peer) || peer->split.written.size == 0 || now_us < peer->split.look_at_us)
         return;
@@ -1126,6 +1196,7 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     peer->split.counted = false;
     peer->split.extent = peer->split.written = (struct region_extent){0};
     peer->split.look_at_us = 0;
+    split_load_fini(&peer->load);
     peer->heartbeat_due = leads;
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);

@@ -25,6 +25,7 @@
 #include "storenode/region_fsm.h"
 #include "storenode/split_ask.h"
 #include "storenode/split_check.h"
+#include "storenode/split_load.h"
 
 struct region_worker;
 
@@ -87,6 +88,7 @@ struct peer {
     struct region_time time;   /* goes with `region`: as of the last task that came back */
     uint64_t time_asked_ms;    /* leader: time is about to pass that ... */
     raft_term time_asked_term; /* ... by an entry of this term */
+    struct split_load load; /* of requests, while we lead */
     struct peer_sleep sleep;
     uint64_t behind_since_us; /* some peer has not all that is applied here; as of the last look */
     struct peer_snapshot snapshot;

@@ -46,6 +46,9 @@ struct store_config {
     uint64_t region_size_max;               /* it is, from this on: 144 MiB; 0: none ever is */
     uint64_t region_split_keys;             /* the same in keys: 960000 */
     uint64_t region_keys_max;               /* 1440000; 0: keys are not counted */
+    uint64_t split_load;                    /* requests per second of a region that is split for it: 5000; 0: none is */
+    uint64_t split_load_size;               /* or bytes per second: 32 MiB; 0: bytes do not matter */
+    uint64_t split_load_seconds;            /* if that goes on for so long: 10 */
     uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
     uint64_t log_age_max_ms;                /* a peer that is behind for longer gets a snapshot: 3600000; 0: never for that */
     uint64_t expiry_interval_ms;            /* how often compactions hear what has expired: 10000 */

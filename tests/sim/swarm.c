@@ -79,6 +79,7 @@ static void draw_calm(struct swarm *swarm)
         .lease_read = true,
         .lease_ms = 750,
         .sleep_after_ms = 1000,
+        .split_load = 5000,
         .campaigns_max = 256,
         .mailbox_max = 65536,
         .region_proposals_max = 4096,
@@ -218,6 +219,9 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     /* Mostly all the time: falling asleep and waking are what can go wrong. */
     ret_swarm->sleep_after_ms = PICK(&rng, ret_swarm->tick_ms, 1, 4 * ret_swarm->tick_ms, 1000, 0);
     ret_swarm->campaigns_max = (uint32_t)PICK(&rng, 1, 2, 256);
+    struct rng load_rng;
+    rng_init(&load_rng, seed, "split load");
+    ret_swarm->split_load = PICK(&load_rng, 5000, 30, 100, 300);
 }
 
 void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions)

@@ -219,6 +219,8 @@ static void configure_store(struct world *world, struct world_node *node)
     config->lease_read = swarm->lease_read;
     config->lease_ms = swarm->lease_ms;
     config->sleep_after_ms = swarm->sleep_after_ms;
+    config->split_load = swarm->split_load;
+    config->split_load_seconds = 1;
     config->campaigns_max = swarm->campaigns_max;
     config->mailbox_max = swarm->mailbox_max;
     config->region_proposals_max = swarm->region_proposals_max;

@@ -341,6 +341,14 @@ static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
     cluster_free(cluster);
 }
 
+static void set_split_load(struct cluster *cluster, uint64_t requests)
+{
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
+        world_store(cluster->world, i)->store_config.split_load = requests;
+        world_store(cluster->world, i)->store_config.split_load_seconds = 2;
+    }
+}
+
 static void set_keys_max(struct cluster *cluster, uint64_t keys_max)
 {
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
@@ -396,7 +404,7 @@ static void a_region_that_was_too_large_before_a_restart_is_found(void **unused)
 
 /* ---- a load that goes on meanwhile */
 
-enum { LOAD_REGIONS = 100, LOAD_SPLIT_EVERY_MS = 20, LOAD_WRITES_MAX = 8192 };
+enum { LOAD_REGIONS = 100, LOAD_SPLIT_EVERY_MS = 20, LOAD_WRITES_MAX = 16384 };
 
 struct load {
     struct cluster *cluster;
@@ -483,6 +491,50 @@ static void split_under_load(struct cluster *cluster, const char *name, uint32_t
 }
 
 /* On the second machine a write takes 19 ms as the median and 30 ms at p99 when nothing splits. */
+static void load_for(struct load *load, uint32_t limit_ms, uint32_t keys)
+{
+    uint64_t begin_ms = now_ms(load->cluster);
+    struct rng rng;
+    rng_init(&rng, 1, "load");
+    for (uint32_t ms = 0; ms < limit_ms; ms += 2) {
+        while (now_ms(load->cluster) < begin_ms + ms)
+            assert_true(world_step(load->cluster->world));
+        load_submit(load, rng_chance(&rng, 1, 2) ? CLIENT_PUT : CLIENT_GET, (uint32_t)rng_below(&rng, keys));
+    }
+    while (load->ended < load->begun)
+        assert_true(world_step(load->cluster->world));
+}
+
+/* 500 requests a second; with 300 to a region two are enough, and four would be too many. */
+static void a_region_that_is_asked_too_much_is_split(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct load *load = calloc(1, sizeof *load);
+    load->cluster = cluster;
+    set_split_load(cluster, 600);
+    load_for(load, 6000, 1000);
+    assert_int_equal(leader_count(cluster), 1);
+    set_split_load(cluster, 350);
+    load_for(load, 6000, 1);
+    assert_int_equal(leader_count(cluster), 1); /* one key */
+    free(load);
+    cluster_free(cluster);
+}
+
+static void and_serves_as_two(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct load *load = calloc(1, sizeof *load);
+    load->cluster = cluster;
+    set_split_load(cluster, 350);
+    load_for(load, 15000, 1000);
+    assert_int_equal(leader_count(cluster), 2);
+    free(load);
+    cluster_free(cluster);
+}
+
 static void no_write_waits_long_while_a_hundred_regions_split(void **unused)
 {
     (void)unused;
@@ -509,6 +561,8 @@ int main(void)
         cmocka_unit_test(a_late_follower_serves_no_read_for_what_was_split_off),
         cmocka_unit_test(nor_while_its_region_worker_does_not_know_yet),
         cmocka_unit_test(no_write_waits_long_while_a_hundred_regions_split),
+        cmocka_unit_test(a_region_that_is_asked_too_much_is_split),
+        cmocka_unit_test(and_serves_as_two),
         cmocka_unit_test(a_region_that_grows_too_large_is_split_by_itself),
         cmocka_unit_test(so_is_one_of_too_many_keys),
         cmocka_unit_test(a_region_that_was_too_large_before_a_restart_is_found),
