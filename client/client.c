@@ -125,6 +125,7 @@ static enum err check_call(const struct client_call *call)
         return check_scan(&call->scan);
     case CLIENT_BATCH_GET:
     case CLIENT_BATCH_WRITE:
+    case CLIENT_SPLIT_REGIONS:
         if (call->pair_count > UINT32_MAX / 2)
             return ERR_INVALID;
         for (size_t i = 0; i < call->pair_count; i++) {
@@ -277,7 +278,7 @@ static struct operation *operation_new(struct client *client, const struct clien
         op->new_value = copy_bytes(&at, false, call->value);
     if (call->op == CLIENT_CAS && call->expect_value)
         op->expected = copy_bytes(&at, false, call->expected);
-    if (call->op == CLIENT_BATCH_GET || call->op == CLIENT_BATCH_WRITE)
+    if (call->op == CLIENT_BATCH_GET || call->op == CLIENT_BATCH_WRITE || call->op == CLIENT_SPLIT_REGIONS)
         copy_pairs(op, call);
     if (call->op == CLIENT_SCAN || call->op == CLIENT_DELETE_RANGE || call->op == CLIENT_CHECKSUM)
         copy_scan(op, &call->scan);
@@ -404,6 +405,7 @@ static void start_operation(struct client *client, struct operation *op)
         return;
     case CLIENT_BATCH_GET:
     case CLIENT_BATCH_WRITE:
+    case CLIENT_SPLIT_REGIONS:
         if (op->pair_count == 0) {
             result_set(op, done, NULL);
             client_operation_end(op);

@@ -51,6 +51,7 @@ enum client_op {
     CLIENT_TTL,
     /* about regions */
     CLIENT_SPLIT_REGION,
+    CLIENT_SPLIT_REGIONS, /* at the keys of `pairs`, all different */
     /* answered by pd */
     CLIENT_CLUSTER_INFO,
     CLIENT_CLUSTER_STORES,

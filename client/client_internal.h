@@ -31,6 +31,7 @@
 enum {
     BATCH_COUNT_MAX = 512,                       /* requests in one frame */
     BATCH_SIZE_MAX = 4 * 1024 * 1024,            /* bytes of keys and values after which a frame is closed */
+    PART_SPLITS_MAX = 64,                        /* keys to split one region at: what a store takes at a time */
     PART_KEYS_MAX = 256,                         /* keys of a batch get in one request: bounds the reply */
     PART_SIZE_MAX = VALUE_SIZE_MAX + 512 * 1024, /* a region's part of a batch write: stores propose it as one entry */
     LOADS_MAX = 4,                               /* questions about routes at once */

@@ -200,7 +200,8 @@ static struct part *cut(struct part *part, const struct route *route)
     for (; index < part->last; index++) {
         if (route->end_key.size > 0 && bytes_compare(op->pairs[op->order[index]].key, route->end_key) >= 0)
             break;
-        if (!op->write && index - part->first >= PART_KEYS_MAX)
+        uint32_t keys_max = op->kind == CLIENT_SPLIT_REGIONS ? PART_SPLITS_MAX : PART_KEYS_MAX;
+        if (!op->write && index - part->first >= keys_max)
             break;
     }
     return index < part->last ? split_off(part, index) : NULL;
@@ -358,6 +359,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_SCAN] = WIRE_KV_OP_SCAN,
         [CLIENT_BATCH_GET] = WIRE_KV_OP_BATCH_GET,
         [CLIENT_BATCH_WRITE] = WIRE_KV_OP_BATCH_WRITE,
+        [CLIENT_SPLIT_REGIONS] = WIRE_KV_OP_SPLIT,
         [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
         [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
         [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,

@@ -429,6 +429,15 @@ struct polder_result *polder_region_split(struct polder *polder, struct polder_b
     return wait_for(polder, call_of_key(CLIENT_SPLIT_REGION, key, call));
 }
 
+struct polder_result *polder_region_split_keys(struct polder *polder, const struct polder_bytes *keys, size_t count,
+                                               const struct polder_call *call)
+{
+    struct polder_pair *pairs;
+    struct polder_result *result = wait_for(polder, call_of_keys(CLIENT_SPLIT_REGIONS, keys, count, call, &pairs));
+    free(pairs);
+    return result;
+}
+
 static struct polder_result *count_call(struct polder *polder, enum client_op op, uint32_t count,
                                         const struct polder_call *options)
 {

@@ -422,6 +422,10 @@ POLDER_API struct polder_result *polder_cluster_region_of(struct polder *polder,
 /* A region begins at this raw user key from now on. If one did already, nothing happens. */
 POLDER_API struct polder_result *polder_region_split(struct polder *polder, struct polder_bytes key,
                                                      const struct polder_call *call);
+/* The same for several keys, all different, in any order. Regions at whose keys it was not done are told by the rows of
+ * the result, one per key; to repeat it does no harm. */
+POLDER_API struct polder_result *polder_region_split_keys(struct polder *polder, const struct polder_bytes *keys,
+                                                          size_t count, const struct polder_call *call);
 /* `count` ids that nobody else gets: first_id .. first_id + count - 1. */
 POLDER_API struct polder_result *polder_cluster_alloc_ids(struct polder *polder, uint32_t count,
                                                           const struct polder_call *call);

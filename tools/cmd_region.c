@@ -1,4 +1,4 @@
-/* cmd_region: `polder region list|split`: the regions of a running cluster. */
+/* cmd_region: `polder region list`: the regions of a running cluster. */
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <string.h>
@@ -13,11 +13,6 @@ struct options {
 static const struct setting list_rows[] = {
     CLI_CLIENT_ROWS(struct options, base.client),
     CLI_OUTPUT_ROW(struct options, base.output),
-};
-
-static const struct setting split_rows[] = {
-    CLI_CLIENT_ROWS(struct options, base.client),
-    KV_RAW_ROW(struct options),
 };
 
 /* ---- list */
@@ -129,48 +124,4 @@ const struct command command_region_list = {
             "Exit codes: 0 done, 1 not done, 2 wrong usage.\n\n",
     CLI_TABLE(list_rows),
     .run = run_list,
-};
-
-/* ---- split */
-
-static int run_split(const struct command *command, int argc, char **argv)
-{
-    struct options options;
-    struct settings *settings;
-    struct polder *polder = NULL;
-    struct buf key;
-    memset(&options, 0, sizeof options);
-    int code = cli_parse(command, argc, argv, &settings, &options);
-    if (code != CLI_GO_ON)
-        return code;
-    code = kv_decode(command, &options.base, "key", settings_operand(settings, 0), &key);
-    if (code == CLI_GO_ON)
-        code = cli_open(command, &options.base.client, &polder);
-    if (code == CLI_GO_ON) {
-        struct polder_call call = kv_call(&options.base);
-        struct polder_result *result = polder_region_split(polder, kv_view(&key), &call);
-        code = cli_judge(command, result, "split");
-        polder_result_free(result);
-    }
-    polder_close(polder);
-    buf_fini(&key);
-    settings_fini_target(split_rows, command->table_count, &options);
-    settings_free(settings);
-    return code;
-}
-
-const struct command command_region_split = {
-    .name = "region split",
-    .operands = "KEY",
-    .summary = "make a new region begin at a key",
-    .text = "The region that holds KEY keeps what is before it. If a region begins there already, nothing happens.\n"
-            "Regions that grow beyond region-size-max are split without that.\n" KV_ESCAPES "\n"
-            "Examples:\n"
-            "  polder region split user/5000\n"
-            "\n"
-            "Exit codes: 0 done, 1 not done, 2 wrong usage, 5 unknown (perhaps done).\n\n",
-    CLI_TABLE(split_rows),
-    .operand_min = 1,
-    .operand_max = 1,
-    .run = run_split,
 };

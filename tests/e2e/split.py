@@ -72,6 +72,19 @@ def grow(c, options):
     return keys
 
 
+def at_many_keys(c, before):
+    """Given, read, and found by counting."""
+    c.client("region", "split", "-", *[f"zz{number:03}" for number in range(80)])
+    told = json.loads(c.client("region", "split", "--file", "-", "-o", "json", input_text="zz000\nzz0005\n\nzz0015\n"))
+    check([row["outcome"] for row in told] == ["done"] * 3, f"split --file: {told}")
+    told = json.loads(c.client("region", "split", "--count", "4", "--end", "zz", "-o", "json"))
+    check(len(told) == 3, f"split --count 4: {told}")
+    after = len(wait_settled(c))
+    check(before + 83 <= after <= before + 86, f"{before} regions became {after} when they were split at 86 keys")
+    ended = c.run("region", "split", "a", "--count", "2", "--pd", c.pd(), check_code=2)
+    check("only one of them" in ended.stderr, f"split KEY --count: {ended.stderr}")
+
+
 def by_hand(c, options, keys):
     before = len(wait_settled(c))
     process = c.bench_start("--op", "mix", "--concurrency", 64, "--value-size", 1024, "--keys", keys, "--seconds", 4, "--verify",
@@ -88,6 +101,7 @@ def by_hand(c, options, keys):
     c.client("region", "split", "\\x0300")  # again: nothing happens
     after = len(wait_settled(c))
     check(after >= before + made, f"{made} splits made {after} of {before} regions")
+    at_many_keys(c, after)
     print(f"by hand: {made} splits under load, the slowest in {1000 * slowest:.0f} ms; {before} regions became {after}; "
           f"longest pause {longest} ms; p99 {bench['latency']['p99_us'] / 1000:.1f} ms", flush=True)
 

@@ -341,6 +341,38 @@ static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
     cluster_free(cluster);
 }
 
+static void put_rows(struct cluster *cluster, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%05u", i);
+        put(cluster, key, "v");
+    }
+}
+
+/* More than one entry takes, in no order; then some again with others between. */
+static void a_region_is_split_at_many_keys_in_one_call(void **unused)
+{
+    (void)unused;
+    enum { KEYS = 150 };
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    char texts[KEYS][8];
+    struct polder_pair pairs[KEYS];
+    for (uint32_t i = 0; i < KEYS; i++) {
+        snprintf(texts[i], sizeof texts[i], "%05u", i * 37 % KEYS);
+        pairs[i] = (struct polder_pair){.key = polder_bytes(texts[i], 5)};
+    }
+    put_rows(cluster, 0, 1);
+    ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS / 2});
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(leader_count(cluster), KEYS / 2 + 1);
+    ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS});
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(leader_count(cluster), KEYS + 1);
+    assert_int_equal(count_rows(cluster), 1);
+    cluster_free(cluster);
+}
+
 static void set_split_load(struct cluster *cluster, uint64_t requests)
 {
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
@@ -354,15 +386,6 @@ static void set_keys_max(struct cluster *cluster, uint64_t keys_max)
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
         world_store(cluster->world, i)->store_config.region_split_keys = keys_max / 2;
         world_store(cluster->world, i)->store_config.region_keys_max = keys_max;
-    }
-}
-
-static void put_rows(struct cluster *cluster, uint32_t from, uint32_t to)
-{
-    for (uint32_t i = from; i < to; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%05u", i);
-        put(cluster, key, "v");
     }
 }
 
@@ -565,6 +588,7 @@ int main(void)
         cmocka_unit_test(and_serves_as_two),
         cmocka_unit_test(a_region_that_grows_too_large_is_split_by_itself),
         cmocka_unit_test(so_is_one_of_too_many_keys),
+        cmocka_unit_test(a_region_is_split_at_many_keys_in_one_call),
         cmocka_unit_test(a_region_that_was_too_large_before_a_restart_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
