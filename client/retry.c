@@ -221,7 +221,7 @@ void retry_budget_first(struct retry_budget *budget)
 
 void retry_budget_success(struct retry_budget *budget)
 {
-    earn(budget, 1000);
+    earn(budget, 2000);
 }
 
 bool retry_budget_take(struct retry_budget *budget, uint64_t now_us)

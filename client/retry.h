@@ -28,7 +28,7 @@
  * A wait that would pass the deadline ends the request at once, with the code that asked for it.
  *
  * Budget: re-sends without new information (that is: not after a hint, not after new regions) cost a token of their
- * store. A first send earns a tenth, a success after a retry earns one, time earns 500 a second up to 1,000: a store
+ * store. A first send earns a tenth, a success after a retry earns two, time earns 500 a second up to 1,000: a store
  * that fails gets little more load than before, a store that works again is not kept waiting.
  *
  * Owner: whoever embeds the structs. No memory, no clock. */

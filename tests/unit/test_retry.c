@@ -305,7 +305,18 @@ static void the_budget_bounds_retries_and_lets_a_recovered_store_go(void **state
             taken += retry_budget_take(&budget, now_us);
     }
     assert_in_range(taken, 2 * RETRY_TOKENS_PER_S - 2, 2 * RETRY_TOKENS_PER_S + 2);
-    /* It answers again: 20,000 that wait leave as fast as they are answered, not at the rate of time. */
+    /* It answers again, each millisecond all that were sent: twice as many leave then, and soon all that wait. */
+    taken = 0;
+    for (int ms = 0, sent = 0; ms < 20; ms++, sent = 0) {
+        now_us += 1000;
+        while (retry_budget_take(&budget, now_us))
+            sent++;
+        for (int i = 0; i < sent; i++)
+            retry_budget_success(&budget);
+        taken += sent;
+    }
+    assert_true(taken > 5000);
+    /* 20,000 more leave as fast as they are answered, not at the rate of time. */
     taken = 0;
     for (int i = 0; i < 40000 && taken < 20000; i++) {
         now_us += 10;
