@@ -136,6 +136,12 @@ static enum err check_call(const struct client_call *call)
                 return ERR_ENTRY_TOO_LARGE;
         }
         return ERR_OK;
+    case CLIENT_CHANGE_PEERS:
+    case CLIENT_TRANSFER_LEADER:
+        if (call->change_count == 0 || call->change_count > POLDER_PEER_CHANGES_MAX)
+            return ERR_INVALID;
+        return call->key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE ? ERR_KEY_TOO_LARGE : ERR_OK;
+    case CLIENT_REGION_PEERS:
     case CLIENT_CLUSTER_REGIONS:
         return call->key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE ? ERR_KEY_TOO_LARGE : ERR_OK;
     case CLIENT_CLUSTER_ALLOC_IDS:
@@ -242,6 +248,21 @@ static void copy_scan(struct operation *op, const struct polder_scan *call)
         assign(&scan->lower, call->token);
 }
 
+static bool is_about_peers(enum client_op op)
+{
+    return op == CLIENT_REGION_PEERS || op == CLIENT_CHANGE_PEERS || op == CLIENT_TRANSFER_LEADER;
+}
+
+static void copy_changes(struct operation *op, const struct client_call *call)
+{
+    op->guard_conf = call->guard_conf;
+    op->change_count = (uint32_t)call->change_count;
+    op->changes = arena_alloc(&op->arena, (call->change_count + 1) * sizeof *op->changes);
+    for (uint32_t i = 0; i < op->change_count; i++)
+        op->changes[i] = (struct wire_peer_change){.kind = (uint8_t)call->changes[i].kind,
+                                                   .store_id = call->changes[i].store_id};
+}
+
 static void drop_operation(struct message *message);
 
 static struct operation *operation_new(struct client *client, const struct client_call *call)
@@ -272,7 +293,7 @@ static struct operation *operation_new(struct client *client, const struct clien
     uint8_t *at = op->data;
     if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_TTL || call->op == CLIENT_CLUSTER_REGION_OF)
         op->key = copy_bytes(&at, true, call->key);
-    else if (call->op == CLIENT_CLUSTER_REGIONS)
+    else if (call->op == CLIENT_CLUSTER_REGIONS || is_about_peers(call->op))
         op->key = copy_bytes(&at, false, call->key);
     if (call->op == CLIENT_PUT || call->op == CLIENT_CAS)
         op->new_value = copy_bytes(&at, false, call->value);
@@ -282,6 +303,8 @@ static struct operation *operation_new(struct client *client, const struct clien
         copy_pairs(op, call);
     if (call->op == CLIENT_SCAN || call->op == CLIENT_DELETE_RANGE || call->op == CLIENT_CHECKSUM)
         copy_scan(op, &call->scan);
+    if (is_about_peers(call->op))
+        copy_changes(op, call);
     return op;
 }
 
@@ -424,6 +447,9 @@ static void start_operation(struct client *client, struct operation *op)
     case CLIENT_CAS:
     case CLIENT_SPLIT_REGION:
     case CLIENT_TTL:
+    case CLIENT_REGION_PEERS:
+    case CLIENT_CHANGE_PEERS:
+    case CLIENT_TRANSFER_LEADER:
         break;
     default:
         client_cluster_start(op);

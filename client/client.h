@@ -52,6 +52,9 @@ enum client_op {
     /* about regions */
     CLIENT_SPLIT_REGION,
     CLIENT_SPLIT_REGIONS, /* at the keys of `pairs`, all different */
+    CLIENT_REGION_PEERS,
+    CLIENT_CHANGE_PEERS,
+    CLIENT_TRANSFER_LEADER,
     /* answered by pd */
     CLIENT_CLUSTER_INFO,
     CLIENT_CLUSTER_STORES,
@@ -64,8 +67,8 @@ enum client_op {
     CLIENT_STATS,
 };
 
-/* What to do; only the fields that the operation has are looked at. Keys are user keys (but CLUSTER_REGIONS: encoded).
- */
+/* What to do; only the fields that the operation has are looked at. Keys are user keys (but CLUSTER_REGIONS, and those about
+ * the peers of a region: encoded). */
 struct client_call {
     enum client_op op;
     enum polder_read read;
@@ -80,6 +83,9 @@ struct client_call {
     size_t pair_count;
     uint64_t region_id;
     uint32_t count;             /* ids, timestamps, regions */
+    const struct polder_peer_change *changes; /* CHANGE_PEERS, TRANSFER_LEADER (one): `change_count` of them */
+    size_t change_count;
+    uint64_t guard_conf; /* CHANGE_PEERS */
     struct polder_stats *stats; /* CLIENT_STATS: filled before `done` */
     /* Called exactly once if client_submit said ERR_OK: on the actor, or inside executor_stop, sim_node_kill or
      * client_free for what had no end yet. Takes the result (polder_result_free). */

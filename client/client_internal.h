@@ -116,6 +116,9 @@ struct operation {
     struct wire_kv_pair *pairs;            /* batches: encoded keys; in `memory` */
     uint32_t *order;                       /* indexes of pairs in order of keys */
     size_t pair_count;
+    struct wire_peer_change *changes; /* in the arena */
+    uint32_t change_count;
+    uint64_t guard_conf;
     void *memory;               /* owned */
     struct pd_ask *ask;         /* owned; cluster operations */
     struct polder_stats *stats; /* CLIENT_STATS */
@@ -265,6 +268,7 @@ bool result_leads_on(const struct scan_state *scan, const struct wire_kv_reply *
 void result_batch(struct operation *op);
 /* A range of which only some is done: how far. */
 void result_range(struct operation *op);
+void result_peers(struct operation *op, const struct wire_kv_reply *reply);
 void result_cluster(struct operation *op, const struct wire_pd_reply *reply);
 
 #endif

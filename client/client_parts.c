@@ -364,6 +364,9 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
         [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,
         [CLIENT_TTL] = WIRE_KV_OP_TTL,
+        [CLIENT_REGION_PEERS] = WIRE_KV_OP_SHOW_PEERS,
+        [CLIENT_CHANGE_PEERS] = WIRE_KV_OP_CHANGE_PEERS, /* its guard keeps a repetition from being done twice */
+        [CLIENT_TRANSFER_LEADER] = WIRE_KV_OP_TRANSFER_LEADER,
     };
     const struct operation *op = part->op;
     *request = (struct wire_kv_request){
@@ -385,6 +388,13 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
     if (op->scan) {
         fill_scan(part, request);
         return size + KEY_SIZE_MAX;
+    }
+    if (op->changes) {
+        request->region_id = op->region_id; /* that one, whoever has its keys by now */
+        request->changes = op->changes;
+        request->changes_count = op->change_count;
+        request->guard_conf = op->guard_conf;
+        return size + op->change_count * sizeof *op->changes;
     }
     request->key = op->key;
     request->value = op->new_value;
@@ -630,6 +640,11 @@ static void finish(struct part *part, const struct wire_kv_reply *reply)
             break;
         checksum_answered(part, reply);
         return;
+    case CLIENT_REGION_PEERS:
+    case CLIENT_CHANGE_PEERS:
+        if (code == ERR_OK)
+            result_peers(op, reply);
+        break;
     default:
         break;
     }
@@ -648,6 +663,13 @@ static bool halve(struct part *part, enum err code)
     return true;
 }
 
+static void note_refusal(struct part *part, const struct client_store *store, const struct wire_kv_reply *reply)
+{
+    part_note(part, "store %llu: %s%s%.*s", (unsigned long long)store->id, err_name((enum err)reply->code),
+              reply->text.size > 0 ? ": " : "", (int)(reply->text.size < 300 ? reply->text.size : 300),
+              reply->text.size > 0 ? (const char *)reply->text.data : "");
+}
+
 void part_answered(struct part *part, struct client_store *store, const struct wire_kv_reply *reply)
 {
     struct operation *op = part->op;
@@ -663,14 +685,14 @@ void part_answered(struct part *part, struct client_store *store, const struct w
     uint64_t remaining_us = op->deadline_us > client->now_us ? op->deadline_us - client->now_us : 0;
     struct retry_verdict verdict = retry_answered(&part->retry, &answer, remaining_us, &client->rng);
     if (definite) {
+        if (code != ERR_OK && reply->text.size > 0)
+            note_refusal(part, store, reply);
         if (part->retry.attempts > 1)
             retry_budget_success(&store->budget);
         finish(part, reply);
         return;
     }
-    part_note(part, "store %llu: %s%s%.*s", (unsigned long long)store->id, err_name(code),
-              reply->text.size > 0 ? ": " : "", (int)(reply->text.size < 300 ? reply->text.size : 300),
-              reply->text.size > 0 ? (const char *)reply->text.data : "");
+    note_refusal(part, store, reply);
     if (err_action(code) == ERR_ACTION_REROUTE)
         client->counts.reroutes++;
     else if (err_action(code) == ERR_ACTION_BACKOFF)

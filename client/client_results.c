@@ -211,6 +211,22 @@ static const struct polder_store *copy_stores(struct operation *op, const struct
     return stores;
 }
 
+static struct polder_region copy_region(struct operation *op, const struct wire_region *in)
+{
+    struct polder_peer *peers = arena_alloc(&op->arena, (in->peers_count + 1) * sizeof *peers);
+    for (uint32_t j = 0; j < in->peers_count; j++)
+        peers[j] = (struct polder_peer){in->peers[j].id, in->peers[j].store_id, in->peers[j].role};
+    return (struct polder_region){
+        .id = in->id,
+        .start_key = copy_key(op, in->start_key),
+        .end_key = copy_key(op, in->end_key),
+        .epoch_conf = in->epoch_conf,
+        .epoch_version = in->epoch_version,
+        .peers = peers,
+        .peer_count = in->peers_count,
+    };
+}
+
 static const struct polder_region *copy_regions(struct operation *op, const struct wire_pd_reply *reply,
                                                 size_t *ret_count)
 {
@@ -221,20 +237,9 @@ static const struct polder_region *copy_regions(struct operation *op, const stru
         const struct wire_region *in = route->region;
         if (!in)
             continue;
-        struct polder_peer *peers = arena_alloc(&op->arena, (in->peers_count + 1) * sizeof *peers);
-        for (uint32_t j = 0; j < in->peers_count; j++)
-            peers[j] = (struct polder_peer){in->peers[j].id, in->peers[j].store_id, in->peers[j].role};
-        regions[count++] = (struct polder_region){
-            .id = in->id,
-            .start_key = copy_key(op, in->start_key),
-            .end_key = copy_key(op, in->end_key),
-            .epoch_conf = in->epoch_conf,
-            .epoch_version = in->epoch_version,
-            .peers = peers,
-            .peer_count = in->peers_count,
-            .leader_peer = route->leader_peer,
-            .leader_store = route->leader_store,
-        };
+        regions[count] = copy_region(op, in);
+        regions[count].leader_peer = route->leader_peer;
+        regions[count++].leader_store = route->leader_store;
     }
     *ret_count = count;
     return regions;
@@ -249,6 +254,33 @@ static const struct polder_member *copy_members(struct operation *op, const stru
                                             .address = copy_text(op, reply->members[i].address),
                                             .leader = reply->members[i].leader};
     return members;
+}
+
+void result_peers(struct operation *op, const struct wire_kv_reply *reply)
+{
+    struct polder_cluster *cluster = arena_alloc(&op->arena, sizeof *cluster);
+    struct polder_region *region = arena_alloc(&op->arena, sizeof *region);
+    struct polder_peer_status *peers = arena_alloc(&op->arena, (reply->peers_count + 1) * sizeof *peers);
+    if (reply->regions_count > 0) {
+        *region = copy_region(op, &reply->regions[0]);
+        region->leader_store = reply->leader_store;
+        cluster->regions = region;
+        cluster->region_page_count = 1;
+    }
+    for (uint32_t i = 0; i < reply->peers_count; i++) {
+        const struct wire_peer_status *in = &reply->peers[i];
+        if (in->peer)
+            peers[cluster->peer_count++] = (struct polder_peer_status){.id = in->peer->id,
+                                                                       .store_id = in->peer->store_id,
+                                                                       .role = in->peer->role,
+                                                                       .leader = in->leader,
+                                                                       .active = in->active,
+                                                                       .snapshot = in->snapshot,
+                                                                       .match = in->match};
+    }
+    cluster->peers = peers;
+    cluster->last_index = reply->last_index;
+    op->result.cluster = cluster;
 }
 
 void result_cluster(struct operation *op, const struct wire_pd_reply *reply)

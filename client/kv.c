@@ -438,6 +438,41 @@ struct polder_result *polder_region_split_keys(struct polder *polder, const stru
     return result;
 }
 
+static struct client_call peers_call(enum client_op op, uint64_t id, struct polder_bytes start_key,
+                                     const struct polder_call *options)
+{
+    struct client_call call = call_of_key(op, start_key, options);
+    call.region_id = id;
+    return call;
+}
+
+struct polder_result *polder_region_peers(struct polder *polder, uint64_t id, struct polder_bytes start_key,
+                                          const struct polder_call *call)
+{
+    return wait_for(polder, peers_call(CLIENT_REGION_PEERS, id, start_key, call));
+}
+
+struct polder_result *polder_region_change_peers(struct polder *polder, uint64_t id, struct polder_bytes start_key,
+                                                 const struct polder_peer_change *changes, size_t count,
+                                                 uint64_t guard_conf, const struct polder_call *options)
+{
+    struct client_call call = peers_call(CLIENT_CHANGE_PEERS, id, start_key, options);
+    call.changes = changes;
+    call.change_count = count;
+    call.guard_conf = guard_conf;
+    return wait_for(polder, call);
+}
+
+struct polder_result *polder_region_transfer_leader(struct polder *polder, uint64_t id, struct polder_bytes start_key,
+                                                    uint64_t store_id, const struct polder_call *options)
+{
+    struct polder_peer_change to = {.store_id = store_id};
+    struct client_call call = peers_call(CLIENT_TRANSFER_LEADER, id, start_key, options);
+    call.changes = &to;
+    call.change_count = 1;
+    return wait_for(polder, call);
+}
+
 static struct polder_result *count_call(struct polder *polder, enum client_op op, uint32_t count,
                                         const struct polder_call *options)
 {

@@ -102,6 +102,7 @@ enum polder_code {
     POLDER_CLUSTER_NOT_MATCH = 54,
     POLDER_BAD_VERSION = 55, /* the other side speaks another protocol */
     POLDER_DEADLINE = 56,    /* the deadline passed before it was executed: it did not happen */
+    POLDER_EXISTS = 57,      /* members of a region: there is one already */
     POLDER_CANCELLED = 58,   /* the handle was closed before it was sent */
     POLDER_UNSUPPORTED = 59,
     POLDER_IO = 64,
@@ -357,6 +358,31 @@ struct polder_region {
     uint64_t leader_store;
 };
 
+/* A peer as its leader knows it. */
+struct polder_peer_status {
+    uint64_t id;
+    uint64_t store_id;
+    uint8_t role; /* as in polder_peer */
+    bool leader;
+    bool active;    /* heard of lately */
+    bool snapshot;  /* gets one just now */
+    uint64_t match; /* it has the log up to here */
+};
+
+enum polder_peer_change_kind {
+    POLDER_PEER_ADD_LEARNER = 1, /* a new peer: it gets the data, and does not vote */
+    POLDER_PEER_PROMOTE = 2,     /* a learner that has (nearly) everything votes */
+    POLDER_PEER_DEMOTE = 3,
+    POLDER_PEER_REMOVE = 4
+};
+
+struct polder_peer_change {
+    enum polder_peer_change_kind kind;
+    uint64_t store_id;
+};
+
+enum { POLDER_PEER_CHANGES_MAX = 16 };
+
 enum polder_store_state {
     POLDER_STORE_UNKNOWN = 0,
     POLDER_STORE_UP = 1,
@@ -405,6 +431,9 @@ struct polder_cluster {
     uint32_t count;
     uint64_t revision; /* of pd's state that answered */
     uint64_t lag_ms;
+    const struct polder_peer_status *peers; /* polder_region_peers */
+    size_t peer_count;
+    uint64_t last_index; /* polder_region_peers: the end of the leader's log */
 };
 
 /* cluster_id, bootstrapped, store_count_wanted, region_count, members. */
@@ -426,6 +455,21 @@ POLDER_API struct polder_result *polder_region_split(struct polder *polder, stru
  * the result, one per key; to repeat it does no harm. */
 POLDER_API struct polder_result *polder_region_split_keys(struct polder *polder, const struct polder_bytes *keys,
                                                           size_t count, const struct polder_call *call);
+/* The members of a region as its leader knows them: regions[0], peers, last_index. `start_key` (encoded) and `id` as in
+ * polder_region. */
+POLDER_API struct polder_result *polder_region_peers(struct polder *polder, uint64_t id, struct polder_bytes start_key,
+                                                     const struct polder_call *call);
+/* Changes members, all in one step. DONE: it is decided; more than one voter at once is in effect a moment later, when no
+ * peer is in between (role 2 or 3) any more. CONDITION_FAILED: epoch_conf is not `guard_conf` (0: whatever it is), perhaps
+ * because it was done by an earlier try. NOT_READY, BUSY: after the deadline; text says why. NOT_FOUND, EXISTS, INVALID. */
+POLDER_API struct polder_result *polder_region_change_peers(struct polder *polder, uint64_t id,
+                                                            struct polder_bytes start_key,
+                                                            const struct polder_peer_change *changes, size_t count,
+                                                            uint64_t guard_conf, const struct polder_call *call);
+/* DONE: the leader begins to hand over (or the peer on that store leads). */
+POLDER_API struct polder_result *polder_region_transfer_leader(struct polder *polder, uint64_t id,
+                                                               struct polder_bytes start_key, uint64_t store_id,
+                                                               const struct polder_call *call);
 /* `count` ids that nobody else gets: first_id .. first_id + count - 1. */
 POLDER_API struct polder_result *polder_cluster_alloc_ids(struct polder *polder, uint32_t count,
                                                           const struct polder_call *call);

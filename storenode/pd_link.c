@@ -246,7 +246,7 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
             break;
         }
         if (link->id_asks) {
-            uint32_t count = split_ask_id_count((struct split_ask *)link->id_asks);
+            uint32_t count = ((const struct id_ask *)link->id_asks)->count;
             request.op = WIRE_PD_OP_ALLOC_ID;
             request.count = count > ID_STOCK_COUNT ? count : (uint32_t)ID_STOCK_COUNT;
             break;
@@ -284,13 +284,13 @@ static void send_store_heartbeat(struct pd_link *link)
 
 static void end_id_ask(struct pd_link *link, enum err code)
 {
-    struct split_ask *ask = (struct split_ask *)link->id_asks;
+    struct id_ask *ask = (struct id_ask *)link->id_asks;
     link->id_asks = ask->message.next;
     if (!link->id_asks)
         link->id_asks_last = &link->id_asks;
     ask->code = code;
     ask->message.next = NULL;
-    ask->message.kind = WORKER_SPLIT_IDS;
+    ask->message.kind = ask->done_kind;
     struct region_worker *worker = link->store->workers[ask->region % link->store->worker_count];
     actor_post_must(link->env->executor, region_worker_actor(worker), &ask->message);
 }
@@ -299,8 +299,8 @@ static void end_id_ask(struct pd_link *link, enum err code)
 static void give_ids(struct pd_link *link, uint64_t now_us)
 {
     while (link->id_asks) {
-        struct split_ask *ask = (struct split_ask *)link->id_asks;
-        uint32_t count = split_ask_id_count(ask);
+        struct id_ask *ask = (struct id_ask *)link->id_asks;
+        uint32_t count = ask->count;
         if (count <= link->id_count) {
             ask->first_id = link->next_id;
             link->next_id += count;
@@ -586,7 +586,7 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame)
         message_free(&message->message); /* the next report says it again */
 }
 
-void pd_link_ask_ids(struct pd_link *link, struct split_ask *take_ask)
+void pd_link_ask_ids(struct pd_link *link, struct id_ask *take_ask)
 {
     take_ask->message.kind = PD_LINK_IDS;
     actor_post_must(link->env->executor, link->actor, &take_ask->message);

@@ -9,7 +9,7 @@
 #ifndef STORENODE_PD_LINK_H
 #define STORENODE_PD_LINK_H
 
-#include "storenode/split_ask.h"
+#include "storenode/id_ask.h"
 #include "storenode/store_parts.h"
 
 /* `ident`: what the directory says; lent. Nothing happens before pd_link_start. */
@@ -19,9 +19,9 @@ void pd_link_free(struct pd_link *link); /* after the executor has stopped; NULL
 /* A PdRequest frame (region heartbeats) to pd's leader; dropped when there is no connection. Any actor. */
 void pd_link_post(struct pd_link *link, struct frame *take_frame);
 
-/* Gives the ask ids, of a stock from pd, and hands it to the region worker of its region (WORKER_SPLIT_IDS). Any actor.
+/* Gives the ask ids, of a stock from pd, and hands it to the region worker of its region (its done_kind). Any actor.
  */
-void pd_link_ask_ids(struct pd_link *link, struct split_ask *take_ask);
+void pd_link_ask_ids(struct pd_link *link, struct id_ask *take_ask);
 
 /* The ident row of column family raft. ERR_NOT_FOUND: an empty directory. */
 enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_ident, struct error *err);

@@ -134,6 +134,7 @@ void peer_free(struct peer *peer)
     free(peer->committed);
     peer_snapshot_fini(peer);
     peer_heal_fini(peer);
+    free(peer->strangers);
     campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
@@ -143,18 +144,52 @@ void peer_free(struct peer *peer)
     free(peer);
 }
 
+/* Members, as it seems, of a region that has changed since what we have applied of it: the newest. */
+enum { STRANGER_COUNT = 4 };
+struct peer_strangers {
+    uint32_t count;
+    struct {
+        peer_id id;
+        store_id store;
+    } ring[STRANGER_COUNT];
+};
+
+store_id peer_store_of(const struct peer *peer, peer_id id)
+{
+    const struct region_peer *member = region_peer_by_id(peer->region, id);
+    if (member)
+        return member->store_id;
+    for (uint32_t i = 0; peer->strangers && i < STRANGER_COUNT; i++)
+        if (id != 0 && peer->strangers->ring[i].id == id)
+            return peer->strangers->ring[i].store;
+    return 0;
+}
+
+void peer_note_sender(struct peer *peer, peer_id id, store_id store)
+{
+    if (peer_store_of(peer, id) == store || BUG(strangers_unanswered))
+        return;
+    if (!peer->strangers)
+        peer->strangers = calloc(1, sizeof *peer->strangers);
+    CHECK(peer->strangers);
+    uint32_t place = peer->strangers->count++ % STRANGER_COUNT;
+    peer->strangers->ring[place].id = id;
+    peer->strangers->ring[place].store = store;
+}
+
 store_id peer_leader_store(const struct peer *peer)
 {
-    const struct region_peer *leader = region_peer_by_id(peer->region, raft_leader(peer->group->raft));
-    return leader ? leader->store_id : 0;
+    return peer_store_of(peer, raft_leader(peer->group->raft));
 }
 
 /* ---- answers */
 
-static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms)
+void peer_refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms, const char *why)
 {
     struct replies *replies = region_worker_replies(peer->worker);
     struct wire_kv_reply reply = {.code = (uint16_t)code, .wait_ms = wait_ms};
+    if (why)
+        reply.text = arena_copy(replies_arena(replies), bytes_of_string(why));
     if (code == ERR_NOT_LEADER)
         reply.leader_store = peer_leader_store(peer);
     if (code == ERR_EPOCH_NOT_MATCH || code == ERR_KEY_NOT_IN_REGION) {
@@ -164,12 +199,22 @@ static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_
     replies_add(replies, to, &reply);
 }
 
+static void refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms)
+{
+    peer_refuse(peer, to, code, wait_ms, NULL);
+}
+
 /* ---- requests */
 
 static bool is_write(uint8_t op)
 {
     return op == WIRE_KV_OP_PUT || op == WIRE_KV_OP_DELETE_KEY || op == WIRE_KV_OP_CAS ||
            op == WIRE_KV_OP_BATCH_WRITE || op == WIRE_KV_OP_DELETE_RANGE;
+}
+
+static bool is_admin(uint8_t op)
+{
+    return op == WIRE_KV_OP_CHANGE_PEERS || op == WIRE_KV_OP_TRANSFER_LEADER || op == WIRE_KV_OP_SHOW_PEERS;
 }
 
 static enum err check_key(const struct peer *peer, struct bytes key)
@@ -254,6 +299,10 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
     case WIRE_KV_OP_DELETE_RANGE:
     case WIRE_KV_OP_CHECKSUM:
         return key_range_check(peer->region, request->key, request->end_key);
+    case WIRE_KV_OP_CHANGE_PEERS:
+    case WIRE_KV_OP_TRANSFER_LEADER:
+    case WIRE_KV_OP_SHOW_PEERS:
+        return ERR_OK;
     default:
         return ERR_UNSUPPORTED;
     }
@@ -387,8 +436,10 @@ static void ask_for_ids(struct peer *peer, struct split_ask *take_ask)
 {
     struct store *store = region_worker_store(peer->worker);
     peer->split.asked = true;
-    take_ask->since_us = region_worker_now_us(peer->worker);
-    pd_link_ask_ids(store->pd_link, take_ask);
+    take_ask->ids.count = split_ask_id_count(take_ask);
+    take_ask->ids.done_kind = WORKER_SPLIT_IDS;
+    take_ask->ids.since_us = region_worker_now_us(peer->worker);
+    pd_link_ask_ids(store->pd_link, &take_ask->ids);
 }
 
 /* A first region comes to a store by pd's word, which speaks of the first epoch only (bootstrap_regions): once it was
@@ -402,7 +453,7 @@ static bool everybody_has_it(const struct peer *peer)
 static bool may_split(const struct peer *peer)
 {
     return everybody_has_it(peer) && !peer->split.asked && peer->split.proposed == 0 &&
-           raft_is_leader(peer->group->raft);
+           raft_is_leader(peer->group->raft) && !region_is_joint(peer->region);
 }
 
 static void take_split(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
@@ -423,7 +474,7 @@ static void take_split(struct peer *peer, struct reply_to to, const struct wire_
         struct wire_kv_reply reply = {.leader_store = peer_leader_store(peer)};
         region_split_tell(peer->region, peer->split.last, replies_arena(region_worker_replies(peer->worker)), &reply);
         replies_add(region_worker_replies(peer->worker), to, &reply);
-        message_free(&ask->message);
+        message_free(&ask->ids.message);
         return;
     }
     ask->owed = true;
@@ -439,11 +490,11 @@ void peer_split(struct peer *peer, struct split_ask *take_wish)
         if (region_split_check_key(peer->region, before, take_wish->keys[i]) == ERR_OK)
             split_ask_add(ask, take_wish->keys[i]);
     }
-    message_free(&take_wish->message);
+    message_free(&take_wish->ids.message);
     if (ask->key_count > 0 && may_split(peer))
         ask_for_ids(peer, ask);
     else
-        message_free(&ask->message);
+        message_free(&ask->ids.message);
 }
 
 /* All of it: a batch goes from its least key to its greatest. */
@@ -481,7 +532,7 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
 {
     struct reply_to to = {.conn = conn, .request_id = request->id};
     uint64_t expire_us = request->deadline_ms ? received_us + (uint64_t)request->deadline_ms * 1000 : 0;
-    enum err code = check_request(peer, request);
+    enum err code = peer_is_member(peer) ? check_request(peer, request) : ERR_REGION_NOT_FOUND;
     if (code == ERR_OK && expire_us != 0 && region_worker_now_us(peer->worker) >= expire_us)
         code = ERR_DEADLINE;
     if (code == ERR_OK) {
@@ -490,6 +541,8 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
     }
     if (code != ERR_OK)
         refuse(peer, to, code, 0);
+    else if (is_admin(request->op))
+        peer_conf_request(peer, to, request);
     else if (request->op == WIRE_KV_OP_SPLIT)
         take_split(peer, to, request);
     else if (is_write(request->op))
@@ -527,6 +580,13 @@ static struct proposal *add_proposal(struct peer *peer, raft_index index, raft_t
     peer->proposed_count += count;
     region_worker_proposed(peer->worker);
     return proposal;
+}
+
+void peer_add_proposal(struct peer *peer, raft_index index, raft_term term, const struct reply_to *to, size_t size)
+{
+    struct proposal *proposal = add_proposal(peer, index, term, to != NULL, size);
+    if (to)
+        proposal->replies[0] = *to;
 }
 
 /* Proposes pending[from..to) as one entry. */
@@ -597,7 +657,7 @@ static struct wire_log_split *log_splits_of(const struct peer *peer, struct spli
 {
     uint32_t peer_count = peer->region->peer_count;
     struct wire_log_split *splits = arena_alloc(&ask->arena, ask->key_count * sizeof *splits);
-    uint64_t id = ask->first_id;
+    uint64_t id = ask->ids.first_id;
     for (uint32_t i = 0; i < ask->key_count; i++) {
         splits[i].key = ask->keys[i];
         splits[i].region_id = id++;
@@ -629,12 +689,12 @@ static enum err propose_split(struct peer *peer, struct split_ask *ask)
     if (code == ERR_OK)
         code = raft_propose(peer->group->raft, buf_bytes(&encoded), &index, &term);
     if (code == ERR_OK) {
-        add_proposal(peer, index, term, ask->owed, encoded.size)->replies[0] = ask->to;
+        peer_add_proposal(peer, index, term, ask->owed ? &ask->to : NULL, encoded.size);
         peer->split.proposed = index;
         log_event(region_worker_store(peer->worker)->env->log, LOG_INFO,
                   "event=split_proposed region=%llu index=%llu children=%u first_id=%llu",
                   (unsigned long long)peer->region_id, (unsigned long long)index, ask->key_count,
-                  (unsigned long long)ask->first_id);
+                  (unsigned long long)ask->ids.first_id);
     }
     buf_fini(&encoded);
     return code;
@@ -645,13 +705,13 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
     peer->split.asked = false;
     peer_wake(peer, WAKE_REQUEST);
     peer_sleep_note_work(peer);
-    enum err code = take_ask->code == ERR_OK ? propose_split(peer, take_ask) : take_ask->code;
+    enum err code = take_ask->ids.code == ERR_OK ? propose_split(peer, take_ask) : take_ask->ids.code;
     if (code != ERR_OK) /* to count it again each second would change nothing */
         peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;
     if (code != ERR_OK && take_ask->owed)
         refuse(peer, take_ask->to, code, code == ERR_NOT_LEADER || code == ERR_EPOCH_NOT_MATCH ? 0 : BUSY_WAIT_MS);
     region_worker_touch(peer->worker, peer);
-    message_free(&take_ask->message);
+    message_free(&take_ask->ids.message);
 }
 
 void peer_split_forget(struct peer *peer)
@@ -768,7 +828,7 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
 static void refuse_reads(struct peer *peer, struct read_task *take_task, enum err code)
 {
     for (const struct read_request *read = take_task->first; read; read = read->next)
-        refuse(peer, read->to, code, code == ERR_NOT_LEADER || code == ERR_EPOCH_NOT_MATCH ? 0 : NOT_READY_WAIT_MS);
+        refuse(peer, read->to, code, err_action(code) == ERR_ACTION_REROUTE ? 0 : NOT_READY_WAIT_MS);
     read_task_free(take_task);
 }
 
@@ -809,6 +869,21 @@ static void unlink_reads(struct peer *peer, struct waiting_reads **link)
         peer->reads_last = link;
     peer->reads_count -= waiting->task->count;
     free(waiting);
+}
+
+static void refuse_all_reads(struct peer *peer, enum err code)
+{
+    while (peer->reads) {
+        struct read_task *task = peer->reads->task;
+        unlink_reads(peer, &peer->reads);
+        refuse_reads(peer, task, code);
+    }
+    struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
+    for (int i = 0; i < 2; i++) {
+        if (*rounds[i])
+            refuse_reads(peer, *rounds[i], code);
+        *rounds[i] = NULL;
+    }
 }
 
 /* The task wakes us when it is done only if somebody waits: reads, or a new leader's first reads. */
@@ -1109,7 +1184,10 @@ void peer_campaign(struct peer *peer)
 
 void peer_tick(struct peer *peer, uint32_t count)
 {
+    if (peer->destroy.begun)
+        return;
     raft_tick(peer->group->raft, count);
+    peer_destroy_tick(peer, count);
     peer->split.young_ticks -= count < peer->split.young_ticks ? count : peer->split.young_ticks;
     peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
@@ -1139,8 +1217,19 @@ static void announce_split(struct peer *peer)
     (void)raft_read(peer->group->raft, ++peer->read_context);
 }
 
+void peer_end(struct peer *peer)
+{
+    answer_all(peer);
+    refuse_all_reads(peer, ERR_REGION_NOT_FOUND);
+    peer->leads_first = peer->heartbeat_due = false;
+    campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
+    peer_snapshot_begin_install(peer);
+}
+
 void peer_round(struct peer *peer)
 {
+    if (peer->destroy.posted)
+        return;
     if (region_worker_may_propose(peer->worker))
         propose_pending(peer);
     else if (peer->pending_count > 0)
@@ -1149,7 +1238,7 @@ void peer_round(struct peer *peer)
     ask_for_reads(peer);
     group_pull(peer->group);
     peer->split.everybody |= peer->group->replicated > GROUP_FIRST_INDEX;
-    if (peer->split.hurry)
+    if (peer->split.hurry || peer->destroy.begun)
         apply_committed(peer, NULL);
     peer->split.hurry = false;
     serve_applied_reads(peer);
@@ -1157,22 +1246,7 @@ void peer_round(struct peer *peer)
 
 bool peer_release(struct peer *peer)
 {
-    return group_release(peer->group) && !peer->split.announce;
-}
-
-static void refuse_all_reads(struct peer *peer, enum err code)
-{
-    while (peer->reads) {
-        struct read_task *task = peer->reads->task;
-        unlink_reads(peer, &peer->reads);
-        refuse_reads(peer, task, code);
-    }
-    struct read_task **rounds[] = {&peer->round_reads, &peer->round_lease_reads};
-    for (int i = 0; i < 2; i++) {
-        if (*rounds[i])
-            refuse_reads(peer, *rounds[i], code);
-        *rounds[i] = NULL;
-    }
+    return peer->destroy.posted || (group_release(peer->group) && !peer->split.announce);
 }
 
 void peer_refuse_waiting(struct peer *peer)
@@ -1209,6 +1283,23 @@ static void split_done(struct peer *peer, struct region_split *take_split)
         region_worker_add_child(peer->worker, take_split->regions[i], leads);
 }
 
+/* In the order of the log. */
+static void region_changed(struct peer *peer, struct region_task *task)
+{
+    const struct region_conf *conf = task->confs;
+    while (task->splits || conf) {
+        struct region_split *split = task->splits;
+        if (!split || (conf && conf->index < split->index)) {
+            peer_conf_applied(peer, &task->entries[conf->index - task->entries[0].index], conf);
+            conf = conf->next;
+            continue;
+        }
+        task->splits = split->next;
+        split->next = NULL;
+        split_done(peer, split);
+    }
+}
+
 void peer_applied(struct peer *peer, struct region_task *take_task)
 {
     CHECK(peer->tasks_out > 0);
@@ -1216,18 +1307,14 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
     peer->urgent_out -= take_task->urgent;
     if (take_task->code != ERR_OK)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
-    else
+    else {
+        peer->split.written.keys += take_task->keys_written;
+        if (take_task->entry_count > 0)
+            peer->time = take_task->time;
+        region_changed(peer, take_task);
         group_applied(peer->group, take_task->applied_index);
-    peer->split.written.keys += take_task->keys_written;
-    if (take_task->code == ERR_OK && take_task->entry_count > 0)
-        peer->time = take_task->time;
-    if (take_task->damaged && take_task->code == ERR_OK)
-        peer_heal_damaged(peer, take_task->damage);
-    while (take_task->splits && take_task->code == ERR_OK) {
-        struct region_split *split = take_task->splits;
-        take_task->splits = split->next;
-        split->next = NULL;
-        split_done(peer, split);
+        if (take_task->damaged)
+            peer_heal_damaged(peer, take_task->damage);
     }
     region_task_free(take_task);
     peer_snapshot_go_on(peer);

@@ -19,6 +19,8 @@
 #include "group/group.h"
 #include "meta/region.h"
 #include "storenode/campaigns.h"
+#include "storenode/peer_conf.h"
+#include "storenode/peer_destroy.h"
 #include "storenode/peer_heal.h"
 #include "storenode/peer_sleep.h"
 #include "storenode/peer_snapshot.h"
@@ -52,6 +54,7 @@ struct peer {
     struct region_fsm *fsm;       /* owned; touched by the apply worker only while tasks are out */
     struct raft_entry *committed; /* owned array: a follower's committed entries, not handed to the apply worker yet */
     uint32_t committed_count;
+    uint32_t proposed_count; /* requests in `proposals` */
     size_t committed_size;
     uint32_t tasks_out;  /* at the apply worker, ... */
     uint32_t urgent_out; /* ... of which these wake us when they are done */
@@ -59,12 +62,12 @@ struct peer {
     struct peer *next_waiting;
     bool touched, waiting;
     bool heartbeat_due; /* pd should hear of this region soon */
+    struct peer_conf conf;
     bool leads_first;   /* chosen to: tries until somebody leads */
     struct campaign campaign;
     struct pending_write *pending; /* owned array */
     uint32_t pending_count, pending_capacity;
     struct proposal *proposals, **proposals_last; /* owned list */
-    uint32_t proposed_count;                      /* requests in it */
     struct read_task *round_reads;                /* came in this round, want ReadIndex */
     struct read_task *round_lease_reads;          /* came in this round, want what is committed to be applied */
     struct waiting_reads *reads, **reads_last;    /* owned list, ascending context */
@@ -89,6 +92,8 @@ struct peer {
     uint64_t time_asked_ms;    /* leader: time is about to pass that ... */
     raft_term time_asked_term; /* ... by an entry of this term */
     struct split_load load; /* of requests, while we lead */
+    struct peer_strangers *strangers; /* owned; NULL: nobody spoke who is no member, as far as we know */
+    struct peer_destroy destroy;
     struct peer_sleep sleep;
     uint64_t behind_since_us; /* some peer has not all that is applied here; as of the last look */
     struct peer_snapshot snapshot;
@@ -137,6 +142,15 @@ void peer_snapshot_begin_install(struct peer *peer);
 void peer_snapshot_forget_committed(struct peer *peer);
 /* ... the state machine stands at the snapshot. */
 void peer_snapshot_end_install(struct peer *peer);
+/* For peer_conf.c: an answer; `why` (may be NULL) is copied. An entry that was proposed just now, and who is owed its
+ * answer (may be NULL). */
+void peer_refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms, const char *why);
+void peer_add_proposal(struct peer *peer, raft_index index, raft_term term, const struct reply_to *to, size_t size);
+/* For peer_destroy.c: all who wait are answered, nobody else is let in, and what is at the apply worker comes back. */
+void peer_end(struct peer *peer);
+/* A message came that way, from somebody we know or not; where to answer. 0: not known. */
+void peer_note_sender(struct peer *peer, peer_id id, store_id store);
+store_id peer_store_of(const struct peer *peer, peer_id id);
 store_id peer_leader_store(const struct peer *peer); /* 0: not known */
 
 #endif

@@ -118,8 +118,9 @@ static void free_task(struct message *message)
     free(task);
 }
 
-/* Was this peer, or one that came after it, removed from here? It had voted, perhaps. */
-static enum err check_not_removed(struct engine *engine, region_id region, peer_id peer)
+/* The peer that was here last was gone at some epoch_conf. A leader that is behind that may still mean that one, which has
+ * voted, perhaps; ids are never given twice, so at that epoch or later it means another. */
+static enum err check_not_removed(struct engine *engine, region_id region, uint64_t epoch_conf)
 {
     struct group_key key = group_key(region, STORE_REGION_STATE);
     struct wire_region_state state;
@@ -131,7 +132,9 @@ static enum err check_not_removed(struct engine *engine, region_id region, peer_
     if (code == ERR_OK)
         code = region_row_decode(buf_bytes(&value), &arena, &state);
     if (code == ERR_OK)
-        code = state.tombstone && state.local_peer_id < peer ? ERR_OK : ERR_REGION_NOT_FOUND;
+        code = state.tombstone && state.region->epoch_conf <= epoch_conf
+                   ? ERR_OK
+                   : ERR_REGION_NOT_FOUND;
     else if (code == ERR_NOT_FOUND)
         code = ERR_OK;
     buf_fini(&value);
@@ -168,7 +171,7 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
                   (unsigned long long)region->id, (unsigned long long)created->peer, (unsigned long long)other);
         return;
     }
-    created->code = check_not_removed(store->env->engine, region->id, created->peer);
+    created->code = check_not_removed(store->env->engine, region->id, region->epoch_conf);
     if (created->code == ERR_OK)
         created->code = put_rows(store->env->engine, apply_worker_batch(worker), task);
     if (created->code != ERR_OK)
@@ -181,8 +184,10 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
 static void done(struct apply_task *base, enum err code)
 {
     struct create_task *task = (struct create_task *)base;
-    if (code != ERR_OK)
+    if (code != ERR_OK) { /* there may be no other region here that would say so */
+        store_fail(task->store, code, "writing the rows of a new peer");
         task->created->code = code;
+    }
     actor_post_must(task->store->env->executor, task->owner, &task->created->message);
     task->created = NULL;
     message_free(&task->task.message);

@@ -190,8 +190,21 @@ static void free_children(struct peer *peer)
         region_free(peer->heal->children[--peer->heal->child_count]);
 }
 
+static void change_members(struct region **region, struct raft_conf *conf, const struct raft_entry *entry)
+{
+    struct region_conf *change;
+    if (region_conf_new(*region, conf, entry, &change) != ERR_OK)
+        return;
+    region_free(*region);
+    *region = region_copy(change->region);
+    *conf = change->conf;
+    region_conf_free(change);
+}
+
 bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
 {
+    struct raft_conf conf;
+    raft_get_conf(peer->group->raft, &conf);
     struct region *region = region_copy(peer->region);
     struct arena arena;
     bool done = true;
@@ -202,6 +215,8 @@ bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
         struct wire_log_command command;
         struct region_split *split;
         done = entry != NULL;
+        if (entry && entry->kind != RAFT_ENTRY_NORMAL)
+            change_members(&region, &conf, entry);
         if (!entry || entry->kind != RAFT_ENTRY_NORMAL || entry->data.size == 0 ||
             wire_decode_log_command(entry->data, &arena, &command) != ERR_OK ||
             command.kind != WIRE_COMMAND_KIND_SPLIT || region_split_new(region, &command, index, &split) != ERR_OK)

@@ -455,6 +455,39 @@ void peer_snapshot_staged(struct peer *peer, struct snapshot_staged *take_staged
 
 /* ---- follower: installing */
 
+/* Every key begins with its mode, which is below this. */
+static struct bytes end_of(const struct region *region)
+{
+    return region->end_key.size > 0 ? region->end_key : bytes_of("\xff", 1);
+}
+
+static void delete_between(struct engine *engine, struct engine_batch *batch, struct bytes from, struct bytes to)
+{
+    if (bytes_compare(from, to) >= 0)
+        return;
+    for (int cf = ENGINE_DEFAULT; cf < ENGINE_RAFT; cf++)
+        engine_batch_delete_range(engine, batch, (enum engine_cf)cf, from, to);
+}
+
+static struct bytes smaller(struct bytes a, struct bytes b)
+{
+    return bytes_compare(a, b) < 0 ? a : b;
+}
+
+static struct bytes greater(struct bytes a, struct bytes b)
+{
+    return bytes_compare(a, b) > 0 ? a : b;
+}
+
+/* What was split off without us may never come here by itself. Until the row of `after` is there nobody else has these keys
+ * on this store. */
+static void delete_what_it_was(struct engine *engine, struct engine_batch *batch, const struct region *before,
+                               const struct region *after)
+{
+    delete_between(engine, batch, before->start_key, smaller(after->start_key, end_of(before)));
+    delete_between(engine, batch, greater(end_of(after), before->start_key), end_of(before));
+}
+
 void peer_snapshot_accepted(struct peer *peer, const struct raft_snapshot *snapshot, struct log_task *task)
 {
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED && peer->snapshot.in->snapshot.index == snapshot->index);
@@ -469,6 +502,7 @@ static void put_staged(struct peer *peer, struct log_task *task)
         snapshot_stage_put_chunk(engine, task->batch, peer->region_id, chunk->chunk.sequence, frame_bytes(chunk->frame));
     snapshot_stage_put_tables(engine, task->batch, peer->region_id, &in->install.tables);
     snapshot_stage_put_marker(engine, task->batch, peer->region_id, &in->install.marker);
+    delete_what_it_was(engine, task->batch, peer->region, in->region);
     enum err code = region_put_state(engine, task->batch, in->region, peer->id);
     CHECK(code == ERR_OK); /* it came in a frame of that form */
     log_task_add_send(task, in->conn, snapshot_ack_frame(peer->region_id, in->id, in->chunk_count, ERR_OK));
@@ -565,6 +599,7 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         region_free(peer->region);
         peer->region = region_copy(in->region);
         peer->time = region_fsm_time(peer->fsm);
+        region_worker_share(peer->worker, peer->region);
         peer_split_forget(peer);
         store_ranges_post(store->ranges, store->apply_worker, peer->region);
         in_end(peer);
@@ -586,6 +621,14 @@ void peer_snapshot_tick(struct peer *peer)
     for (; peer->snapshot.failed_count > 0; peer->snapshot.failed_count--)
         raft_report_snapshot(peer->group->raft, peer->snapshot.failed[peer->snapshot.failed_count - 1], false);
     peer_snapshot_go_on(peer);
+}
+
+void peer_snapshot_cancel(struct peer *peer)
+{
+    if (peer->snapshot.state != PEER_SNAPSHOT_COMING && peer->snapshot.state != PEER_SNAPSHOT_WHOLE)
+        return;
+    in_drop(peer);
+    peer_snapshot_end_install(peer);
 }
 
 void peer_snapshot_fini(struct peer *peer)

@@ -87,6 +87,8 @@ region_id peer_snapshot_install_region(const struct message *message);
 void peer_snapshot_installed(struct peer *peer, struct message *take_message);
 /* Every second or so: gives up what does not come on, tries again what found a full disk. */
 void peer_snapshot_tick(struct peer *peer);
+/* The peer is gone: what has come so far is dropped; for what is being installed it waits. */
+void peer_snapshot_cancel(struct peer *peer);
 void peer_snapshot_fini(struct peer *peer);
 
 #endif

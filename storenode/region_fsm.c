@@ -9,6 +9,7 @@
 #include "env/clock.h"
 #include "group/group.h"
 #include "group/group_keys.h"
+#include "group/group_log.h"
 #include "meta/keyspace.h"
 #include "storenode/key_range.h"
 #include "storenode/row.h"
@@ -25,6 +26,7 @@ struct region_fsm {
     peer_id local_peer;
     struct region *region;           /* owned */
     struct region_split *last_split; /* owned; NULL: none in this life */
+    struct raft_conf *conf;          /* owned; NULL: as in the engine */
     struct tokens *tokens;           /* owned */
     raft_index applied_index;
     raft_term applied_term;
@@ -36,9 +38,10 @@ struct region_fsm {
     _Atomic uint64_t written_now_ms, written_last_expiry_ms;
     _Atomic raft_index split_index;   /* of the newest split in the engine */
     _Atomic raft_index tokens_index;  /* tokens in the engine are as of here; 0: not known yet */
+    bool removed;                     /* its peer is no member any more: what comes after that is not for it */
+    bool damaged;                     /* a row cannot be read: this replica goes no further (peer_heal.h) */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
     enum err failure;                 /* an entry was left half applied: nothing may follow it */
-    bool damaged;                     /* a row cannot be read: this replica goes no further (peer_heal.h) */
     struct error *damage;             /* owned; what could not be read; NULL: nothing yet */
     struct buf row, value;
 };
@@ -75,6 +78,7 @@ struct region_fsm *region_fsm_new(struct env *env, struct store_ranges *ranges, 
     fsm->id = region->id;
     fsm->local_peer = local_peer;
     fsm->region = region_copy(region);
+    fsm->removed = local_peer != 0 && !region_peer_by_id(region, local_peer);
     fsm->tokens = tokens_new(env->engine, region->id, GROUP_FIRST_INDEX);
     fsm->applied_index = applied_index;
     atomic_init(&fsm->written_index, applied_index);
@@ -109,6 +113,7 @@ void region_fsm_free(struct region_fsm *fsm)
         return;
     region_free(fsm->region);
     region_split_free(fsm->last_split);
+    free(fsm->conf);
     tokens_free(fsm->tokens);
     free(fsm->damage);
     buf_fini(&fsm->row);
@@ -517,6 +522,56 @@ static enum err apply_split(struct region_task *task, struct engine_batch *batch
     return ERR_OK;
 }
 
+/* ---- a change of members */
+
+static enum err load_conf(struct region_fsm *fsm)
+{
+    struct error error = {0};
+    if (fsm->conf)
+        return ERR_OK;
+    fsm->conf = malloc(sizeof *fsm->conf);
+    CHECK(fsm->conf);
+    enum err code = group_log_load_conf(fsm->env->engine, fsm->id, fsm->conf, &error);
+    if (code == ERR_OK)
+        return ERR_OK;
+    log_event(fsm->env->log, LOG_ERROR, "event=members_unreadable region=%llu code=%s msg=\"%s\"",
+              (unsigned long long)fsm->id, err_name(code), error.text);
+    return code == ERR_NOT_FOUND ? ERR_CORRUPT : code;
+}
+
+/* `*ret_word`: what is said of it; a refusal changes nothing, here as on every replica. The other code is fatal. */
+static enum err apply_conf(struct region_task *task, struct apply_worker *worker, const struct raft_entry *entry,
+                           enum err *ret_word)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct engine *engine = fsm->env->engine;
+    struct engine_batch *batch = apply_worker_batch(worker);
+    struct region_conf *conf;
+    enum err code = load_conf(fsm);
+    if (code != ERR_OK)
+        return code;
+    *ret_word = region_conf_new(fsm->region, fsm->conf, entry, &conf);
+    if (*ret_word != ERR_OK)
+        return *ret_word == ERR_CORRUPT ? ERR_CORRUPT : ERR_OK;
+    fsm->removed = !region_peer_by_id(conf->region, fsm->local_peer);
+    code = region_put_state(engine, batch, conf->region, fsm->local_peer);
+    if (code != ERR_OK) {
+        region_conf_free(conf);
+        return code;
+    }
+    if (!BUG(conf_row_late))
+        group_put_conf(engine, batch, fsm->id, &conf->conf);
+    apply_worker_sync(worker);
+    *fsm->conf = conf->conf;
+    region_free(fsm->region);
+    fsm->region = region_copy(conf->region);
+    struct region_conf **last = &task->confs;
+    while (*last)
+        last = &(*last)->next;
+    *last = conf;
+    return ERR_OK;
+}
+
 /* ---- a task */
 
 /* Bytes that every replica agreed on and that do not parse: nothing sensible can follow. */
@@ -527,11 +582,32 @@ static void stop_on_corrupt(struct region_fsm *fsm, raft_index index)
               (unsigned long long)fsm->region->id, (unsigned long long)index);
 }
 
+static uint32_t proposals_size_max(const struct region_task *task)
+{
+    uint32_t count = 0;
+    for (const struct proposal *proposal = task->proposals; proposal; proposal = proposal->next)
+        count = proposal->count > count ? proposal->count : count;
+    return count;
+}
+
+static struct wire_kv_reply *results_of(struct region_task *task, uint32_t count, enum err code)
+{
+    struct wire_kv_reply *results = arena_alloc(&task->results_arena, count * sizeof *results);
+    for (uint32_t i = 0; i < count; i++)
+        results[i].code = (uint16_t)code;
+    return results;
+}
+
 static enum err apply_entry(struct region_task *task, struct apply_worker *worker, const struct raft_entry *entry,
                             bool owed, struct wire_kv_reply **ret_results, uint32_t *ret_count)
 {
     struct region_fsm *fsm = task->fsm;
     struct arena *values = owed ? &task->results_arena : NULL;
+    if (fsm->removed) {
+        *ret_count = task->proposals ? proposals_size_max(task) : 0;
+        *ret_results = results_of(task, *ret_count, ERR_MAYBE);
+        return ERR_OK;
+    }
     CHECK(entry->index == fsm->applied_index + 1);
     *ret_count = 0;
     if (entry->kind == RAFT_ENTRY_NORMAL && entry->data.size > 0) {
@@ -561,6 +637,16 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
             if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
                 return (enum err)(*ret_results)[i].code;
         }
+    }
+    if (entry->kind != RAFT_ENTRY_NORMAL) {
+        enum err word;
+        enum err code = apply_conf(task, worker, entry, &word);
+        if (code == ERR_CORRUPT)
+            stop_on_corrupt(fsm, entry->index);
+        if (code != ERR_OK)
+            return code;
+        *ret_results = results_of(task, 1, word);
+        *ret_count = 1;
     }
     fsm->applied_index = entry->index;
     fsm->applied_term = entry->term;
@@ -646,13 +732,13 @@ static void done(struct apply_task *base, enum err code)
                 struct wire_kv_reply *result = &task->results[at][i];
                 if (result->value.size > 0) /* the task goes back before the flush */
                     result->value = arena_copy(replies_arena(task->replies), result->value);
-                if (result->code == ERR_EPOCH_NOT_MATCH || task->splits)
+                if (result->code == ERR_EPOCH_NOT_MATCH || task->splits || task->confs)
                     region_split_tell(task->fsm->region, task->fsm->last_split, replies_arena(task->replies), result);
                 replies_add(task->replies, proposal->replies[i], result);
             }
     }
     task->task.message.kind = task->done_kind;
-    if (task->urgent || task->splits || task->damaged || task->code != ERR_OK)
+    if (task->urgent || task->splits || task->confs || task->damaged || task->code != ERR_OK)
         actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
     else
         actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);
@@ -699,6 +785,10 @@ void region_task_free(struct region_task *task)
     for (struct region_split *split = task->splits, *next; split; split = next) {
         next = split->next;
         region_split_free(split);
+    }
+    for (struct region_conf *conf = task->confs, *next; conf; conf = next) {
+        next = conf->next;
+        region_conf_free(conf);
     }
     arena_fini(&task->results_arena);
     free(task);

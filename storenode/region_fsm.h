@@ -8,6 +8,10 @@
  * after it must be recognised by whichever region has its key now. Writes of the version before it that come behind it in
  * the log are refused.
  *
+ * A change of members (region_conf.h) puts region row and raft configuration into the batch: after a crash both are as of the
+ * apply state. That batch is synced: a peer that was removed may go as soon as anybody says so, and its vote could be needed
+ * by whoever forgets that (docs/decisions/0015). What comes after the own removal is not applied.
+ *
  * Owner: the apply worker. The region worker makes a task with the entries (lent by the raft core until the task has
  * come back) and with who is owed an answer; `done` answers and posts the task to the region worker as `done_kind`.
  *
@@ -19,6 +23,7 @@
 #include "group/apply_worker.h"
 #include "meta/region.h"
 #include "raft/raft.h"
+#include "storenode/region_conf.h"
 #include "storenode/region_split.h"
 #include "storenode/region_time.h"
 #include "storenode/replies.h"
@@ -54,7 +59,9 @@ struct region_task {
     struct region_time time; /* when it comes back: after its last entry */
     uint64_t region_id;
     uint64_t keys_written;
-    struct region_split *splits; /* owned list, in order: what became of the region. Then it comes back at once. */
+    /* Owned lists, in order: what became of the region. Then it comes back at once. */
+    struct region_split *splits;
+    struct region_conf *confs;
     uint32_t answered_count;     /* of the proposals */
     bool damaged;                /* rows of the region could not be read: nothing is applied any more (`damage`) */
     const char *damage; /* lent by the state machine */

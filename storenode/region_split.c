@@ -6,6 +6,7 @@
 #include "group/group.h"
 #include "group/group_keys.h"
 #include "meta/keyspace.h"
+#include "storenode/region_conf.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_row.h"
 #include "storenode/store_keys.h"
@@ -49,6 +50,8 @@ static enum err check(const struct region *parent, const struct wire_log_command
 {
     if (command->epoch_conf != parent->epoch_conf || command->epoch_version != parent->epoch_version)
         return ERR_EPOCH_NOT_MATCH;
+    if (region_is_joint(parent))
+        return ERR_NOT_READY; /* who belongs to a child would be for it to decide, and it has no leader yet */
     if (command->splits_count == 0 || command->splits_count > REGION_SPLIT_KEYS_MAX)
         return ERR_INVALID;
     struct bytes before = bytes_empty();
@@ -143,15 +146,15 @@ void region_split_tell(const struct region *region, const struct region_split *l
 
 /* ---- rows */
 
-enum err region_put_state(struct engine *engine, struct engine_batch *batch, const struct region *region,
-                          peer_id local_peer)
+static enum err put_state(struct engine *engine, struct engine_batch *batch, const struct region *region,
+                          peer_id local_peer, bool tombstone)
 {
     struct arena arena;
     struct buf value;
     arena_init(&arena);
     buf_init(&value, 64 * 1024);
     struct wire_region wire = region_to_wire(region, &arena);
-    struct wire_region_state state = {.region = &wire, .local_peer_id = local_peer};
+    struct wire_region_state state = {.region = &wire, .local_peer_id = local_peer, .tombstone = tombstone};
     struct group_key key = group_key(region->id, STORE_REGION_STATE);
     enum err code = region_row_encode(&state, &value);
     if (code == ERR_OK)
@@ -159,6 +162,18 @@ enum err region_put_state(struct engine *engine, struct engine_batch *batch, con
     buf_fini(&value);
     arena_fini(&arena);
     return code;
+}
+
+enum err region_put_state(struct engine *engine, struct engine_batch *batch, const struct region *region,
+                          peer_id local_peer)
+{
+    return put_state(engine, batch, region, local_peer, false);
+}
+
+enum err region_put_tombstone(struct engine *engine, struct engine_batch *batch, const struct region *region,
+                              peer_id local_peer)
+{
+    return put_state(engine, batch, region, local_peer, true);
 }
 
 enum err region_put_new(struct engine *engine, struct engine_batch *batch, const struct region *region,

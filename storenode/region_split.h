@@ -39,6 +39,9 @@ void region_split_tell(const struct region *region, const struct region_split *l
 /* Puts the row that says: this region lies here, and its peer is `local_peer`. ERR_INVALID. */
 enum err region_put_state(struct engine *engine, struct engine_batch *batch, const struct region *region,
                           peer_id local_peer);
+/* ... or: this region lay here, and its peer was `local_peer`. ERR_INVALID. */
+enum err region_put_tombstone(struct engine *engine, struct engine_batch *batch, const struct region *region,
+                              peer_id local_peer);
 /* Puts all rows of a region that begins here. ERR_INVALID: its peers cannot be a group. */
 enum err region_put_new(struct engine *engine, struct engine_batch *batch, const struct region *region,
                         peer_id local_peer);

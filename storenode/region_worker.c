@@ -316,7 +316,7 @@ bool region_worker_reads_are_many(const struct region_worker *worker)
     return count >= READ_KEYS_WAITING_MAX;
 }
 
-static struct neighbour *neighbour_of(struct region_worker *worker, store_id id)
+static struct neighbour *neighbour_of(const struct region_worker *worker, store_id id)
 {
     struct neighbour *neighbour;
     HASH_FIND(hh, worker->neighbours, &id, sizeof id, neighbour);
@@ -346,6 +346,12 @@ static void send_frame(struct region_worker *worker, struct neighbour *neighbour
         log_task_add_send(region_worker_log_task(worker), link_conn(neighbour->link), frame);
 }
 
+static struct neighbour *reachable(const struct region_worker *worker, store_id id)
+{
+    struct neighbour *neighbour = neighbour_of(worker, id);
+    return neighbour && link_is_up(neighbour->link) ? neighbour : NULL;
+}
+
 static struct wire_raft_message *outbox_add(struct region_worker *worker, struct neighbour *neighbour, bool after)
 {
     struct outbox *outbox = &neighbour->outbox;
@@ -364,11 +370,17 @@ static struct wire_raft_message *outbox_add(struct region_worker *worker, struct
     return &outbox->messages[after][outbox->count[after]++];
 }
 
+void region_worker_send_wire(struct region_worker *worker, store_id to, const struct wire_raft_message *wire)
+{
+    struct neighbour *neighbour = reachable(worker, to);
+    if (neighbour)
+        *outbox_add(worker, neighbour, false) = *wire;
+}
+
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message, bool after)
 {
-    const struct region_peer *to = region_peer_by_id(peer->region, message->to);
-    struct neighbour *neighbour = to ? neighbour_of(worker, to->store_id) : NULL;
-    if (!neighbour || !link_is_up(neighbour->link)) {
+    struct neighbour *neighbour = reachable(worker, peer_store_of(peer, message->to));
+    if (!neighbour) {
         if (message->kind == RAFT_APP)
             raft_report_unreachable(peer->group->raft, message->to);
         return;
@@ -451,7 +463,7 @@ static void on_kv_batch(struct region_worker *worker, struct kv_batch *take_batc
         if (request->region_id % worker->store->worker_count != worker->index)
             continue;
         struct peer *peer = request->op == WIRE_KV_OP_PING ? NULL : find_peer(worker, request->region_id);
-        if (peer)
+        if (peer && !peer->destroy.begun)
             peer_request(peer, take_batch->conn, request, take_batch->received_us);
         else
             refuse_request(worker, take_batch, request);
@@ -501,11 +513,9 @@ static void note_absent(struct region_worker *worker, store_id from, const struc
     if ((wire->kind != RAFT_APP && wire->kind != RAFT_HEARTBEAT) ||
         !absent_peers_heard(worker->absent, wire->region_id, worker->tick_count))
         return;
-    struct neighbour *neighbour = neighbour_of(worker, from);
-    if (!neighbour || !link_is_up(neighbour->link))
-        return;
-    *outbox_add(worker, neighbour, false) = (struct wire_raft_message){
+    struct wire_raft_message answer = {
         .region_id = wire->region_id, .kind = RAFT_ABSENT, .from = wire->to, .to = wire->from, .term = wire->term};
+    region_worker_send_wire(worker, from, &answer);
 }
 
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
@@ -515,12 +525,11 @@ static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_
     for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
         const struct wire_raft_message *wire = &take_batch->batch.messages[i];
         struct peer *peer = find_peer(worker, wire->region_id);
-        if (peer)
-            peer_step(peer, wire, &take_batch->batch_arena);
-        else {
+        if (!peer) {
             keep_early_vote(worker, wire);
             note_absent(worker, take_batch->batch.from_store, wire);
-        }
+        } else if (!peer_destroy_judge(peer, wire, take_batch->batch.from_store))
+            peer_step(peer, wire, &take_batch->batch_arena);
     }
     message_free(&take_batch->message); /* the core has copied what it keeps */
 }
@@ -537,7 +546,10 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         struct peer *peer = find_peer(worker, take_task->appends[i].group_id);
         CHECK(peer);
         if (take_task->appends[i].host_only) {
-            peer_snapshot_logged(peer);
+            if (peer->destroy.posted)
+                peer_destroy_logged(peer);
+            else
+                peer_snapshot_logged(peer);
             continue;
         }
         if (take_task->appends[i].token.snapshot_index != 0)
@@ -578,12 +590,16 @@ static void on_fetched(struct region_worker *worker, struct message *take_messag
 
 /* ---- regions and neighbours */
 
+bool region_worker_knows_store(const struct region_worker *worker, store_id store)
+{
+    return store == atomic_load(&worker->store->store_id) || neighbour_of(worker, store);
+}
+
 static void free_shared(struct message *message)
 {
     free(message);
 }
 
-/* A region lies here and there: its store's beats count, and ours go to it. */
 static void share(struct region_worker *worker, store_id store)
 {
     if (store == atomic_load(&worker->store->store_id) || !store_pairs_share(worker->pairs, store) ||
@@ -595,6 +611,12 @@ static void share(struct region_worker *worker, store_id store)
     actor_post_must(worker->env->executor, worker->store->workers[0]->actor, &shared->message);
 }
 
+void region_worker_share(struct region_worker *worker, const struct region *region)
+{
+    for (uint32_t i = 0; i < region->peer_count; i++)
+        share(worker, region->peers[i].store_id);
+}
+
 static enum err add_peer(struct region_worker *worker, const struct region *region, peer_id local_peer,
                          const struct raft_config *config, struct peer **ret_peer, struct error *err)
 {
@@ -604,8 +626,7 @@ static enum err add_peer(struct region_worker *worker, const struct region *regi
         return code;
     HASH_ADD(hh, worker->peers, region_id, sizeof peer->region_id, peer);
     list_push_back(&worker->awake, &peer->awake);
-    for (uint32_t i = 0; i < region->peer_count; i++)
-        share(worker, region->peers[i].store_id);
+    region_worker_share(worker, region);
     *ret_peer = peer;
     return ERR_OK;
 }
@@ -790,7 +811,7 @@ static void report_to_pd(struct region_worker *worker, bool all)
     struct wire_region_heartbeat *heartbeats = NULL;
     uint32_t count = 0;
     for (struct peer *peer = first_to_report(worker, all); peer; peer = next_to_report(worker, all, peer)) {
-        if (!(all || peer->heartbeat_due) || !raft_is_leader(peer->group->raft))
+        if (!(all || peer->heartbeat_due) || !raft_is_leader(peer->group->raft) || peer->destroy.begun)
             continue;
         if (!heartbeats)
             heartbeats = arena_alloc(&worker->round_arena, HEARTBEATS_PER_FRAME_MAX * sizeof *heartbeats);
@@ -883,7 +904,8 @@ static uint32_t hand_over_all(struct region_worker *worker)
 {
     uint32_t count = 0;
     LIST_FOR_EACH (link, &worker->awake) {
-        enum hand_over state = hand_over_try(LIST_ENTRY(link, struct peer, awake));
+        struct peer *peer = LIST_ENTRY(link, struct peer, awake);
+        enum hand_over state = peer->destroy.begun ? HAND_OVER_NONE : hand_over_try(peer);
         worker->sleep_counts.handed_over += state == HAND_OVER_BEGUN;
         count += state != HAND_OVER_NONE;
     }
@@ -971,6 +993,8 @@ static void look_after(struct peer *peer)
     if (peer->snapshot.sending > 0 && peer->snapshot.floor < limit)
         limit = peer->snapshot.floor;
     peer_snapshot_tick(peer);
+    if (peer->destroy.begun)
+        return;
     peer_heal_tick(peer);
     if (!peer_snapshot_installs(&peer->snapshot))
         group_maybe_truncate(peer->group, limit, &retention);
@@ -1041,11 +1065,11 @@ static void on_chunk(struct region_worker *worker, struct snapshot_chunk_message
 {
     struct store *store = worker->store;
     struct peer *peer = find_peer(worker, take_message->chunk.region_id);
-    enum err code = ERR_REGION_NOT_FOUND;
-    if (peer)
+    enum err code = peer ? ERR_BUSY : ERR_REGION_NOT_FOUND;
+    if (peer && !peer->destroy.begun)
         peer_snapshot_chunk(peer, take_message);
     else {
-        if (take_message->chunk.sequence == 0)
+        if (!peer && take_message->chunk.sequence == 0)
             code = atomic_load(&store->snapshots_in) < store->config->snapshots_max
                        ? peer_create_start(store, worker->actor, take_message)
                        : ERR_BUSY;
@@ -1082,7 +1106,7 @@ static void on_created(struct region_worker *worker, struct peer_created *take_c
                       (unsigned long long)take_created->region->id, (unsigned long long)take_created->peer);
         }
     }
-    if (peer) {
+    if (peer && !peer->destroy.begun) {
         peer_snapshot_chunk(peer, take_created->chunk);
         take_created->chunk = NULL;
     } else
@@ -1120,9 +1144,15 @@ static void on_damage(struct region_worker *worker, struct damage_message *take_
     message_free(&take_message->message);
 }
 
+static struct peer *find_member(const struct region_worker *worker, region_id id)
+{
+    struct peer *peer = find_peer(worker, id);
+    return peer && !peer->destroy.begun ? peer : NULL;
+}
+
 static void on_transfer(struct region_worker *worker, struct transfer_message *take_message)
 {
-    struct peer *peer = find_peer(worker, take_message->region);
+    struct peer *peer = find_member(worker, take_message->region);
     if (peer)
         peer_wake(peer, WAKE_REQUEST);
     if (peer && raft_transfer(peer->group->raft, take_message->to) == ERR_OK)
@@ -1132,25 +1162,77 @@ static void on_transfer(struct region_worker *worker, struct transfer_message *t
 
 static void on_split(struct region_worker *worker, struct split_ask *take_wish)
 {
-    struct peer *peer = find_peer(worker, take_wish->region);
+    struct peer *peer = find_member(worker, take_wish->ids.region);
     if (peer)
         peer_split(peer, take_wish);
     else
-        message_free(&take_wish->message);
+        message_free(&take_wish->ids.message);
 }
 
 static void on_split_ids(struct region_worker *worker, struct split_ask *take_ask)
 {
-    struct peer *peer = find_peer(worker, take_ask->region);
-    CHECK(peer);
-    peer_split_ids(peer, take_ask);
+    struct peer *peer = find_member(worker, take_ask->ids.region);
+    if (peer) {
+        peer_split_ids(peer, take_ask);
+        return;
+    }
+    if (take_ask->owed)
+        replies_add_error(worker->replies, take_ask->to, ERR_REGION_NOT_FOUND, 0);
+    message_free(&take_ask->ids.message);
+}
+
+static void on_conf_ids(struct region_worker *worker, struct conf_ask *take_ask)
+{
+    struct peer *peer = find_member(worker, take_ask->ids.region);
+    if (peer) {
+        peer_conf_ids(peer, take_ask);
+        return;
+    }
+    if (take_ask->owed)
+        replies_add_error(worker->replies, take_ask->to, ERR_REGION_NOT_FOUND, 0);
+    message_free(&take_ask->ids.message);
+}
+
+static void on_conf_change(struct region_worker *worker, struct conf_ask *take_ask)
+{
+    struct peer *peer = find_member(worker, take_ask->ids.region);
+    if (!peer) {
+        message_free(&take_ask->ids.message);
+        return;
+    }
+    peer_wake(peer, WAKE_REQUEST);
+    peer_sleep_note_work(peer);
+    peer_conf_change(peer, take_ask);
 }
 
 static void on_split_checked(struct region_worker *worker, struct message *take_message)
 {
-    struct peer *peer = find_peer(worker, peer_split_check_region(take_message));
+    struct peer *peer = find_member(worker, peer_split_check_region(take_message));
+    if (peer)
+        peer_split_checked(peer, take_message);
+    else
+        message_free(take_message);
+}
+
+static void on_forgotten(struct region_worker *worker, struct message *take_message)
+{
+    struct peer *peer = find_peer(worker, peer_destroy_region(take_message));
     CHECK(peer);
-    peer_split_checked(peer, take_message);
+    peer_destroy_forgotten(peer);
+    message_free(take_message);
+}
+
+/* Nobody has a pointer to it any more. */
+static void remove_peer(struct region_worker *worker, struct peer *peer)
+{
+    struct peer **link = &worker->waiting;
+    while (*link && *link != peer)
+        link = &(*link)->next_waiting;
+    if (*link)
+        *link = peer->next_waiting;
+    list_remove(&peer->awake);
+    HASH_DEL(worker->peers, peer);
+    peer_free(peer);
 }
 
 /* ---- the actor */
@@ -1222,6 +1304,15 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_SPLIT:
         on_split(worker, (struct split_ask *)take_message);
         break;
+    case WORKER_CONF_CHANGE:
+        on_conf_change(worker, (struct conf_ask *)take_message);
+        break;
+    case WORKER_CONF_IDS:
+        on_conf_ids(worker, (struct conf_ask *)take_message);
+        break;
+    case WORKER_PEER_FORGOTTEN:
+        on_forgotten(worker, take_message);
+        break;
     case WORKER_SPLIT_IDS:
         on_split_ids(worker, (struct split_ask *)take_message);
         break;
@@ -1291,8 +1382,12 @@ static void on_round(void *state)
         for (struct peer *peer = first, *next; peer; peer = next) {
             next = peer->next_touched;
             peer->touched = false;
-            if (!peer_release(peer))
+            if (peer->destroy.over)
+                remove_peer(worker, peer);
+            else if (!peer_release(peer))
                 region_worker_touch(worker, peer);
+            else if (peer->destroy.begun)
+                peer_destroy_go_on(peer);
             else
                 peer_sleep_try(peer);
         }
@@ -1363,6 +1458,7 @@ void region_worker_visit(const struct region_worker *worker,
             .region = peer->region_id,
             .peer = peer->id,
             .raft = peer->group->raft,
+            .members = peer->region,
             .applied_index = raft_applied_index(peer->group->raft),
             .installs = peer_snapshot_installs(&peer->snapshot),
             .lease = store->config->lease_read &&

@@ -59,6 +59,11 @@ void region_worker_add_child(struct region_worker *worker, const struct region *
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
                         bool after);
+/* One without entries, of any kind, to any store; nothing if there is no connection. Copied. */
+void region_worker_send_wire(struct region_worker *worker, store_id to, const struct wire_raft_message *wire);
+/* A region lies here and on other stores: their beats count, and ours go to them. */
+void region_worker_share(struct region_worker *worker, const struct region *region);
+bool region_worker_knows_store(const struct region_worker *worker, store_id store);
 /* Ticks that all awake peers were given so far. */
 uint64_t region_worker_tick_count(const struct region_worker *worker);
 const struct store_pairs *region_worker_pairs(const struct region_worker *worker);

@@ -16,8 +16,8 @@ struct split_ask *split_ask_new(region_id region, uint64_t epoch_version, uint32
 {
     struct split_ask *ask = calloc(1, sizeof *ask);
     CHECK(ask);
-    ask->message.free = free_ask;
-    ask->region = region;
+    ask->ids.message.free = free_ask;
+    ask->ids.region = region;
     ask->epoch_version = epoch_version;
     ask->peer_count = peer_count;
     arena_init(&ask->arena);

@@ -6,22 +6,18 @@
 
 #include "base/arena.h"
 #include "base/types.h"
-#include "env/executor.h"
+#include "storenode/id_ask.h"
 #include "storenode/replies.h"
 
 struct split_ask {
-    struct message message;
+    struct id_ask ids; /* the first */
     struct arena arena;
-    region_id region;
     uint64_t epoch_version;
     struct bytes *keys; /* in the arena, with their bytes; ascending */
     uint32_t key_count;
     uint32_t peer_count; /* of the region */
-    uint64_t first_id;   /* of split_ask_id_count in a row */
-    enum err code;       /* or why there are none */
     bool owed;
     struct reply_to to;
-    uint64_t since_us;
 };
 
 struct split_ask *split_ask_new(region_id region, uint64_t epoch_version, uint32_t peer_count);

@@ -14,7 +14,7 @@ static void free_check(struct message *message)
 {
     struct split_check *check = (struct split_check *)message;
     if (check->ask)
-        message_free(&check->ask->message);
+        message_free(&check->ask->ids.message);
     region_free(check->region);
     buf_fini(&check->position);
     free(check);

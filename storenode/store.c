@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "env/clock.h"
 #include "group/group_keys.h"
+#include "storenode/conf_ask.h"
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer_heal.h"
@@ -73,9 +74,19 @@ void store_split_region(struct store *store, region_id region, const struct byte
     struct split_ask *ask = split_ask_new(region, 0, 0);
     for (uint32_t i = 0; i < count; i++)
         split_ask_add(ask, keys[i]);
-    ask->message.kind = WORKER_SPLIT;
+    ask->ids.message.kind = WORKER_SPLIT;
     actor_post_must(store->env->executor, region_worker_actor(store->workers[region % store->worker_count]),
-                    &ask->message);
+                    &ask->ids.message);
+}
+
+void store_change_peers(struct store *store, region_id region, const struct wire_peer_change *changes, uint32_t count)
+{
+    struct conf_ask *ask;
+    if (conf_ask_new(region, changes, count, &ask) != ERR_OK)
+        return;
+    ask->ids.message.kind = WORKER_CONF_CHANGE;
+    actor_post_must(store->env->executor, region_worker_actor(store->workers[region % store->worker_count]),
+                    &ask->ids.message);
 }
 
 static void free_leave(struct message *message)
@@ -193,20 +204,19 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
     struct region *region = NULL;
     arena_init(&arena);
     enum err code = region_row_decode(value, &arena, &state);
-    if (code == ERR_OK && !state.tombstone) {
+    if (code == ERR_OK)
         code = region_from_wire(state.region, &region);
-        if (code == ERR_OK && store_ranges_find(store->ranges, region->start_key, region->end_key, region->id) != 0)
-            code = error_set(err, ERR_CORRUPT, "region %llu has keys of another region", (unsigned long long)region->id);
-        else if (code == ERR_OK)
-            store_ranges_set(store->ranges, region);
-        if (code == ERR_OK) {
-            code = region_worker_add_region(store->workers[region->id % store->worker_count], region,
-                                            state.local_peer_id, false, err);
-            if (code == ERR_CORRUPT && region->peer_count > 1)
-                code = lose_replica(store, region, err);
-        }
-    } else if (code != ERR_OK)
+    if (code != ERR_OK)
         code = error_set(err, ERR_CORRUPT, "a region's row: bad checksum or size");
+    else if (!state.tombstone && store_ranges_find(store->ranges, region->start_key, region->end_key, region->id) != 0)
+        code = error_set(err, ERR_CORRUPT, "region %llu has keys of another region", (unsigned long long)region->id);
+    else if (!state.tombstone) {
+        store_ranges_set(store->ranges, region);
+        code = region_worker_add_region(store->workers[region->id % store->worker_count], region, state.local_peer_id,
+                                        false, err);
+        if (code == ERR_CORRUPT && region->peer_count > 1)
+            code = lose_replica(store, region, err);
+    }
     region_free(region);
     arena_fini(&arena);
     return code;

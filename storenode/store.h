@@ -52,6 +52,11 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to);
  * it is not led here, or is being split already. */
 void store_split_region(struct store *store, region_id region, const struct bytes *keys, uint32_t count);
 
+/* Any thread. Changes the members of `region` in one step (peer_conf.h); it does nothing if it is not led here, or if that is
+ * refused. */
+struct wire_peer_change;
+void store_change_peers(struct store *store, region_id region, const struct wire_peer_change *changes, uint32_t count);
+
 /* Any thread. Before an orderly end: leaderships go to other stores, so that nobody waits for an election. Goes on in
  * the background; store_has_left says when there is nothing left that somebody else could lead. */
 void store_leave(struct store *store);
@@ -63,6 +68,7 @@ struct store_peer_view {
     region_id region;
     peer_id peer;
     const struct raft *raft;
+    const struct region *members; /* as the peer knows it */
     raft_index applied_index; /* by the state machine */
     bool installs;            /* a snapshot: the rows are not what is applied yet */
     bool lease;               /* a read would be served right now without asking anybody */

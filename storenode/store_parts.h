@@ -4,7 +4,7 @@
  *                                          |  \--> apply worker --APPLY_DONE--> region workers
  *                                          |  \--> read workers --FETCHED--> region workers
  *                                          |  \--CHILD--> the region worker of a region that was split off
- *                                          |  \--split_ask--> pd link --SPLIT_IDS--> region workers
+ *                                          |  \--split_ask, conf_ask--> pd link --SPLIT_IDS, CONF_IDS--> region workers
  *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
  *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
  *                                          |  \--chunks--> snapshot receiver --SNAPSHOT_STAGED--> region workers
@@ -100,6 +100,9 @@ enum worker_message_kind {
     WORKER_CHILD,
     WORKER_PEER_CREATED,
     WORKER_SPLIT,
+    WORKER_CONF_CHANGE,
+    WORKER_CONF_IDS,
+    WORKER_PEER_FORGOTTEN,
     WORKER_SPLIT_IDS,
     WORKER_SPLIT_CHECKED,
     WORKER_SNAPSHOT_CUT,

@@ -73,6 +73,11 @@
     X(snapshot_forgets_conf)                                                                                           \
     /* regions */                                                                                                      \
     X(split_forgets_tokens)                                                                                            \
+    X(conf_keeps_epoch)                                                                                                \
+    X(strangers_unanswered)                                                                                            \
+    X(conf_row_late)                                                                                                   \
+    X(destroy_keeps_rows)                                                                                              \
+    X(gone_is_not_said)                                                                                                \
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
     X(damaged_replica_serves)                                                                                          \

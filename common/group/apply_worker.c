@@ -15,6 +15,7 @@ struct apply_worker {
     struct engine_batch *batch;
     struct message *first, **last;     /* applied, not answered yet */
     struct message *held, **held_last; /* not applied: came while the disk is full */
+    bool sync;                         /* the batch holds what must not be forgotten by a crash */
     bool full;                         /* the batch waits for room */
     enum err code;                     /* sticky */
 };
@@ -22,6 +23,11 @@ struct apply_worker {
 struct engine_batch *apply_worker_batch(struct apply_worker *worker)
 {
     return worker->batch;
+}
+
+void apply_worker_sync(struct apply_worker *worker)
+{
+    worker->sync = true;
 }
 
 struct env *apply_worker_env(struct apply_worker *worker)
@@ -44,7 +50,7 @@ static bool write_batch(struct apply_worker *worker)
         return true;
     if (worker->code == ERR_OK) {
         struct error error = {0};
-        enum err code = engine_write(engine, worker->batch, false, &error);
+        enum err code = engine_write(engine, worker->batch, worker->sync, &error);
         if (code == ERR_DISK_FULL)
             return false;
         worker->code = code;
@@ -53,6 +59,7 @@ static bool write_batch(struct apply_worker *worker)
                       error.text);
     }
     engine_batch_clear(engine, worker->batch);
+    worker->sync = false;
     return true;
 }
 

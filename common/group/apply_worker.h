@@ -37,6 +37,8 @@ void apply_worker_post(struct apply_worker *worker, struct apply_task *take_task
 
 /* For `apply`: */
 struct engine_batch *apply_worker_batch(struct apply_worker *worker);
+/* What is in the batch now must be durable before any `done` says so. */
+void apply_worker_sync(struct apply_worker *worker);
 /* Something went wrong in the middle of an entry: the batch is half of it and must never be written, nor anything after
  * it. Comes to every `done` from now on; the node stops. */
 void apply_worker_fail(struct apply_worker *worker, enum err code);

@@ -20,6 +20,7 @@ struct home {
         peer_id peer;
     } key;
     uint32_t store;
+    struct raft_conf conf; /* at the last look; count 0: there was none in this life */
     UT_hash_handle hh;
 };
 
@@ -76,13 +77,11 @@ struct electorate {
 };
 
 static void find_electorate(struct check_durable *check, const struct store_peer_view *view,
-                            struct electorate *ret_electorate)
+                            const struct raft_conf *conf, struct electorate *ret_electorate)
 {
-    struct raft_conf conf;
-    raft_get_conf(view->raft, &conf);
     *ret_electorate = (struct electorate){0};
-    for (uint32_t i = 0; i < conf.count; i++) {
-        const struct raft_member *member = &conf.members[i];
+    for (uint32_t i = 0; i < conf->count; i++) {
+        const struct raft_member *member = &conf->members[i];
         if (!(member->roles & (RAFT_VOTER | RAFT_OUTGOING)))
             continue;
         const struct home *home = find_home(check, view->region, member->id);
@@ -123,6 +122,14 @@ void check_durable_peer(struct check_durable *check, const struct world_node *st
         HASH_ADD(hh, check->homes, key, sizeof home->key, home);
     }
     home->store = store->number;
+    home->conf.count = 0;
+}
+
+void check_durable_conf(struct check_durable *check, const struct store_peer_view *view)
+{
+    struct home *home = find_home(check, view->region, view->peer);
+    CHECK(home);
+    raft_get_conf(view->raft, &home->conf);
 }
 
 static struct checked *checked_of(struct check_durable *check, region_id region)
@@ -145,8 +152,15 @@ void check_durable_commit(struct check_durable *check, const struct world_node *
     raft_index commit = raft_commit_index(view->raft), truncated = raft_truncated(view->raft).index;
     if (commit <= checked->commit)
         return;
-    struct electorate electorate;
-    find_electorate(check, view, &electorate);
+    /* It may have changed its members since it counted. */
+    struct electorate electorate, before;
+    struct raft_conf conf;
+    raft_get_conf(view->raft, &conf);
+    find_electorate(check, view, &conf, &electorate);
+    const struct home *home = find_home(check, view->region, view->peer);
+    before = electorate;
+    if (home && home->conf.count > 0)
+        find_electorate(check, view, &home->conf, &before);
     raft_index index = checked->commit > truncated ? checked->commit : truncated;
     while (++index <= commit) {
         raft_term term = raft_term_at(view->raft, index);
@@ -154,7 +168,8 @@ void check_durable_commit(struct check_durable *check, const struct world_node *
         if (term == 0) /* neither in memory nor committed just now: a life that began with it */
             continue;
         check->count++;
-        if (!is_on_quorum(check, &electorate, view->region, index, term, &count)) {
+        if (!is_on_quorum(check, &before, view->region, index, term, &count) &&
+            !is_on_quorum(check, &electorate, view->region, index, term, &count)) {
             world_fail(
                 check->world, "raft", view->region,
                 "R9: s%u commits index %llu (term %llu) of region %llu, which is durable on %u of %u voters' disks",

@@ -22,6 +22,8 @@ void check_durable_free(struct check_durable *check);
 /* Where a peer lives: once per life of its store, before anything that it says can count. */
 void check_durable_peer(struct check_durable *check, const struct world_node *store,
                         const struct store_peer_view *view);
+/* After each look at a peer: commits before it were counted with these members. */
+void check_durable_conf(struct check_durable *check, const struct store_peer_view *view);
 /* The commit index of this peer has moved. */
 void check_durable_commit(struct check_durable *check, const struct world_node *store,
                           const struct store_peer_view *view);

@@ -11,6 +11,7 @@
 #include "check_durable.h"
 #include "env/transport.h"
 #include "group/group_keys.h"
+#include "meta/region.h"
 #include "proto/wire.h"
 #include "raft/raft.h"
 #include "rpc/frame_kind.h"
@@ -408,6 +409,7 @@ static void visit_peer(void *context, const struct store_peer_view *view)
     check_lease(check, seen, view);
     if (seen->checked < view->applied_index)
         check_applied(check, seen, view);
+    check_durable_conf(check->durable, view);
     seen->term = term;
     seen->led = leads;
     seen->commit = raft_commit_index(raft);
@@ -532,7 +534,8 @@ struct convergence {
     struct {
         region_id region;
         raft_index applied;
-        uint32_t leaders, peers;
+        uint32_t leaders, peers, members;
+        uint64_t epoch_conf; /* of the newest that was seen; `members` is theirs */
         bool differs;
     } regions[1024];
     uint32_t count;
@@ -541,6 +544,8 @@ struct convergence {
 static void visit_convergence(void *context, const struct store_peer_view *view)
 {
     struct convergence *convergence = context;
+    struct raft_conf conf;
+    raft_get_conf(view->raft, &conf);
     uint32_t i = 0;
     while (i < convergence->count && convergence->regions[i].region != view->region)
         i++;
@@ -552,9 +557,13 @@ static void visit_convergence(void *context, const struct store_peer_view *view)
         convergence->regions[i].region = view->region;
         convergence->regions[i].applied = view->applied_index;
     }
+    if (view->members->epoch_conf > convergence->regions[i].epoch_conf) {
+        convergence->regions[i].epoch_conf = view->members->epoch_conf;
+        convergence->regions[i].members = view->members->peer_count;
+    }
     convergence->regions[i].peers++;
     convergence->regions[i].leaders += raft_is_leader(view->raft);
-    convergence->regions[i].differs = convergence->regions[i].differs || view->installs ||
+    convergence->regions[i].differs = convergence->regions[i].differs || view->installs || raft_conf_is_joint(&conf) ||
                                       convergence->regions[i].applied != view->applied_index ||
                                       raft_commit_index(view->raft) != view->applied_index;
 }
@@ -582,12 +591,12 @@ bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_
     }
     for (uint32_t i = 0; i < convergence->count && fine; i++) {
         if (!(equal && convergence->regions[i].differs) && convergence->regions[i].leaders == 1 &&
-            convergence->regions[i].peers == (options->store_count < 3 ? options->store_count : 3))
+            convergence->regions[i].peers == convergence->regions[i].members)
             continue;
         fine = false;
         if (text)
-            snprintf(text, size, "region %llu: %u leaders, %u peers%s", ULL(convergence->regions[i].region),
-                     convergence->regions[i].leaders, convergence->regions[i].peers,
+            snprintf(text, size, "region %llu: %u leaders, %u peers of %u%s", ULL(convergence->regions[i].region),
+                     convergence->regions[i].leaders, convergence->regions[i].peers, convergence->regions[i].members,
                      equal && convergence->regions[i].differs ? " that have not applied the same" : "");
     }
     free(convergence);

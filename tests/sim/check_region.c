@@ -279,6 +279,82 @@ static void report_difference(struct world *world, const struct found *a, const 
                ULL(a->region->id), text);
 }
 
+/* ---- G4 */
+
+static uint64_t count_rows(struct engine *disk, enum engine_cf cf, struct bytes lower, struct bytes upper)
+{
+    uint64_t count = 0;
+    struct engine_iter *iter = engine_iter_new(disk, cf, lower, upper);
+    for (engine_iter_seek(disk, iter, lower); engine_iter_valid(disk, iter); engine_iter_next(disk, iter))
+        count++;
+    engine_iter_free(disk, iter);
+    return count;
+}
+
+static bool has_region(const struct survey *survey, uint32_t store, region_id id)
+{
+    for (uint32_t i = 0; i < survey->count; i++)
+        if (survey->found[i].store == store && survey->found[i].region->id == id)
+            return true;
+    return false;
+}
+
+/* Of a region that is not here any more: its tombstone. */
+static void check_raft_rows(struct survey *survey, uint32_t store)
+{
+    struct engine *disk = world_store(survey->world, store)->disk;
+    struct engine_iter *iter = engine_iter_new(disk, ENGINE_RAFT, bytes_of("g", 1), bytes_of("h", 1));
+    for (engine_iter_seek(disk, iter, bytes_of("g", 1)); engine_iter_valid(disk, iter); engine_iter_next(disk, iter)) {
+        struct bytes key = engine_iter_key(disk, iter);
+        region_id id = key.size >= 10 ? load_u64_be(key.data + 1) : 0;
+        if (id != 0 && key.data[9] != STORE_REGION_STATE && !has_region(survey, store, id)) {
+            world_fail(survey->world, "region", id, "G4: s%u has a raft row (0x%02x) of region %llu, which is not there",
+                       store, key.data[9], ULL(id));
+            break;
+        }
+    }
+    engine_iter_free(disk, iter);
+}
+
+static void trace_leftovers(struct survey *survey, uint32_t store, enum engine_cf cf)
+{
+    struct engine *disk = world_store(survey->world, store)->disk;
+    struct engine_iter *iter = engine_iter_new(disk, cf, bytes_empty(), bytes_empty());
+    for (engine_iter_seek(disk, iter, bytes_empty()); engine_iter_valid(disk, iter); engine_iter_next(disk, iter)) {
+        struct bytes key = engine_iter_key(disk, iter);
+        bool owned = false;
+        char text[65] = "";
+        for (uint32_t i = 0; i < survey->count && !owned; i++) {
+            const struct wire_region *region = survey->found[i].region;
+            owned = survey->found[i].store == store && bytes_compare(region->start_key, key) <= 0 &&
+                    (region->end_key.size == 0 || bytes_compare(key, region->end_key) < 0);
+        }
+        for (size_t i = 0; i < key.size && i < 32; i++)
+            snprintf(text + 2 * i, 3, "%02x", key.data[i]);
+        if (!owned)
+            sim_trace(world_sim(survey->world), "s%u has a row of nobody: %s", store, text);
+    }
+    engine_iter_free(disk, iter);
+}
+
+static void check_leftovers(struct survey *survey, uint32_t store)
+{
+    struct engine *disk = world_store(survey->world, store)->disk;
+    for (int cf = ENGINE_DEFAULT; cf <= ENGINE_WRITE; cf++) {
+        uint64_t all = count_rows(disk, (enum engine_cf)cf, bytes_empty(), bytes_empty()), owned = 0;
+        for (uint32_t i = 0; i < survey->count; i++)
+            if (survey->found[i].store == store)
+                owned += count_rows(disk, (enum engine_cf)cf, survey->found[i].region->start_key,
+                                    survey->found[i].region->end_key);
+        if (all != owned)
+            trace_leftovers(survey, store, (enum engine_cf)cf);
+        if (all != owned)
+            world_fail(survey->world, "region", 0, "G4: s%u has %llu rows, and %llu in the regions that are there", store,
+                       ULL(all), ULL(owned));
+    }
+    check_raft_rows(survey, store);
+}
+
 void check_region_replicas(struct world *world)
 {
     struct survey survey;
@@ -298,5 +374,7 @@ void check_region_replicas(struct world *world)
             report_difference(world, compared, found);
         compared = found;
     }
+    for (uint32_t number = 1; number <= world_options(world)->store_count; number++)
+        check_leftovers(&survey, number);
     survey_fini(&survey);
 }

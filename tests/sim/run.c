@@ -12,6 +12,7 @@
 #include "check_reads.h"
 #include "check_region.h"
 #include "faults.h"
+#include "members.h"
 #include "operators.h"
 #include "traps.h"
 #include "world.h"
@@ -34,6 +35,7 @@ struct run {
     struct check_epoch *epoch;
     struct check_reads *reads;
     struct operators *operators;
+    struct members *members;
     struct traps *traps;
     uint64_t ranges_checked_us;
 };
@@ -141,6 +143,7 @@ static bool live_again(struct run *run, struct run_result *result)
     workload_stop(run->workload);
     check_pd_stop(run->pd);
     operators_stop(run->operators);
+    members_stop(run->members);
     if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
         return false;
     if (!is_settled(run)) {
@@ -290,6 +293,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.epoch = check_epoch_new(run.world);
     run.reads = check_reads_new(run.world, run.raft);
     run.operators = operators_new(run.world, run.workload);
+    run.members = members_new(run.world);
     run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, see_install, &run);
     run_phases(&run, ret_result);
@@ -308,6 +312,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_epoch_free(run.epoch);
     check_reads_free(run.reads);
     operators_free(run.operators);
+    members_free(run.members);
     traps_free(run.traps);
     faults_free(run.faults);
     workload_free(run.workload);

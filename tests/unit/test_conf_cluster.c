@@ -1,0 +1,381 @@
+/* Whole clusters in simulated time, in good weather: the members of a region change, stores are away while they do, and
+ * nothing is left where a peer was. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/client_internal.h"
+#include "meta/region.h"
+#include "tests/sim/check_raft.h"
+#include "tests/sim/check_region.h"
+#include "tests/sim/world.h"
+
+enum { STORES_MAX = 8 };
+
+struct cluster {
+    struct world *world;
+    struct check_raft *check;
+    struct region *region; /* owned; as its leader knows it */
+    store_id leader;
+    bool answered;
+    enum polder_outcome outcome;
+    int code;
+    char text[200];
+};
+
+static uint64_t now_ms(const struct cluster *cluster)
+{
+    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
+}
+
+static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
+{
+    uint64_t limit = now_ms(cluster) + limit_ms;
+    while (now_ms(cluster) < limit && world_step(cluster->world)) {
+        struct sim_node *last = sim_last_node(world_sim(cluster->world));
+        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
+            check_raft_store(cluster->check, world_node_of(cluster->world, last));
+        if (is_done && is_done(cluster))
+            return true;
+    }
+    assert_string_equal(world_failure(cluster->world), "");
+    return !is_done;
+}
+
+static void start(struct cluster *cluster, struct world_node *node)
+{
+    struct error err = {0};
+    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
+}
+
+static bool is_whole(struct cluster *cluster)
+{
+    return check_raft_is_whole(cluster->check, true, NULL, 0);
+}
+
+/* One region on three stores, if there are as many. */
+static struct cluster *cluster_new(uint32_t stores)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct swarm swarm;
+    swarm_draw(1, false, 0, 0, &swarm);
+    cluster->world = world_new(
+        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 1, .region_count = 1}, &swarm);
+    cluster->check = check_raft_new(cluster->world);
+    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
+        start(cluster, world_node(cluster->world, i));
+    assert_true(run_until(cluster, 60000, is_whole));
+    return cluster;
+}
+
+static void cluster_free(struct cluster *cluster)
+{
+    check_region_ranges(cluster->world);
+    check_region_replicas(cluster->world);
+    assert_string_equal(world_failure(cluster->world), "");
+    region_free(cluster->region);
+    world_free(cluster->world);
+    check_raft_free(cluster->check);
+    free(cluster);
+}
+
+/* ---- the region */
+
+static void visit(void *context, const struct store_peer_view *view)
+{
+    struct cluster *cluster = context;
+    if (!raft_is_leader(view->raft))
+        return;
+    region_free(cluster->region);
+    cluster->region = region_copy(view->members);
+    cluster->leader = region_peer_by_id(view->members, view->peer)->store_id;
+}
+
+static bool has_leader(struct cluster *cluster)
+{
+    cluster->leader = 0;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, visit, cluster);
+    return cluster->leader != 0;
+}
+
+static const struct region *look(struct cluster *cluster)
+{
+    assert_true(run_until(cluster, 20000, has_leader));
+    return cluster->region;
+}
+
+static struct world_node *node_of(struct cluster *cluster, store_id id)
+{
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store && store_get_id(world_store(cluster->world, i)->store) == id)
+            return world_store(cluster->world, i);
+    fail_msg("no such store");
+    return NULL;
+}
+
+/* A store with (or without) a peer, other than the leader's. */
+static store_id store_with_peer(struct cluster *cluster, bool peer)
+{
+    const struct region *region = look(cluster);
+    for (store_id id = 1; id <= STORES_MAX * 16; id++)
+        for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
+            struct world_node *node = world_store(cluster->world, i);
+            if (node->store && store_get_id(node->store) == id && id != cluster->leader &&
+                (region_peer_on_store(region, id) != NULL) == peer)
+                return id;
+        }
+    fail_msg("there is none");
+    return 0;
+}
+
+static size_t count_rows(struct engine *disk, enum engine_cf cf)
+{
+    size_t count = 0;
+    struct engine_iter *iter = engine_iter_new(disk, cf, bytes_empty(), bytes_empty());
+    for (engine_iter_seek(disk, iter, bytes_empty()); engine_iter_valid(disk, iter); engine_iter_next(disk, iter))
+        count++;
+    engine_iter_free(disk, iter);
+    return count;
+}
+
+static bool is_member(struct cluster *cluster, store_id store, uint8_t role)
+{
+    const struct region_peer *peer = region_peer_on_store(look(cluster), store);
+    return peer && peer->role == role;
+}
+
+/* ---- a client */
+
+static void on_done(void *user, struct polder_result *take_result)
+{
+    struct cluster *cluster = user;
+    cluster->answered = true;
+    cluster->outcome = take_result->outcome;
+    cluster->code = take_result->code;
+    snprintf(cluster->text, sizeof cluster->text, "%s", take_result->text);
+    polder_result_free(take_result);
+}
+
+static bool is_answered(struct cluster *cluster)
+{
+    return cluster->answered;
+}
+
+static int ask(struct cluster *cluster, struct client_call call)
+{
+    struct world_node *client = world_client(cluster->world, 1);
+    call.done = on_done;
+    call.user = cluster;
+    cluster->answered = false;
+    sim_enter(client->node);
+    assert_int_equal(client_submit(client->client, &call), ERR_OK);
+    sim_leave(client->node);
+    assert_true(run_until(cluster, 40000, is_answered));
+    return cluster->outcome == POLDER_DONE ? POLDER_OK : cluster->code;
+}
+
+static void put(struct cluster *cluster, const char *key)
+{
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key)}), POLDER_OK);
+}
+
+static int change_guarded(struct cluster *cluster, const struct polder_peer_change *changes, size_t count,
+                          uint64_t guard, uint32_t deadline_ms)
+{
+    return ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                             .region_id = look(cluster)->id,
+                                             .changes = changes,
+                                             .change_count = count,
+                                             .guard_conf = guard,
+                                             .deadline_ms = deadline_ms});
+}
+
+static int change(struct cluster *cluster, enum polder_peer_change_kind kind, store_id store)
+{
+    return change_guarded(cluster, &(struct polder_peer_change){kind, store}, 1, 0, 10000);
+}
+
+/* ---- claims */
+
+static void a_peer_moves_and_leaves_nothing_behind(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(4);
+    put(cluster, "a");
+    store_id from = store_with_peer(cluster, true), to = store_with_peer(cluster, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
+    assert_true(is_member(cluster, to, WIRE_PEER_ROLE_LEARNER));
+    const struct polder_peer_change step[] = {{POLDER_PEER_PROMOTE, to}, {POLDER_PEER_REMOVE, from}};
+    assert_int_equal(change_guarded(cluster, step, 2, look(cluster)->epoch_conf, 10000), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(is_member(cluster, to, WIRE_PEER_ROLE_VOTER));
+    assert_null(region_peer_on_store(look(cluster), from));
+    assert_int_equal(count_rows(node_of(cluster, from)->disk, ENGINE_DEFAULT), 0);
+    assert_int_equal(count_rows(node_of(cluster, to)->disk, ENGINE_DEFAULT), 1);
+    put(cluster, "b");
+    /* And back: a new peer where an old one was. */
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, from), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, from), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(look(cluster)->peer_count, 4);
+    cluster_free(cluster);
+}
+
+static void a_leader_goes_before_it_is_removed(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3);
+    look(cluster);
+    store_id leader = cluster->leader;
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, leader), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    look(cluster);
+    assert_true(cluster->leader != leader);
+    assert_int_equal(cluster->region->peer_count, 2);
+    cluster_free(cluster);
+}
+
+/* The one that stays forgets nothing of that, or it would need a vote from who is gone. */
+static void of_two_the_one_that_stays_serves_after_a_crash(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, store_with_peer(cluster, true)), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    store_id other = store_with_peer(cluster, true);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, other), POLDER_OK);
+    look(cluster);
+    struct world_node *last = node_of(cluster, cluster->leader);
+    world_kill(cluster->world, last, true);
+    assert_true(run_until(cluster, 3000, NULL)); /* the other one asks, and is told by nobody */
+    start(cluster, last);
+    put(cluster, "a");
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(look(cluster)->peer_count, 1);
+    cluster_free(cluster);
+}
+
+static void who_was_removed_while_it_was_away_finds_out(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(4);
+    put(cluster, "a");
+    store_id from = store_with_peer(cluster, true), to = store_with_peer(cluster, false);
+    struct world_node *away = node_of(cluster, from);
+    world_kill(cluster->world, away, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, to), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, from), POLDER_OK);
+    put(cluster, "b");
+    assert_true(count_rows(away->disk, ENGINE_RAFT) > 5);
+    start(cluster, away);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(look(cluster)->peer_count, 3);
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    cluster_free(cluster);
+}
+
+static void a_learner_that_was_removed_while_it_was_away_asks(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(4);
+    put(cluster, "a");
+    store_id store = store_with_peer(cluster, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, store), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    struct world_node *away = node_of(cluster, store);
+    world_kill(cluster->world, away, false);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, store), POLDER_OK);
+    start(cluster, away);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    cluster_free(cluster);
+}
+
+static void a_new_peer_takes_the_place_of_a_stale_one_on_its_store(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3);
+    put(cluster, "a");
+    store_id store = store_with_peer(cluster, true);
+    peer_id before = region_peer_on_store(look(cluster), store)->id;
+    struct world_node *away = node_of(cluster, store);
+    world_kill(cluster->world, away, false);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, store), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, store), POLDER_OK);
+    put(cluster, "b");
+    start(cluster, away);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(region_peer_on_store(look(cluster), store)->id != before);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, store), POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
+    cluster_free(cluster);
+}
+
+static void what_cannot_be_is_refused_with_a_reason(void **unused)
+{
+    (void)unused;
+    enum { SOON = 300 };
+    struct cluster *cluster = cluster_new(4);
+    store_id with = store_with_peer(cluster, true), without = store_with_peer(cluster, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, with), POLDER_EXISTS);
+    assert_non_null(strstr(cluster->text, "has a peer on store"));
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, 999), POLDER_NOT_FOUND);
+    assert_non_null(strstr(cluster->text, "there is no store 999"));
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, without), POLDER_NOT_FOUND);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, with), POLDER_EXISTS);
+    const struct polder_peer_change twice[] = {{POLDER_PEER_REMOVE, with}, {POLDER_PEER_DEMOTE, with}};
+    assert_int_equal(change_guarded(cluster, twice, 2, 0, SOON), POLDER_INVALID);
+    assert_int_equal(change_guarded(cluster, twice, 1, 77, SOON), POLDER_CONDITION_FAILED);
+    struct polder_peer_change all[3];
+    for (uint32_t i = 0; i < 3; i++)
+        all[i] = (struct polder_peer_change){POLDER_PEER_REMOVE, look(cluster)->peers[i].store_id};
+    assert_int_equal(change_guarded(cluster, all, 3, 0, SOON), POLDER_INVALID);
+    /* One of three is down: without another one there is no quorum left. */
+    world_kill(cluster->world, node_of(cluster, with), false);
+    assert_true(run_until(cluster, 5000, NULL));
+    store_id healthy = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        if (look(cluster)->peers[i].store_id != with && look(cluster)->peers[i].store_id != cluster->leader)
+            healthy = look(cluster)->peers[i].store_id;
+    const struct polder_peer_change last = {POLDER_PEER_REMOVE, healthy};
+    assert_int_equal(change_guarded(cluster, &last, 1, 0, SOON), POLDER_NOT_READY);
+    assert_non_null(strstr(cluster->text, "of 2 voters that would be left only 1"));
+    /* A learner that is not there yet. */
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, with), POLDER_OK);
+    struct world_node *down = node_of(cluster, without);
+    world_kill(cluster->world, down, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, without), POLDER_OK);
+    const struct polder_peer_change promote = {POLDER_PEER_PROMOTE, without};
+    assert_int_equal(change_guarded(cluster, &promote, 1, 0, SOON), POLDER_NOT_READY);
+    assert_non_null(strstr(cluster->text, "entries behind"));
+    start(cluster, down);
+    for (uint32_t i = 1; i <= 4; i++)
+        if (!world_store(cluster->world, i)->store)
+            start(cluster, world_store(cluster->world, i));
+    assert_true(run_until(cluster, 20000, is_whole));
+    cluster_free(cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_peer_moves_and_leaves_nothing_behind),
+        cmocka_unit_test(a_leader_goes_before_it_is_removed),
+        cmocka_unit_test(of_two_the_one_that_stays_serves_after_a_crash),
+        cmocka_unit_test(who_was_removed_while_it_was_away_finds_out),
+        cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
+        cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
+        cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
