@@ -1133,6 +1133,10 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
         peer_heal_asked(peer, wire->from, wire->term);
         return;
     }
+    if (wire->kind == RAFT_ABSENT && !raft_is_leader(peer->group->raft)) {
+        peer_snapshot_absent(peer, wire->from);
+        return;
+    }
     if (wire->kind == RAFT_TIMEOUT_NOW && peer->snapshot.damaged)
         return; /* it could not serve */
     if (group_message_from_wire(wire, arena, &message) != ERR_OK)

@@ -72,8 +72,8 @@ static bool must_wait(const struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     raft_index commit = raft_commit_index(peer->group->raft), applied = raft_applied_index(peer->group->raft);
-    return (peer->snapshot.ended_us > 0 && region_worker_now_us(peer->worker) <
-                                               peer->snapshot.ended_us + config->snapshot_interval_min_ms * 1000) ||
+    return (peer->snapshot.ended_us > 0 &&
+            region_worker_now_us(peer->worker) < peer->snapshot.ended_us + config->snapshot_interval_min_ms * 1000) ||
            (config->snapshot_lag_max > 0 && commit > applied + config->snapshot_lag_max);
 }
 
@@ -123,6 +123,28 @@ static void sending_ended(struct peer *peer, peer_id to, bool ok)
     region_worker_touch(peer->worker, peer);
 }
 
+/* Nothing has happened since the region was made, by a split say. Others who take part in that have the same rows, so they
+ * may as well come from here, before there is a leader. */
+static bool is_newborn(const struct peer *peer)
+{
+    const struct raft *raft = peer->group->raft;
+    return raft_last_index(raft) == GROUP_FIRST_INDEX && raft_commit_index(raft) == GROUP_FIRST_INDEX &&
+           raft_applied_index(raft) == GROUP_FIRST_INDEX && !peer->snapshot.damaged;
+}
+
+/* Does anybody take rows from us? */
+static bool has_say(const struct peer *peer)
+{
+    return raft_is_leader(peer->group->raft) || is_newborn(peer);
+}
+
+void peer_snapshot_absent(struct peer *peer, peer_id absent)
+{
+    const struct region_peer *to = region_peer_by_id(peer->region, absent);
+    if (to && is_newborn(peer)) /* refused: we hear of it again */
+        (void)peer_snapshot_start(peer, to, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
+}
+
 region_id peer_snapshot_cut_region(const struct message *message)
 {
     return ((const struct cut_task *)message)->cut->region_id;
@@ -137,7 +159,8 @@ void peer_snapshot_cut_done(struct peer *peer, struct message *take_message)
         peer_heal_damaged(peer, "what a snapshot of the region needs cannot be read");
     else if (task->code != ERR_OK)
         store_fail(store, task->code, "reading a region for a snapshot");
-    if (task->code != ERR_OK || !raft_is_leader(peer->group->raft))
+    bool is_stale = !raft_is_leader(peer->group->raft) && task->cut->position.index != GROUP_FIRST_INDEX;
+    if (task->code != ERR_OK || !has_say(peer) || is_stale)
         sending_ended(peer, task->cut->to, false);
     else {
         snapshot_sender_post(store->snapshot_sender, region_worker_actor(peer->worker), task->cut);
@@ -217,7 +240,8 @@ static void answer(struct peer *peer, const struct snapshot_in *in, uint32_t nex
 void snapshot_refuse(struct store *store, const struct snapshot_chunk_message *message, enum err code)
 {
     atomic_fetch_add(&store->snapshot_counts.refused, 1);
-    (void)transport_send(store->env->transport, message->conn, snapshot_ack_frame(message->chunk.region_id, message->chunk.id, 0, code));
+    (void)transport_send(store->env->transport, message->conn,
+                         snapshot_ack_frame(message->chunk.region_id, message->chunk.id, 0, code));
 }
 
 static void refuse(struct peer *peer, const struct snapshot_chunk_message *message, enum err code)
@@ -276,7 +300,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         atomic_fetch_sub(&store->snapshots_in, 1);
         code = ERR_BUSY;
     }
-    if (code == ERR_EPOCH_NOT_MATCH && chunk->term >= raft_term_now(raft) &&
+    if (code == ERR_EPOCH_NOT_MATCH && chunk->term >= raft_term_now(raft) && snapshot.index > GROUP_FIRST_INDEX &&
         snapshot.index <= raft_commit_index(raft) && peer->snapshot.state < PEER_SNAPSHOT_WHOLE)
         tell_how_far(peer, chunk, &snapshot);
     if (code != ERR_OK) {
@@ -324,7 +348,8 @@ static void rebuild(struct peer *peer)
     struct snapshot_in *in = peer->snapshot.in;
     struct store *store = region_worker_store(peer->worker);
     struct log_task *task = region_worker_log_task(peer->worker);
-    size_t count = engine_batch_count(store->env->engine, task->batch), size = engine_batch_size(store->env->engine, task->batch);
+    size_t count = engine_batch_count(store->env->engine, task->batch),
+           size = engine_batch_size(store->env->engine, task->batch);
     bool has_children = peer_heal_children(peer, in->snapshot.index, task);
     enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
     if (code != ERR_OK)
@@ -401,7 +426,7 @@ static enum err judge(struct peer *peer, const struct snapshot_chunk_message *me
         return in_begin(peer, message);
     }
     if (!in || in->id != chunk->id || in->from != chunk->from || in->term != chunk->term)
-        return ERR_NOT_FOUND; /* we were restarted meanwhile, say */
+        return ERR_NOT_FOUND;                          /* we were restarted meanwhile, say */
     if (in->term < raft_term_now(peer->group->raft)) { /* the core would not take it from who leads no more */
         in_drop(peer);
         return ERR_EPOCH_NOT_MATCH;
@@ -499,7 +524,8 @@ static void put_staged(struct peer *peer, struct log_task *task)
     struct snapshot_in *in = peer->snapshot.in;
     struct engine *engine = region_worker_store(peer->worker)->env->engine;
     for (const struct snapshot_chunk_message *chunk = in->staged->chunks; chunk; chunk = chunk->next)
-        snapshot_stage_put_chunk(engine, task->batch, peer->region_id, chunk->chunk.sequence, frame_bytes(chunk->frame));
+        snapshot_stage_put_chunk(engine, task->batch, peer->region_id, chunk->chunk.sequence,
+                                 frame_bytes(chunk->frame));
     snapshot_stage_put_tables(engine, task->batch, peer->region_id, &in->install.tables);
     snapshot_stage_put_marker(engine, task->batch, peer->region_id, &in->install.marker);
     delete_what_it_was(engine, task->batch, peer->region, in->region);
@@ -585,17 +611,18 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
     else if (job->code != ERR_OK)
         store_fail(store, job->code, job->error.text);
     else {
-        log_event(store->env->log, LOG_INFO,
-                  "event=snapshot_installed region=%llu index=%llu rows=%llu size=%llu chunks=%u tables=%u took_ms=%llu",
-                  ULL(peer->region_id), ULL(in->snapshot.index), ULL(in->install.row_count), ULL(in->install.size),
-                  in->chunk_count, in->install.marker.table_count,
-                  ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
+        log_event(
+            store->env->log, LOG_INFO,
+            "event=snapshot_installed region=%llu index=%llu rows=%llu size=%llu chunks=%u tables=%u took_ms=%llu",
+            ULL(peer->region_id), ULL(in->snapshot.index), ULL(in->install.row_count), ULL(in->install.size),
+            in->chunk_count, in->install.marker.table_count,
+            ULL((region_worker_now_us(peer->worker) - in->started_us) / 1000));
         atomic_fetch_add(&store->snapshot_counts.installed, 1);
         atomic_fetch_add(&store->snapshot_counts.installed_size, in->install.size);
         atomic_fetch_add(&peer->snapshot.generation, 1);
         region_fsm_free(peer->fsm);
-        peer->fsm = region_fsm_new(store->env, store->ranges, in->region, peer->id, in->snapshot.index, in->snapshot.term,
-                                   store->config->tokens_save_interval);
+        peer->fsm = region_fsm_new(store->env, store->ranges, in->region, peer->id, in->snapshot.index,
+                                   in->snapshot.term, store->config->tokens_save_interval);
         region_free(peer->region);
         peer->region = region_copy(in->region);
         peer->time = region_fsm_time(peer->fsm);
@@ -616,7 +643,7 @@ void peer_snapshot_tick(struct peer *peer)
     if (peer->snapshot.state == PEER_SNAPSHOT_COMING &&
         region_worker_now_us(peer->worker) > peer->snapshot.in->heard_us + config->snapshot_timeout_ms * 1000)
         in_drop(peer);
-    if (peer->snapshot.sending > 0 && !raft_is_leader(peer->group->raft)) /* nobody would take it from us */
+    if (peer->snapshot.sending > 0 && !has_say(peer)) /* nobody would take it from us */
         snapshot_sender_post_stop(region_worker_store(peer->worker)->snapshot_sender, peer->region_id);
     for (; peer->snapshot.failed_count > 0; peer->snapshot.failed_count--)
         raft_report_snapshot(peer->group->raft, peer->snapshot.failed[peer->snapshot.failed_count - 1], false);

@@ -69,6 +69,8 @@ static inline bool peer_snapshot_is_busy(const struct peer_snapshot *snapshot)
 void peer_snapshot_wanted(struct peer *peer, const struct raft_message *message);
 /* Begins to send all rows to `to`; the log behind `floor` is kept meanwhile. False: not now. */
 bool peer_snapshot_start(struct peer *peer, const struct region_peer *to, raft_index floor, raft_term term);
+/* We have nobody to vote for us: that peer is not there. If we are as we were born, it gets what it would have been born with. */
+void peer_snapshot_absent(struct peer *peer, peer_id absent);
 region_id peer_snapshot_cut_region(const struct message *message);
 void peer_snapshot_cut_done(struct peer *peer, struct message *take_message);
 void peer_snapshot_sent(struct peer *peer, const struct snapshot_sent *sent);

@@ -506,12 +506,13 @@ static void step_early_votes(struct region_worker *worker, struct peer *peer)
     arena_fini(&arena);
 }
 
-/* A leader thinks that there is a peer here, and there is none: it should know, once it is clear that none comes by
- * itself. */
+/* Somebody thinks that there is a peer here, and there is none: a leader should know, or a candidate who has nobody to
+ * vote for it, once it is clear that none comes by itself. */
 static void note_absent(struct region_worker *worker, store_id from, const struct wire_raft_message *wire)
 {
-    if ((wire->kind != RAFT_APP && wire->kind != RAFT_HEARTBEAT) ||
-        !absent_peers_heard(worker->absent, wire->region_id, worker->tick_count))
+    bool counts = wire->kind == RAFT_APP || wire->kind == RAFT_HEARTBEAT || wire->kind == RAFT_PRE_VOTE ||
+                  wire->kind == RAFT_VOTE;
+    if (!counts || !absent_peers_heard(worker->absent, wire->region_id, worker->tick_count))
         return;
     struct wire_raft_message answer = {
         .region_id = wire->region_id, .kind = RAFT_ABSENT, .from = wire->to, .to = wire->from, .term = wire->term};

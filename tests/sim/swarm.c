@@ -145,7 +145,7 @@ static void draw_snapshots(struct rng *rng, struct swarm *swarm)
     swarm->snapshot_timeout_ms = PICK(rng, 10000, 3000, 1000);
     swarm->snapshot_receive_rate_size = PICK(rng, 128u << 20, 256u << 10, 0);
     swarm->snapshot_small_size = PICK(rng, 0, 0, 500, 1u << 20);
-    swarm->log_age_max_ms = PICK(rng, 0, 20000);
+    swarm->log_age_max_ms = PICK(rng, 0, 500, 5000);
     swarm->snapshot_lag_max = PICK(rng, 0, 10, 1000);
     swarm->snapshot_interval_min_ms = PICK(rng, 0, 1000);
     swarm->table_rot_percent = (uint32_t)PICK(rng, 0, 0, 10, 50);

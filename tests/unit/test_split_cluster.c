@@ -11,6 +11,11 @@
 #include <string.h>
 
 #include "client/client_internal.h"
+#include "env/engine_mem.h"
+#include "group/group.h"
+#include "group/group_keys.h"
+#include "group/group_log.h"
+#include "storenode/region_fsm.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
 #include "tests/sim/world.h"
@@ -18,7 +23,7 @@
 struct cluster {
     struct world *world;
     uint32_t client; /* who asks */
-    struct check_raft *check;
+    struct check_raft *check, *other_check;
     enum polder_outcome outcome;
     bool answered;
     uint64_t answered_ms;
@@ -36,8 +41,11 @@ static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done
     uint64_t limit = now_ms(cluster) + limit_ms;
     while (now_ms(cluster) < limit && world_step(cluster->world)) {
         struct sim_node *last = sim_last_node(world_sim(cluster->world));
-        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
+        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE) {
             check_raft_store(cluster->check, world_node_of(cluster->world, last));
+            if (cluster->other_check)
+                check_raft_store(cluster->other_check, world_node_of(cluster->world, last));
+        }
         if (is_done && is_done(cluster))
             return true;
     }
@@ -63,6 +71,7 @@ static struct cluster *cluster_new_drawn(uint64_t seed, uint32_t stores, uint64_
         &(struct world_options){.seed = seed, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
     cluster->client = 1;
     cluster->check = check_raft_new(cluster->world);
+    cluster->other_check = check_raft_new(cluster->world);
     for (uint32_t i = 1; i <= stores; i++) {
         world_store(cluster->world, i)->store_config.region_size_max = size_max;
         world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
@@ -95,6 +104,7 @@ static void cluster_free(struct cluster *cluster)
     assert_string_equal(world_failure(cluster->world), "");
     world_free(cluster->world);
     check_raft_free(cluster->check);
+    check_raft_free(cluster->other_check);
     free(cluster);
 }
 
@@ -245,6 +255,66 @@ static void a_region_that_was_born_in_a_second_life_elects_at_once(void **unused
     put(cluster, "a", "1");
     split(cluster, "m");
     assert_in_range(put(cluster, "n", "2"), 0, 150);
+    cluster_free(cluster);
+}
+
+/* ---- a region that only one store has: the others got the rest of its parent by snapshot, with the split left out */
+
+static void note_newest(void *context, const struct store_peer_view *view)
+{
+    uint64_t *newest = context;
+    if (view->region > *newest)
+        *newest = view->region;
+}
+
+/* On the disk of a store that is down. `born`: it is as the split made it; else it never was. */
+static void rewrite_child(struct world_node *node, uint64_t id, bool born)
+{
+    struct engine *engine = node->disk;
+    struct raft_conf conf;
+    struct group_key start = group_key(id, 0), end = group_key(id, born ? GROUP_USER : 0xff);
+    assert_int_equal(group_log_load_conf(engine, id, &conf, NULL), ERR_OK);
+    engine_mem_set_fault(engine, NULL, NULL); /* it would refuse the dead */
+    struct engine_batch *batch = engine_batch_new(engine);
+    engine_batch_delete_range(engine, batch, ENGINE_RAFT, group_key_bytes(&start), group_key_bytes(&end));
+    if (born) {
+        group_create(engine, batch, id, &conf);
+        region_fsm_put_applied(engine, batch, id, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, NULL);
+    } else
+        engine_batch_delete_range(engine, batch, ENGINE_DEFAULT, bytes_of_string("rm"), bytes_of_string("s"));
+    assert_int_equal(engine_write(engine, batch, false, NULL), ERR_OK);
+    engine_batch_free(engine, batch);
+    struct rng rng;
+    rng_init(&rng, 1, "rewrite");
+    engine_mem_crash_as(engine, UINT64_MAX, &rng, ENGINE_MEM_KEEP); /* what a start finds on the disk is durable */
+}
+
+static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3, 2, 0);
+    uint64_t newest = 0;
+    put(cluster, "a", "1");
+    put(cluster, "n", "2");
+    struct check_raft *other = cluster->other_check;
+    cluster->other_check = NULL; /* it does not see what will not have happened */
+    split(cluster, "m");
+    assert_true(run_until(cluster, 20000, is_whole));
+    store_visit_peers(world_store(cluster->world, 1)->store, note_newest, &newest);
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), false);
+    for (uint32_t i = 1; i <= 3; i++)
+        rewrite_child(world_store(cluster->world, i), newest, i == 1);
+    check_raft_free(cluster->check);
+    cluster->check = other;
+    for (uint32_t i = 1; i <= 3; i++)
+        start(cluster, world_store(cluster->world, i));
+    assert_true(run_until(cluster, 60000, is_whole));
+    get(cluster, "a", "1");
+    get(cluster, "n", "2");
+    put(cluster, "n", "3");
+    assert_int_equal(leader_count(cluster), 2);
+    assert_true(run_until(cluster, 20000, is_whole));
     cluster_free(cluster);
 }
 
@@ -581,6 +651,7 @@ int main(void)
         cmocka_unit_test(the_parts_are_there_after_all_stores_have_died),
         cmocka_unit_test(a_region_that_was_born_in_a_second_life_elects_at_once),
         cmocka_unit_test(a_store_that_was_away_splits_when_it_is_back),
+        cmocka_unit_test(who_alone_was_born_brings_the_others_into_the_world),
         cmocka_unit_test(a_late_follower_serves_no_read_for_what_was_split_off),
         cmocka_unit_test(nor_while_its_region_worker_does_not_know_yet),
         cmocka_unit_test(no_write_waits_long_while_a_hundred_regions_split),
