@@ -156,24 +156,32 @@ static void on_done(void *user, struct polder_result *take_result)
     life->answered = true;
 }
 
+/* Whatever comes of it: life->answer. */
+static bool call_once(struct life *life, struct client_call *call)
+{
+    call->done = on_done;
+    call->user = life;
+    life->answered = false;
+    sim_enter(life->client->node);
+    enum err code = client_submit(life->client->client, call);
+    sim_leave(life->client->node);
+    if (code != ERR_OK) {
+        world_fail(life->world, "life", 0, "client_submit refused: %s", err_name(code));
+        return false;
+    }
+    while (!life->answered)
+        if (!step_world(life))
+            return false;
+    return true;
+}
+
 /* Until it is done: whatever the script asks for may be asked again. */
 static bool call(struct life *life, struct client_call *call)
 {
     uint64_t until_us = now_us(life) + PATIENCE_US;
-    call->done = on_done;
-    call->user = life;
     while (now_us(life) < until_us) {
-        life->answered = false;
-        sim_enter(life->client->node);
-        enum err code = client_submit(life->client->client, call);
-        sim_leave(life->client->node);
-        if (code != ERR_OK) {
-            world_fail(life->world, "life", 0, "client_submit refused: %s", err_name(code));
+        if (!call_once(life, call))
             return false;
-        }
-        while (!life->answered)
-            if (!step_world(life))
-                return false;
         if (life->answer->outcome == POLDER_DONE)
             return true;
         if (!wait_for_us(life, 20000))
@@ -305,6 +313,140 @@ static bool snapshot(struct life *life)
     return true;
 }
 
+/* ---- members, neighbours */
+
+enum { REGIONS_MAX = 8, START_MAX = 32 };
+
+/* A region as pd tells it. */
+struct known {
+    uint64_t id;
+    uint8_t start[START_MAX];
+    struct bytes start_key;
+    uint64_t stores[8];
+    uint32_t store_count, voter_count;
+};
+
+static void know(struct known *known, const struct polder_region *region)
+{
+    *known = (struct known){.id = region->id};
+    CHECK(region->start_key.size <= START_MAX && region->peer_count <= 8);
+    if (region->start_key.size > 0)
+        memcpy(known->start, region->start_key.data, region->start_key.size);
+    known->start_key = bytes_of(known->start, region->start_key.size);
+    for (size_t i = 0; i < region->peer_count; i++) {
+        known->stores[known->store_count++] = region->peers[i].store_id;
+        known->voter_count += region->peers[i].role == 0;
+    }
+}
+
+static bool has_store(const struct known *known, uint64_t store)
+{
+    for (uint32_t i = 0; i < known->store_count; i++)
+        if (known->stores[i] == store)
+            return true;
+    return false;
+}
+
+/* In the order of their keys. */
+static bool list_regions(struct life *life, struct known *regions, uint32_t *ret_count)
+{
+    struct client_call wanted = {.op = CLIENT_CLUSTER_REGIONS, .count = REGIONS_MAX};
+    if (!call(life, &wanted))
+        return false;
+    const struct polder_cluster *cluster = life->answer->cluster;
+    CHECK(cluster && cluster->region_page_count <= REGIONS_MAX);
+    for (size_t i = 0; i < cluster->region_page_count; i++)
+        know(&regions[i], &cluster->regions[i]);
+    *ret_count = (uint32_t)cluster->region_page_count;
+    return true;
+}
+
+/* Asks for it until pd tells of a region that is so. What was refused may have been done by an earlier try: the region says. */
+static bool change_until(struct life *life, uint64_t id, const struct polder_peer_change *changes, uint32_t count,
+                         bool (*is_so)(const struct known *region, uint64_t store), uint64_t store)
+{
+    uint64_t until_us = now_us(life) + PATIENCE_US;
+    while (now_us(life) < until_us) {
+        struct known regions[REGIONS_MAX], *region = NULL;
+        uint32_t region_count;
+        if (!list_regions(life, regions, &region_count))
+            return false;
+        for (uint32_t i = 0; i < region_count; i++)
+            region = regions[i].id == id ? &regions[i] : region;
+        if (region && is_so(region, store))
+            return true;
+        struct client_call wanted = {.op = CLIENT_CHANGE_PEERS,
+                                     .key = region ? region->start_key : bytes_empty(),
+                                     .region_id = id,
+                                     .deadline_ms = 1000,
+                                     .changes = changes,
+                                     .change_count = count};
+        if (region && !call_once(life, &wanted))
+            return false;
+        if (!wait_for_us(life, 50000))
+            return false;
+    }
+    world_fail(life->world, "life", 0, "%d s in step %s, and the members of region %llu are not changed: %s",
+               PATIENCE_US / 1000000, life->step, (unsigned long long)id, life->answer ? life->answer->text : "");
+    return false;
+}
+
+static bool is_there(const struct known *region, uint64_t store)
+{
+    return has_store(region, store);
+}
+
+static bool is_gone(const struct known *region, uint64_t store)
+{
+    return !has_store(region, store);
+}
+
+static bool votes_everywhere(const struct known *region, uint64_t store)
+{
+    return has_store(region, store) && region->voter_count == region->store_count;
+}
+
+static uint64_t store_without(struct life *life, const struct known *region)
+{
+    for (uint32_t number = 1; number <= STORES; number++) {
+        const struct world_node *node = world_store(life->world, number);
+        uint64_t id = node->store ? store_get_id(node->store) : 0;
+        if (id != 0 && !has_store(region, id))
+            return id;
+    }
+    return 0;
+}
+
+/* A learner, then a voter in the place of another, in one step. */
+static bool move(struct life *life)
+{
+    struct known regions[REGIONS_MAX];
+    uint32_t count;
+    if (!wait_until(life, is_equal, "equal") || !list_regions(life, regions, &count))
+        return false;
+    uint64_t from = regions[0].stores[0], to = store_without(life, &regions[0]);
+    CHECK(to != 0); /* four stores, three peers */
+    struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, to};
+    struct polder_peer_change swap[] = {{POLDER_PEER_PROMOTE, to}, {POLDER_PEER_REMOVE, from}};
+    return change_until(life, regions[0].id, &add, 1, is_there, to) && put_some(life, 0, 6) &&
+           change_until(life, regions[0].id, swap, 2, is_gone, from) && put_some(life, 2, 6);
+}
+
+static bool remove_and_add(struct life *life)
+{
+    struct known regions[REGIONS_MAX];
+    uint32_t count;
+    if (!wait_until(life, is_equal, "equal") || !list_regions(life, regions, &count))
+        return false;
+    uint64_t store = regions[0].stores[1];
+    struct polder_peer_change remove = {POLDER_PEER_REMOVE, store};
+    struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, store};
+    struct polder_peer_change promote = {POLDER_PEER_PROMOTE, store};
+    return change_until(life, regions[0].id, &remove, 1, is_gone, store) && put_some(life, 4, 4) &&
+           change_until(life, regions[0].id, &add, 1, is_there, store) &&
+           change_until(life, regions[0].id, &promote, 1, votes_everywhere, store) && put_some(life, 6, 4);
+}
+
 /* Every row, and none that is not. */
 static bool read_all(struct life *life)
 {
@@ -343,7 +485,8 @@ static const struct {
     const char *name;
     bool (*run)(struct life *life);
 } script[] = {
-    {"create", create}, {"load", load}, {"split", split}, {"snapshot", snapshot}, {"settle", settle},
+    {"create", create},         {"load", load},     {"split", split}, {"snapshot", snapshot}, {"move", move},
+    {"remove", remove_and_add}, {"settle", settle},
 };
 
 /* ---- a run */

@@ -1,6 +1,7 @@
 /* life: the whole life of a region as a script, and a crash at every write of it.
  *
- *   create -> load -> split -> a store stays away until the log is cut, and gets a snapshot -> read
+ *   create -> load -> split -> a store stays away until the log is cut, and gets a snapshot -> a peer moves to another
+ *   store -> a peer is removed, and one added -> read
  *
  * The writes of all disks are numbered in the order in which they happen. `crash_at` N: the node that makes write N dies
  * as that write is done: its disk keeps what was synced, or all (`loss`). It is started again a moment later, and the
