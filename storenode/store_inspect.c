@@ -259,6 +259,9 @@ static void check_tokens(struct inspect *inspect, struct inspect_group *group)
     struct tokens *tokens = tokens_new(inspect->engine, group->id, GROUP_FIRST_INDEX);
     enum err code = tokens_load(tokens);
     group->tokens_index = tokens_saved_index(tokens);
+    /* A peer that waits for its first snapshot: what counts as saved while nothing is does not count there. */
+    if (group->has_applied && group->applied.index == 0 && group->tokens_index == GROUP_FIRST_INDEX)
+        group->tokens_index = 0;
     if (code != ERR_OK) {
         inspect_found(inspect, false, "region %" PRIu64 ": the tokens cannot be loaded (%s)", group->id,
                       err_name(code));

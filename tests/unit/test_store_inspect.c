@@ -370,6 +370,32 @@ static void what_rows_say_of_each_other_is_compared(void **state)
     }
 }
 
+/* Made for a snapshot that has not come yet (peer_create.c): nothing was applied, nothing is saved. */
+static void a_peer_that_waits_for_its_rows_is_sound(void **state)
+{
+    (void)state;
+    enum { REGION_C = 15 };
+    struct world world;
+    world_init(&world);
+    put_region(world.engine, REGION_B, "rm", "rx");
+    put_region(world.engine, REGION_C, "rx", "");
+    struct engine_batch *batch = engine_batch_new(world.engine);
+    struct raft_conf conf = {0};
+    struct raft_hard_state hard = {0};
+    for (peer_id peer = 1; peer <= 2; peer++)
+        assert_int_equal(raft_conf_add(&conf, REGION_C * 10 + peer, RAFT_VOTER), ERR_OK);
+    group_log_put_hard(world.engine, batch, REGION_C, &hard);
+    group_log_put_truncated(world.engine, batch, REGION_C, (struct raft_position){0});
+    group_put_conf(world.engine, batch, REGION_C, &conf);
+    region_fsm_put_applied(world.engine, batch, REGION_C, 0, 0, NULL);
+    assert_int_equal(engine_write(world.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(world.engine, batch);
+    struct inspect_totals totals = look(&world);
+    assert_string_equal(world.first, "");
+    assert_int_equal(totals.finding_count + totals.warning_count, 0);
+    world_fini(&world);
+}
+
 static void a_log_cut_beyond_what_tokens_are_saved_of_is_found(void **state)
 {
     (void)state;
@@ -443,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_row_that_is_cut_or_longer_is_found),
         cmocka_unit_test(a_row_under_another_key_or_gone_is_found),
         cmocka_unit_test(what_rows_say_of_each_other_is_compared),
+        cmocka_unit_test(a_peer_that_waits_for_its_rows_is_sound),
         cmocka_unit_test(a_log_cut_beyond_what_tokens_are_saved_of_is_found),
         cmocka_unit_test(holes_overlaps_and_homeless_rows_are_found),
         cmocka_unit_test(the_least_index_to_keep_is_that_of_tokens_or_of_what_is_not_applied),
