@@ -1,5 +1,6 @@
 #include "region_worker.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -30,6 +31,7 @@ enum {
     HEARTBEATS_PER_FRAME_MAX = 512,
     READ_KEYS_WAITING_MAX = 128 * 1024,
     GATHER_MAX_US = 5000,
+    TRIM_AFTER_COUNT = 1000, /* peers that fell asleep */
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
     COUNT_INTERVAL_MS = 5000,
     EARLY_VOTES_MAX = 512, /* what is lost is asked again, only an election timeout later */
@@ -88,6 +90,7 @@ struct region_worker {
     bool disk_hangs;
     bool leaving; /* being stopped in order: leads nothing, if others can */
     struct store_sleep_counts sleep_counts;
+    uint64_t slept_at_trim;   /* sleep_counts.slept when memory was given back last */
     uint32_t own_appends_out;                 /* log tasks with what was proposed here; elections close no gate */
     bool proposed;                            /* since the last log task */
     uint32_t proposals_out;                   /* entries proposed here and not committed yet */
@@ -975,6 +978,11 @@ static void shrink(struct region_worker *worker)
             neighbour->outbox.messages[after] = NULL;
             neighbour->outbox.capacity[after] = 0;
         }
+    /* What thousands of groups needed at a time is free, but in pieces all over the heap. */
+    if (worker->sleep_counts.slept >= worker->slept_at_trim + TRIM_AFTER_COUNT) {
+        worker->slept_at_trim = worker->sleep_counts.slept;
+        malloc_trim(0);
+    }
 }
 
 /* Every second or so. */
