@@ -381,8 +381,7 @@ static bool is_all_applied(const struct peer *peer)
  * by others already. Ask this after region_fsm_applied. */
 static bool is_range_old(const struct peer *peer)
 {
-    raft_index known = peer->split.last ? peer->split.last->index : 0;
-    return region_fsm_split_index(peer->fsm) != known;
+    return region_fsm_split_index(peer->fsm) != peer->split.last_index;
 }
 
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
@@ -718,6 +717,7 @@ void peer_split_forget(struct peer *peer)
 {
     region_split_free(peer->split.last);
     peer->split.last = NULL;
+    peer->split.last_index = 0;
     peer->split.proposed = 0;
     peer->split.counted = false;
     peer->split.extent = peer->split.written = (struct region_extent){0};
@@ -1201,9 +1201,12 @@ void peer_tick(struct peer *peer, uint32_t count)
     peer_sleep_try(peer);
 }
 
+/* Who still knows the region as it was before a split asks pd for the others. */
 void peer_shrink(struct peer *peer)
 {
     group_shrink(peer->group);
+    region_split_free(peer->split.last);
+    peer->split.last = NULL;
     free(peer->pending);
     peer->pending = NULL;
     peer->pending_capacity = 0;
@@ -1271,6 +1274,7 @@ static void split_done(struct peer *peer, struct region_split *take_split)
     peer->region = region_copy(take_split->regions[0]);
     region_split_free(peer->split.last);
     peer->split.last = take_split;
+    peer->split.last_index = take_split->index;
     peer->split.counted = false;
     peer->split.extent = peer->split.written = (struct region_extent){0};
     peer->split.look_at_us = 0;

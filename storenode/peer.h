@@ -75,7 +75,8 @@ struct peer {
     uint64_t read_context;
     uint64_t keys_written, keys_read; /* since the last heartbeat */
     struct {
-        struct region_split *last; /* owned: the newest that we know to be done; NULL: none in this life */
+        struct region_split *last; /* owned: the newest that we know to be done; NULL: none, or long ago */
+        raft_index last_index;     /* of the newest that we know to be done; 0: none in this life */
         raft_index proposed;       /* by us, neither done nor given up; 0: none */
         bool everybody;            /* each peer has been heard of, by us or by an earlier leader */
         bool asked;                /* waits for ids, or for where to split: one at a time */

@@ -221,7 +221,7 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     ret_swarm->campaigns_max = (uint32_t)PICK(&rng, 1, 2, 256);
     struct rng load_rng;
     rng_init(&load_rng, seed, "split load");
-    ret_swarm->split_load = PICK(&load_rng, 5000, 30, 100, 300);
+    ret_swarm->split_load = PICK(&load_rng, 3, 5000, 10, 30);
 }
 
 void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions)
