@@ -16,7 +16,7 @@
 #include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
 
-enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE, PD_LINK_IDS };
+enum pd_link_message { PD_LINK_LINKS, PD_LINK_TICK, PD_LINK_FRAME, PD_LINK_LOG_DONE, PD_LINK_IDS, PD_LINK_REGION };
 enum state { STATE_START, STATE_REGISTER, STATE_IDENT, STATE_BOOTSTRAP, STATE_REGIONS, STATE_SERVING };
 enum {
     TICK_MS = 50,
@@ -27,6 +27,7 @@ enum {
     MAILBOX_MAX = 4096,
     ID_STOCK_COUNT = 1024, /* asked for at once: a split need not wait for pd */
     ID_WAIT_MS = 5000,     /* then the split is given up */
+    REGION_ASKS_MAX = 64,  /* more are asked another time */
 };
 
 struct pd_link {
@@ -46,9 +47,16 @@ struct pd_link {
     uint8_t asked_op;
     uint64_t next_id, id_count;                /* the stock; what is left at the end of the process is never given */
     struct message *id_asks, **id_asks_last;   /* owned list: they wait for ids, the oldest first */
+    region_id region_asks[REGION_ASKS_MAX]; /* what became of these? */
+    uint32_t region_ask_count;
     uint64_t token;                  /* makes a repeated registration find the first one */
     struct regions_message *regions; /* owned: the first regions while their rows are being written */
     char refusal[256];               /* last one logged, so that it is said once */
+};
+
+struct region_ask {
+    struct message message;
+    region_id region;
 };
 
 struct frame_message {
@@ -251,6 +259,11 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
             request.count = count > ID_STOCK_COUNT ? count : (uint32_t)ID_STOCK_COUNT;
             break;
         }
+        if (link->region_ask_count > 0) {
+            request.op = WIRE_PD_OP_GET_REGION_BY_ID;
+            request.region_id = link->region_asks[--link->region_ask_count];
+            break;
+        }
         if (now_us < link->stores_at_us)
             return;
         link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
@@ -363,6 +376,8 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
             link->next_id = reply->first_id;
             link->id_count = reply->first_id > 0 ? reply->count : 0;
             give_ids(link, clock_now_us(link->env->clock));
+        } else if (link->asked_op == WIRE_PD_OP_GET_REGION_BY_ID) {
+            tell_workers(link, WORKER_REGION_SEEN, frame);
         } else {
             struct regions_message *stores = regions_message_new(WORKER_STORES, frame);
             tell_workers(link, WORKER_STORES, frame);
@@ -564,6 +579,11 @@ static void on_message(void *state, struct message *take_message)
         if (link->id_asks && link->links && link_is_up(link->link) && link->asked_us == 0)
             ask_next(link, clock_now_us(link->env->clock));
         break;
+    case PD_LINK_REGION:
+        if (link->region_ask_count < REGION_ASKS_MAX)
+            link->region_asks[link->region_ask_count++] = ((struct region_ask *)take_message)->region;
+        message_free(take_message);
+        break;
     case PD_LINK_LOG_DONE:
         on_log_done(link, (struct log_task *)take_message);
         break;
@@ -584,6 +604,15 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame)
     message->frame = take_frame;
     if (actor_post(link->env->executor, link->actor, &message->message) != ERR_OK)
         message_free(&message->message); /* the next report says it again */
+}
+
+void pd_link_ask_region(struct pd_link *link, region_id region)
+{
+    struct region_ask *ask = calloc(1, sizeof *ask);
+    CHECK(ask);
+    *ask = (struct region_ask){.message = {.kind = PD_LINK_REGION, .free = free_plain}, .region = region};
+    if (actor_post(link->env->executor, link->actor, &ask->message) != ERR_OK)
+        message_free(&ask->message); /* it is asked again */
 }
 
 void pd_link_ask_ids(struct pd_link *link, struct id_ask *take_ask)

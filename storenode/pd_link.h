@@ -23,6 +23,9 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame);
  */
 void pd_link_ask_ids(struct pd_link *link, struct id_ask *take_ask);
 
+/* What does pd know of that region? The region workers hear of it (WORKER_REGION_SEEN), if it knows anything. Any actor. */
+void pd_link_ask_region(struct pd_link *link, region_id region);
+
 /* The ident row of column family raft. ERR_NOT_FOUND: an empty directory. */
 enum err pd_link_load_ident(struct engine *engine, struct wire_store_ident *ret_ident, struct error *err);
 void pd_link_put_ident(struct engine *engine, struct engine_batch *batch, const struct wire_store_ident *ident);

@@ -191,6 +191,8 @@ static enum err make_plan(struct peer *peer, const struct conf_ask *ask, struct 
     if (ask->guard_conf != 0 && ask->guard_conf != peer->region->epoch_conf)
         return say(plan, ERR_CONDITION_FAILED, "the members are those of epoch %llu by now",
                    ULL(peer->region->epoch_conf));
+    if (peer->snapshot.damaged) /* the rest may be all that there is */
+        return say(plan, ERR_NOT_READY, "the replica of its leader is damaged");
     raft_get_status(raft, &plan->status);
     /* Who gets the entry of this change learns with it that all splits before it are committed, and applies them before
      * it goes: or a child would lie on too few stores to elect anybody. */

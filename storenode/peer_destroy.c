@@ -7,13 +7,14 @@
 #include "base/log.h"
 #include "group/apply_worker.h"
 #include "group/group_keys.h"
+#include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
 #include "storenode/store_keys.h"
 #include "storenode/store_ranges.h"
 
-enum { ASK_ELECTIONS = 3 };
+enum { ASK_ELECTIONS = 3, ASKS_BEFORE_PD = 5 };
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -230,6 +231,12 @@ bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire,
     return true;
 }
 
+void peer_destroy_seen(struct peer *peer, const struct region *region)
+{
+    if (region->epoch_conf >= peer->region->epoch_conf + peer_is_member(peer) && !region_peer_by_id(region, peer->id))
+        peer_destroy_begin(peer, region->epoch_conf);
+}
+
 void peer_destroy_tick(struct peer *peer, uint32_t count)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
@@ -238,10 +245,12 @@ void peer_destroy_tick(struct peer *peer, uint32_t count)
         destroy->silent_ticks = 0;
         return;
     }
+    uint32_t interval = ASK_ELECTIONS * config->election_ticks, times = destroy->silent_ticks / interval;
     destroy->silent_ticks += count;
-    if (destroy->silent_ticks < ASK_ELECTIONS * config->election_ticks)
+    if (destroy->silent_ticks / interval == times)
         return;
-    destroy->silent_ticks = 0;
+    if (++times % ASKS_BEFORE_PD == 0)
+        pd_link_ask_region(region_worker_store(peer->worker)->pd_link, peer->region_id);
     for (uint32_t i = 0; i < peer->region->peer_count; i++)
         if (peer->region->peers[i].id != peer->id)
             say(peer, PEER_ASK, peer->region->peers[i].id, peer->region->peers[i].store_id);

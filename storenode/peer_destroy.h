@@ -3,7 +3,8 @@
  * That it is gone it hears from a member that has applied its removal durably: the answer to what a peer says that is not in
  * the region as this store knows it, which is newer than what that peer knows, is PEER_GONE; and a message for
  * another peer of the region on its store means the same. Ids of peers are never given twice, so who is not a member
- * at a newer epoch_conf than its own was removed for good. Who hears nothing of a leader for long asks the others (PEER_ASK).
+ * at a newer epoch_conf than its own was removed for good. Who hears nothing of a leader for long asks the others (PEER_ASK),
+ * and if that does not help pd: they may all be gone themselves.
  *
  * To have applied the own removal is not enough: those that stay may not know that it is committed, and after a crash elect
  * by the old members. Of two peers that become one, the one that stays needs the vote of the other, until its row says
@@ -39,7 +40,7 @@ enum { PEER_GONE = STORE_ROWS_WANTED + 1, PEER_ASK };
 
 struct peer_destroy {
     uint64_t epoch_conf;   /* at which it is no member */
-    uint32_t silent_ticks; /* since a leader was heard, or it was asked who is gone */
+    uint32_t silent_ticks; /* since a leader was heard */
     uint8_t waits;         /* for the apply worker and the read workers */
     bool begun, posted, over;
 };
@@ -54,6 +55,8 @@ region_id peer_destroy_region(const struct message *message);
 void peer_destroy_forgotten(struct peer *peer);
 
 bool peer_is_member(const struct peer *peer); /* false: it has applied its own removal */
+/* What pd knows of the region. */
+void peer_destroy_seen(struct peer *peer, const struct region *region);
 void peer_destroy_tick(struct peer *peer, uint32_t count);
 /* Before anything else looks at the message. True: it says that we are gone, or who sent it is; nobody needs it. */
 bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire, store_id from_store);

@@ -43,12 +43,12 @@ enum peer_snapshot_state {
 
 struct peer_snapshot {
     enum peer_snapshot_state state;
-    struct snapshot_in *in;           /* owned; COMING and later */
-    bool damaged;                     /* the rows cannot be read: others come (peer_heal.h) */
-    _Atomic uint64_t generation;      /* of the rows */
     uint32_t sending;                 /* snapshots that left here and have not ended */
+    struct snapshot_in *in;           /* owned; COMING and later */
+    _Atomic uint64_t generation;      /* of the rows */
     peer_id failed[REGION_PEERS_MAX]; /* the core hears of these at the next tick: not again at once */
     uint32_t failed_count;
+    bool damaged; /* the rows cannot be read: others come (peer_heal.h) */
     uint64_t ended_us; /* the last one that left */
     raft_index floor; /* log entries after this are kept for those who get one of them */
 };

@@ -714,6 +714,20 @@ static void on_regions(struct region_worker *worker, struct regions_message *tak
     message_free(&take_message->message);
 }
 
+static void on_region_seen(struct region_worker *worker, struct regions_message *take_message)
+{
+    for (uint32_t i = 0; i < take_message->reply.routes_count; i++) {
+        struct region *region;
+        if (region_from_wire(take_message->reply.routes[i].region, &region) != ERR_OK)
+            continue;
+        struct peer *peer = find_peer(worker, region->id);
+        if (peer)
+            peer_destroy_seen(peer, region);
+        region_free(region);
+    }
+    message_free(&take_message->message);
+}
+
 static void on_stores(struct region_worker *worker, struct regions_message *take_message)
 {
     store_id own = atomic_load(&worker->store->store_id);
@@ -1288,6 +1302,9 @@ static void on_message(void *state, struct message *take_message)
         break;
     case WORKER_STORES:
         on_stores(worker, (struct regions_message *)take_message);
+        break;
+    case WORKER_REGION_SEEN:
+        on_region_seen(worker, (struct regions_message *)take_message);
         break;
     case WORKER_HEARTBEAT_ALL:
         message_free(take_message);

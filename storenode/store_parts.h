@@ -93,6 +93,7 @@ enum worker_message_kind {
     WORKER_LINKS,
     WORKER_REGIONS,
     WORKER_STORES,
+    WORKER_REGION_SEEN,
     WORKER_HEARTBEAT_ALL,
     WORKER_SHARED,
     WORKER_TRANSFER,
@@ -140,7 +141,8 @@ struct shared_message {
 };
 
 /* WORKER_REGIONS: regions whose rows are durable now and whose peers here should start (routes; leader_peer: who should
- * lead first). WORKER_STORES: where the other stores are (stores). */
+ * lead first). WORKER_STORES: where the other stores are (stores).
+ * WORKER_REGION_SEEN: what pd knows of a region that somebody asked about (routes). */
 struct regions_message {
     struct message message;
     struct frame *frame; /* owned; a PdReply */

@@ -18,7 +18,7 @@ static const char help[] =
     "\n"
     "The life of a region as a script, in the simulator: create, load, split, a store that comes back to a log that "
     "was\n"
-    "cut, read. With --crash-every-write it is lived again for each write that any disk gets, and the node whose "
+    "cut, a replica that moves, replicas that go, read. With --crash-every-write it is lived again for each write that any disk gets, and the node whose "
     "write\n"
     "that is dies there: once with all that it had not synced, once without. Nothing acknowledged may be lost. Exit 0\n"
     "nothing was, 1 something was, 2 usage.\n"

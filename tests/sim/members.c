@@ -14,6 +14,7 @@ struct members {
     struct rng rng;
     uint64_t interval_ms;
     uint32_t left;
+    uint32_t voters_min; /* what is lost with the disk of the only one that has it is lost */
     bool stopped;
     bool stores_were_ready;                 /* all of them, once */
     struct region *regions[CANDIDATES_MAX]; /* owned; led by the store that was visited */
@@ -75,7 +76,7 @@ static void draw(struct members *members, const struct region *region, struct pl
             add(plan, rng_chance(rng, 1, 3) ? WIRE_PEER_CHANGE_KIND_DEMOTE : WIRE_PEER_CHANGE_KIND_REMOVE, voter);
     } else if (learner && rng_chance(rng, 1, 3))
         add(plan, WIRE_PEER_CHANGE_KIND_REMOVE, learner);
-    else if (voters >= VOTERS_MAX || (voters > 1 && rng_chance(rng, 1, 3)))
+    else if (voters >= VOTERS_MAX || (voters > members->voters_min && rng_chance(rng, 1, 3)))
         add(plan, rng_chance(rng, 1, 4) ? WIRE_PEER_CHANGE_KIND_DEMOTE : WIRE_PEER_CHANGE_KIND_REMOVE, voter);
     if (plan->count == 0 || rng_chance(rng, 1, 4))
         add(plan, WIRE_PEER_CHANGE_KIND_ADD_LEARNER, any_store(members, region, NO_PEER));
@@ -138,6 +139,7 @@ struct members *members_new(struct world *world)
     rng_init(&members->rng, world_options(world)->seed, "members");
     members->interval_ms = rng_between(&members->rng, 20, 1500);
     members->left = CHANGES_MAX;
+    members->voters_min = world_swarm(world)->fault_mask & FAULT_BIT(FAULT_DAMAGE) ? 2 : 1;
     if (rng_chance(&members->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, act, NULL, members);
     return members;

@@ -243,10 +243,10 @@ static void a_leader_goes_before_it_is_removed(void **unused)
     cluster_free(cluster);
 }
 
-/* The one that stays forgets nothing of that, or it would need a vote from who is gone. */
-static void of_two_the_one_that_stays_serves_after_a_crash(void **unused)
+/* The one that stays forgets nothing of that, or it would need a vote from who is gone. It dies before it has told the other
+ * one, or when that one has gone. */
+static void one_of_two_goes_and_the_other_one_dies(bool told)
 {
-    (void)unused;
     struct cluster *cluster = cluster_new(3);
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, store_with_peer(cluster, true)), POLDER_OK);
     assert_true(run_until(cluster, 20000, is_whole));
@@ -254,13 +254,22 @@ static void of_two_the_one_that_stays_serves_after_a_crash(void **unused)
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, other), POLDER_OK);
     look(cluster);
     struct world_node *last = node_of(cluster, cluster->leader);
+    if (told)
+        assert_true(run_until(cluster, 20000, is_whole));
     world_kill(cluster->world, last, true);
-    assert_true(run_until(cluster, 3000, NULL)); /* the other one asks, and is told by nobody */
+    assert_true(run_until(cluster, 3000, NULL)); /* nobody is there to tell */
     start(cluster, last);
     put(cluster, "a");
     assert_true(run_until(cluster, 20000, is_whole));
     assert_int_equal(look(cluster)->peer_count, 1);
     cluster_free(cluster);
+}
+
+static void of_two_the_one_that_stays_serves_after_a_crash(void **unused)
+{
+    (void)unused;
+    one_of_two_goes_and_the_other_one_dies(false);
+    one_of_two_goes_and_the_other_one_dies(true);
 }
 
 static void who_was_removed_while_it_was_away_finds_out(void **unused)
@@ -280,6 +289,34 @@ static void who_was_removed_while_it_was_away_finds_out(void **unused)
     assert_true(run_until(cluster, 20000, is_whole));
     assert_int_equal(look(cluster)->peer_count, 3);
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    cluster_free(cluster);
+}
+
+static void nor_needs_it_anybody_whom_it_knows(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(6);
+    put(cluster, "a");
+    store_id was[3], now[3];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        was[i] = look(cluster)->peers[i].store_id;
+    for (uint32_t i = 1; i <= 6; i++)
+        if (!region_peer_on_store(cluster->region, store_get_id(world_store(cluster->world, i)->store)))
+            now[count++] = store_get_id(world_store(cluster->world, i)->store);
+    uint32_t away_at = was[0] == cluster->leader ? 1 : 0;
+    struct world_node *away = node_of(cluster, was[away_at]);
+    world_kill(cluster->world, away, false);
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct polder_peer_change step[] = {{POLDER_PEER_PROMOTE, now[i]}, {POLDER_PEER_REMOVE, was[i]}};
+        assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, now[i]), POLDER_OK);
+        assert_int_equal(change_guarded(cluster, step, 2, 0, 10000), POLDER_OK);
+    }
+    assert_true(run_until(cluster, 5000, NULL));
+    start(cluster, away);
+    assert_true(run_until(cluster, 40000, is_whole));
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(count_rows(node_of(cluster, was[i])->disk, ENGINE_DEFAULT), 0);
     cluster_free(cluster);
 }
 
@@ -373,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_leader_goes_before_it_is_removed),
         cmocka_unit_test(of_two_the_one_that_stays_serves_after_a_crash),
         cmocka_unit_test(who_was_removed_while_it_was_away_finds_out),
+        cmocka_unit_test(nor_needs_it_anybody_whom_it_knows),
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
