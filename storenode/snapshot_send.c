@@ -227,8 +227,7 @@ static void pump(struct send *send)
 {
     const struct store_config *config = send->sender->store->config;
     while (link_is_up(send->link) && !send->last_made && send->next - send->first < CHUNKS_AHEAD_MAX &&
-           send->ahead_size < AHEAD_SIZE_MAX &&
-           (config->snapshot_rate_size == 0 || send->sender->budget_size > 0)) {
+           send->ahead_size < AHEAD_SIZE_MAX && (config->snapshot_rate_size == 0 || send->sender->budget_size > 0)) {
         enum err code = make_chunk(send);
         if (code == ERR_OK && config->snapshot_size_max > 0 && send->size > config->snapshot_size_max)
             code = ERR_ENTRY_TOO_LARGE;
@@ -253,6 +252,11 @@ static void on_up(void *context, struct link *link, const struct wire_hello *hel
     (void)context;
     (void)hello; /* another store refuses us: want_node_id */
     struct send *send = link_user(link);
+    if (send->first > 0) { /* the other side has some of it */
+        atomic_fetch_add(&send->sender->store->snapshot_counts.resumed, 1);
+        log_event(send->sender->env->log, LOG_INFO, "event=snapshot_resumed region=%llu to_store=%llu chunk=%u",
+                  ULL(send->cut->region_id), ULL(send->cut->to_store), send->first);
+    }
     send_again(send);
     pump(send);
 }

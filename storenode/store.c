@@ -118,6 +118,7 @@ void store_add_snapshot_counts(const struct store *store, struct store_snapshot_
     counts->sent += atomic_load(&store->snapshot_counts.sent);
     counts->not_sent += atomic_load(&store->snapshot_counts.not_sent);
     counts->sent_size += atomic_load(&store->snapshot_counts.sent_size);
+    counts->resumed += atomic_load(&store->snapshot_counts.resumed);
     counts->slow += atomic_load(&store->snapshot_counts.slow);
     counts->installed_size += atomic_load(&store->snapshot_counts.installed_size);
     counts->refused += atomic_load(&store->snapshot_counts.refused);

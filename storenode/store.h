@@ -96,6 +96,7 @@ struct store_sleep_counts {
 /* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
 struct store_snapshot_counts {
     uint64_t sent, not_sent;  /* by leaders here; given up, or refused by the other side */
+    uint64_t resumed;         /* connections that took the place of a broken one, half way */
     uint64_t slow;            /* of those: took longer than snapshot-duration-max */
     uint64_t sent_size;       /* bytes, those that were sent again included */
     uint64_t refused;         /* that came, and had no place or were of no use any more */

@@ -66,7 +66,7 @@ struct store {
     uint64_t incarnation; /* not 0; another one in each life */
     _Atomic uint32_t snapshots_out, snapshots_in; /* under way; each at most snapshots-max */
     struct {
-        _Atomic uint64_t sent, not_sent, slow, sent_size, refused, installed, installed_size, installed_at_start;
+        _Atomic uint64_t sent, not_sent, resumed, slow, sent_size, refused, installed, installed_size, installed_at_start;
     } snapshot_counts;
     struct {
         _Atomic uint64_t found, damaged, healed, lost; /* replicas: since the start; now; since the start; not started */

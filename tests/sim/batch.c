@@ -317,6 +317,7 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
         totals->sleep.woken[cause] += result->sleep.woken[cause];
     totals->snapshots.sent += result->snapshots.sent;
     totals->snapshots.not_sent += result->snapshots.not_sent;
+    totals->snapshots.resumed += result->snapshots.resumed;
     totals->snapshots.refused += result->snapshots.refused;
     totals->snapshots.installed += result->snapshots.installed;
     totals->snapshots.installed_at_start += result->snapshots.installed_at_start;

@@ -90,10 +90,12 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
     for (int cause = 0; cause < WAKE_CAUSE_COUNT; cause++)
         printf(" %s %llu", wake_cause_name((enum wake_cause)cause), ULL(totals->sleep.woken[cause]));
     printf("; %llu were handed over, for a disk that hung or an orderly end\n", ULL(totals->sleep.handed_over));
-    printf("%llu snapshots of regions were sent, %llu given up, %llu chunks refused; %llu were installed, and %llu by a start\n",
-           ULL(totals->snapshots.sent), ULL(totals->snapshots.not_sent), ULL(totals->snapshots.refused),
-           ULL(totals->snapshots.installed), ULL(totals->snapshots.installed_at_start));
-    printf("%llu times rows were found that could not be read, %llu replicas got their rows anew; %llu hashes were compared, %llu differed\n",
+    printf("%llu snapshots of regions were sent, %llu given up, %llu resumed after a broken connection, %llu chunks "
+           "refused; %llu were installed, and %llu by a start\n",
+           ULL(totals->snapshots.sent), ULL(totals->snapshots.not_sent), ULL(totals->snapshots.resumed),
+           ULL(totals->snapshots.refused), ULL(totals->snapshots.installed), ULL(totals->snapshots.installed_at_start));
+    printf("%llu times rows were found that could not be read, %llu replicas got their rows anew; %llu hashes were "
+           "compared, %llu differed\n",
            ULL(totals->damage.found), ULL(totals->damage.healed), ULL(totals->damage.hashes),
            ULL(totals->damage.hash_mismatches));
     if (settings->run.faults)
