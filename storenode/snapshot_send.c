@@ -29,9 +29,9 @@ struct send {
     struct actor *owner;
     struct link *link; /* owned by links */
     uint64_t id;
-    struct buf chunks[CHUNKS_AHEAD_MAX]; /* encoded, not acknowledged; by sequence */
-    uint32_t first, next;                /* sequences: the oldest of those; the next to be made */
-    int cf;                              /* where the iterators are; ENGINE_RAFT: at the rows */
+    struct frame *chunks[CHUNKS_AHEAD_MAX]; /* counted; not acknowledged, by sequence */
+    uint32_t first, next;                   /* sequences: the oldest of those; the next to be made */
+    int cf;                                 /* where the iterators are; ENGINE_RAFT: at the rows */
     uint32_t row_at;
     bool last_made;
     uint64_t started_us, heard_us, sent_us, size;
@@ -81,7 +81,7 @@ static void free_sent(struct message *message)
 static void send_free(struct send *send)
 {
     for (int i = 0; i < CHUNKS_AHEAD_MAX; i++)
-        buf_fini(&send->chunks[i]);
+        frame_unref(send->chunks[i]);
     snapshot_cut_free(send->cut);
     free(send);
 }
@@ -199,27 +199,37 @@ static enum err make_chunk(struct send *send)
                                         .last_expiry_ms = cut->time.last_expiry_ms,
                                         .region = send->next == 0 ? &region : NULL,
                                         .snapshot = send->next == 0 ? group_snapshot_to_wire(&snapshot, &arena) : NULL};
-    struct buf *bytes = &send->chunks[send->next % CHUNKS_AHEAD_MAX];
-    buf_reset(bytes);
     enum err code = gather_rows(send, &arena, &chunk);
-    if (code == ERR_OK)
-        code = wire_encode_snapshot_chunk(&chunk, bytes);
+    struct frame *frame = code == ERR_OK ? wire_frame_snapshot_chunk(FRAME_SNAPSHOT, &chunk) : NULL;
+    if (code == ERR_OK && !frame)
+        code = ERR_ENTRY_TOO_LARGE;
     if (code == ERR_OK) {
+        send->chunks[send->next % CHUNKS_AHEAD_MAX] = frame;
         send->last_made = chunk.last;
         send->next++;
-        send->ahead_size += bytes->size;
+        send->ahead_size += frame->size;
     }
     arena_fini(&arena);
     return code;
 }
 
-static void send_chunk(struct send *send, uint32_t sequence)
+static void forget_chunk(struct send *send, uint32_t sequence)
 {
-    const struct buf *bytes = &send->chunks[sequence % CHUNKS_AHEAD_MAX];
-    send->sender->budget_size -= (int64_t)bytes->size;
-    send->size += bytes->size;
+    struct frame **chunk = &send->chunks[sequence % CHUNKS_AHEAD_MAX];
+    send->ahead_size -= (*chunk)->size;
+    frame_unref(*chunk);
+    *chunk = NULL;
+}
+
+/* A frame that is sent again may still be on its way: the transport writes into its header. */
+static void send_chunk(struct send *send, uint32_t sequence, bool again)
+{
+    struct frame *frame = send->chunks[sequence % CHUNKS_AHEAD_MAX];
+    send->sender->budget_size -= (int64_t)frame->size;
+    send->size += frame->size;
     send->sent_us = clock_now_us(send->sender->env->clock);
-    (void)link_send(send->link, frame_copy(FRAME_SNAPSHOT, buf_bytes(bytes))); /* lost: sent again */
+    (void)link_send(send->link, /* lost: sent again */
+                    again ? frame_copy(FRAME_SNAPSHOT, frame_bytes(frame)) : frame_ref(frame));
 }
 
 /* Makes and sends what may be on its way. */
@@ -235,14 +245,14 @@ static void pump(struct send *send)
             finish(send, code);
             return;
         }
-        send_chunk(send, send->next - 1);
+        send_chunk(send, send->next - 1, false);
     }
 }
 
 static void send_again(struct send *send)
 {
     for (uint32_t sequence = send->first; sequence < send->next; sequence++)
-        send_chunk(send, sequence);
+        send_chunk(send, sequence, true);
 }
 
 /* ---- links */
@@ -273,7 +283,7 @@ static void on_ack(struct send *send, const struct wire_snapshot_ack *ack)
     if (ack->next > send->next || ack->next < send->first)
         return; /* of an earlier connection, or nonsense */
     for (; send->first < ack->next; send->first++)
-        send->ahead_size -= send->chunks[send->first % CHUNKS_AHEAD_MAX].size;
+        forget_chunk(send, send->first);
     if (send->last_made && send->first == send->next)
         finish(send, ERR_OK);
     else
@@ -420,8 +430,6 @@ static void on_cut(struct snapshot_sender *sender, struct cut_message *take_mess
                           .id = ++sender->id,
                           .started_us = now_us,
                           .heard_us = now_us};
-    for (int i = 0; i < CHUNKS_AHEAD_MAX; i++)
-        buf_init(&send->chunks[i], FRAME_SIZE_MAX);
     for (int cf = 0; cf < ENGINE_RAFT; cf++)
         engine_iter_seek(cut->engine, cut->iters[cf], cut->region->start_key);
     take_message->cut = NULL;
