@@ -15,7 +15,7 @@
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
-enum { SPLIT_RETRY_MS = 20000 };
+enum { SPLIT_RETRY_MS = 20000, SPLIT_WAIT_MS = 3 };
 
 static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
 static struct log_task *on_log_task(void *context, struct group *group);
@@ -331,9 +331,8 @@ static bool only_deletes(const struct wire_kv_request *request)
 
 static void refuse_not_leading(struct peer *peer, struct reply_to to)
 {
-    enum { ELECTION_WAIT_MS = 3 };
     bool soon = peer->leads_first && peer->split.young_ticks > 0 && raft_leader(peer->group->raft) == 0;
-    refuse(peer, to, soon ? ERR_NOT_READY : ERR_NOT_LEADER, soon ? ELECTION_WAIT_MS : 0);
+    refuse(peer, to, soon ? ERR_NOT_READY : ERR_NOT_LEADER, soon ? SPLIT_WAIT_MS : 0);
 }
 
 static void take_write(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
@@ -345,6 +344,10 @@ static void take_write(struct peer *peer, struct reply_to to, const struct wire_
     }
     if (peer->snapshot.damaged) { /* it leads until another one can */
         refuse(peer, to, ERR_NOT_READY, NOT_READY_WAIT_MS);
+        return;
+    }
+    if (peer->split.proposed != 0) { /* behind the split in the log it would be refused, only later */
+        refuse(peer, to, ERR_NOT_READY, SPLIT_WAIT_MS);
         return;
     }
     if (disk_guard_is_low(&region_worker_store(peer->worker)->disk_guard) && !only_deletes(request)) {
@@ -704,6 +707,8 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
     peer->split.asked = false;
     peer_wake(peer, WAKE_REQUEST);
     peer_sleep_note_work(peer);
+    if (take_ask->ids.code == ERR_OK)
+        propose_pending(peer); /* before it they are done; behind it they would be refused */
     enum err code = take_ask->ids.code == ERR_OK ? propose_split(peer, take_ask) : take_ask->ids.code;
     if (code != ERR_OK) /* to count it again each second would change nothing */
         peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;

@@ -640,7 +640,7 @@ static void no_write_waits_long_while_a_hundred_regions_split(void **unused)
     swarm.timing.stall_max_us = 20000;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         swarm.region_workers = 1 + seed % 2;
-        split_under_load(cluster_new_drawn(seed, 3, 0, swarm), "one that is not", 150, 300);
+        split_under_load(cluster_new_drawn(seed, 3, 0, swarm), "one that is not", 100, 200);
     }
 }
 
