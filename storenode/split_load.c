@@ -19,6 +19,7 @@ struct sample {
 
 struct load_samples {
     struct rng rng;
+    uint64_t since_us; /* more than the limits since then */
     uint64_t seen;
     uint32_t count;
     struct sample samples[SAMPLES_MAX];
@@ -136,10 +137,11 @@ static bool is_more(uint64_t count, uint64_t limit, uint64_t time_us)
     return limit > 0 && (double)count * 1e6 > (double)limit * (double)time_us;
 }
 
-static void begin_sampling(struct split_load *load, uint64_t seed)
+static void begin_sampling(struct split_load *load, uint64_t now_us, uint64_t seed)
 {
     load->samples = calloc(1, sizeof *load->samples);
     CHECK(load->samples);
+    load->samples->since_us = now_us;
     rng_init(&load->samples->rng, seed, "split load");
 }
 
@@ -147,14 +149,13 @@ static enum split_load_verdict decide(struct split_load *load, struct bytes star
                                       struct bytes *ret_key)
 {
     enum split_load_verdict verdict = choose(load->samples, start_key, ret_key);
-    load->hot_since_us = now_us; /* if nothing comes of it: once more, from the beginning */
+    load->samples->since_us = now_us; /* if nothing comes of it: once more, from the beginning */
     load->samples->seen = load->samples->count;
     if (verdict == SPLIT_LOAD_CUT)
         return verdict;
     uint32_t doublings = load->failures < PAUSE_DOUBLINGS_MAX ? load->failures : PAUSE_DOUBLINGS_MAX;
     load->failures++;
     load->again_us = now_us + ((uint64_t)PAUSE_MIN_S * 1000000 << doublings);
-    load->hot_since_us = 0;
     forget_samples(load);
     return verdict;
 }
@@ -165,19 +166,18 @@ enum split_load_verdict split_load_look(struct split_load *load, const struct sp
     uint64_t time_us = now_us - load->looked_us;
     bool hot = load->looked_us != 0 && now_us >= load->again_us &&
                (is_more(load->request_count, limits->requests, time_us) || is_more(load->size, limits->size, time_us));
-    load->request_count = load->size = 0;
+    load->request_count = 0;
+    load->size = 0;
     load->looked_us = now_us;
     if (!hot) {
-        load->hot_since_us = 0;
         forget_samples(load);
         return SPLIT_LOAD_NOTHING;
     }
     if (!load->samples) {
-        load->hot_since_us = now_us;
-        begin_sampling(load, seed);
+        begin_sampling(load, now_us, seed);
         return SPLIT_LOAD_NOTHING;
     }
-    if (now_us < load->hot_since_us + limits->seconds * 1000000 || load->samples->count < SAMPLES_MIN)
+    if (now_us < load->samples->since_us + limits->seconds * 1000000 || load->samples->count < SAMPLES_MIN)
         return SPLIT_LOAD_NOTHING;
     return decide(load, start_key, now_us, ret_key);
 }

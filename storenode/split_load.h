@@ -22,12 +22,12 @@
 struct load_samples;
 
 struct split_load {
-    uint64_t request_count, size; /* since the last look */
-    uint64_t looked_us;           /* 0: never */
-    uint64_t hot_since_us;        /* more than the limits since then; 0: not now */
-    uint64_t again_us;            /* nothing is tried before */
+    uint32_t request_count;       /* since the last look, like ... */
     uint32_t failures;            /* in a row */
-    struct load_samples *samples; /* owned; NULL: none are taken */
+    uint64_t size;                /* ... this */
+    uint64_t looked_us;           /* 0: never */
+    uint64_t again_us;            /* nothing is tried before */
+    struct load_samples *samples; /* owned; NULL: none are taken, it is not asked too much */
 };
 
 struct split_load_limits {
