@@ -116,6 +116,7 @@ static enum err check_call(const struct client_call *call)
     case CLIENT_GET:
     case CLIENT_DELETE:
     case CLIENT_SPLIT_REGION:
+    case CLIENT_CHECK_REGION:
     case CLIENT_TTL:
     case CLIENT_CLUSTER_REGION_OF:
         return check_key(call->key);
@@ -291,7 +292,7 @@ static struct operation *operation_new(struct client *client, const struct clien
     op->count = call->count;
     op->expect_value = call->expect_value;
     uint8_t *at = op->data;
-    if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_TTL || call->op == CLIENT_CLUSTER_REGION_OF)
+    if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_CHECK_REGION || call->op == CLIENT_TTL || call->op == CLIENT_CLUSTER_REGION_OF)
         op->key = copy_bytes(&at, true, call->key);
     else if (call->op == CLIENT_CLUSTER_REGIONS || is_about_peers(call->op))
         op->key = copy_bytes(&at, false, call->key);
@@ -446,6 +447,7 @@ static void start_operation(struct client *client, struct operation *op)
     case CLIENT_DELETE:
     case CLIENT_CAS:
     case CLIENT_SPLIT_REGION:
+    case CLIENT_CHECK_REGION:
     case CLIENT_TTL:
     case CLIENT_REGION_PEERS:
     case CLIENT_CHANGE_PEERS:

@@ -361,6 +361,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_BATCH_WRITE] = WIRE_KV_OP_BATCH_WRITE,
         [CLIENT_SPLIT_REGIONS] = WIRE_KV_OP_SPLIT,
         [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
+        [CLIENT_CHECK_REGION] = WIRE_KV_OP_CHECK,
         [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
         [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,
         [CLIENT_TTL] = WIRE_KV_OP_TTL,
@@ -601,6 +602,7 @@ static void finish(struct part *part, const struct wire_kv_reply *reply)
     struct operation *op = part->op;
     enum err code = (enum err)reply->code;
     switch (op->kind) {
+    case CLIENT_CHECK_REGION:
     case CLIENT_GET:
         op->result.found = code == ERR_OK && reply->value.data;
         if (op->result.found)

@@ -473,6 +473,12 @@ struct polder_result *polder_region_transfer_leader(struct polder *polder, uint6
     return wait_for(polder, call);
 }
 
+struct polder_result *polder_region_check(struct polder *polder, struct polder_bytes key,
+                                          const struct polder_call *call)
+{
+    return wait_for(polder, call_of_key(CLIENT_CHECK_REGION, key, call));
+}
+
 static struct polder_result *count_call(struct polder *polder, enum client_op op, uint32_t count,
                                         const struct polder_call *options)
 {

@@ -135,6 +135,7 @@ void peer_free(struct peer *peer)
     peer_snapshot_fini(peer);
     peer_heal_fini(peer);
     free(peer->strangers);
+    peer_check_fini(peer);
     campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
@@ -294,6 +295,8 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
         return check_pairs(peer, request);
     case WIRE_KV_OP_SCAN:
         return ERR_OK;
+    case WIRE_KV_OP_CHECK:
+        return request->key.size > 0 ? ERR_OK : ERR_INVALID;
     case WIRE_KV_OP_SPLIT:
         return check_split(peer, request);
     case WIRE_KV_OP_DELETE_RANGE:
@@ -530,6 +533,13 @@ static void count_load(struct peer *peer, const struct wire_kv_request *request)
         split_load_sample(&peer->load, request->key);
 }
 
+static void take_check(struct peer *peer, struct reply_to to)
+{
+    enum err code = peer_check_start(peer, &to);
+    if (code != ERR_OK)
+        refuse(peer, to, code, code == ERR_NOT_LEADER ? 0 : NOT_READY_WAIT_MS);
+}
+
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us)
 {
     struct reply_to to = {.conn = conn, .request_id = request->id};
@@ -547,6 +557,8 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
         peer_conf_request(peer, to, request);
     else if (request->op == WIRE_KV_OP_SPLIT)
         take_split(peer, to, request);
+    else if (request->op == WIRE_KV_OP_CHECK)
+        take_check(peer, to);
     else if (is_write(request->op))
         take_write(peer, to, request);
     else
@@ -891,6 +903,20 @@ static void refuse_all_reads(struct peer *peer, enum err code)
     }
 }
 
+/* Such an entry is the last of its task. Only small ones are worth a look. */
+static bool wants_hash(const struct raft_entry *entry)
+{
+    enum { COMMAND_SIZE_MAX = 128 };
+    if (entry->kind != RAFT_ENTRY_NORMAL || entry->data.size == 0 || entry->data.size > COMMAND_SIZE_MAX)
+        return false;
+    struct wire_log_command command;
+    struct arena arena;
+    arena_init(&arena);
+    bool wants = wire_decode_log_command(entry->data, &arena, &command) == ERR_OK && command.kind == WIRE_COMMAND_KIND_HASH;
+    arena_fini(&arena);
+    return wants;
+}
+
 /* The task wakes us when it is done only if somebody waits: reads, or a new leader's first reads. */
 static void post_apply(struct peer *peer, const struct raft_entry *entries, uint32_t count,
                        struct proposal *take_proposals, bool urgent)
@@ -900,9 +926,24 @@ static void post_apply(struct peer *peer, const struct raft_entry *entries, uint
                                                store->apply_replies, entries, count, take_proposals);
     task->urgent =
         urgent || peer->reads != NULL || (raft_is_leader(peer->group->raft) && !group_is_ready_to_read(peer->group));
+    if (count > 0 && wants_hash(&entries[count - 1])) {
+        task->hash_store = store;
+        task->task.alone = true;
+    }
     peer->tasks_out++;
     peer->urgent_out += task->urgent;
     apply_worker_post(store->apply_worker, &task->task);
+}
+
+/* Those of entries up to `index`. */
+static struct proposal *cut_proposals(struct proposal **list, raft_index index)
+{
+    struct proposal *first = *list, **last = &first;
+    while (*last && (*last)->index <= index)
+        last = &(*last)->next;
+    *list = *last;
+    *last = NULL;
+    return first;
 }
 
 /* Hands over what gathered: rows are cheaper by the dozen. */
@@ -910,8 +951,15 @@ static void apply_committed(struct peer *peer, struct proposal *take_proposals)
 {
     if (peer_snapshot_installs(&peer->snapshot))
         return;
-    if (peer->committed_count > 0)
-        post_apply(peer, peer->committed, peer->committed_count, take_proposals, false);
+    uint32_t from = 0;
+    for (uint32_t i = 0; i < peer->committed_count; i++)
+        if (wants_hash(&peer->committed[i])) {
+            post_apply(peer, peer->committed + from, i + 1 - from, cut_proposals(&take_proposals, peer->committed[i].index),
+                       true);
+            from = i + 1;
+        }
+    if (peer->committed_count > from)
+        post_apply(peer, peer->committed + from, peer->committed_count - from, take_proposals, false);
     free(peer->committed);
     peer->committed = NULL;
     peer->committed_count = 0;
@@ -1142,6 +1190,10 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
         peer_snapshot_absent(peer, wire->from);
         return;
     }
+    if (wire->kind == STORE_HASH) {
+        peer_check_heard(peer, wire);
+        return;
+    }
     if (wire->kind == RAFT_TIMEOUT_NOW && peer->snapshot.damaged)
         return; /* it could not serve */
     if (group_message_from_wire(wire, arena, &message) != ERR_OK)
@@ -1200,6 +1252,7 @@ void peer_tick(struct peer *peer, uint32_t count)
     peer->split.young_ticks -= count < peer->split.young_ticks ? count : peer->split.young_ticks;
     peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
+    peer_heal_tick(peer);
     maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);
@@ -1326,6 +1379,8 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
             peer->time = take_task->time;
         region_changed(peer, take_task);
         group_applied(peer->group, take_task->applied_index);
+        if (take_task->has_verify)
+            peer_check_verify(peer, &take_task->verify);
         if (take_task->damaged)
             peer_heal_damaged(peer, take_task->damage);
     }

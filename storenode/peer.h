@@ -98,6 +98,7 @@ struct peer {
     struct peer_sleep sleep;
     uint64_t behind_since_us; /* some peer has not all that is applied here; as of the last look */
     struct peer_snapshot snapshot;
+    struct peer_check *check; /* owned; NULL: none yet (region_hash.h) */
     struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */

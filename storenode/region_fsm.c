@@ -620,6 +620,15 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
         if (BUG(time_goes_back) && command.time_ms > 0)
             fsm->time.now_ms = command.time_ms;
         region_time_pass(&fsm->time, command.time_ms);
+        if (command.kind == WIRE_COMMAND_KIND_HASH)
+            task->has_hash = true;
+        if (command.kind == WIRE_COMMAND_KIND_VERIFY && command.check) {
+            task->has_verify = true;
+            task->verify = (struct region_hash){.index = command.check->index,
+                                                .hash = command.check->hash,
+                                                .rows = command.check->rows,
+                                                .size = command.check->size};
+        }
         uint32_t count = command.kind == WIRE_COMMAND_KIND_SPLIT ? 1 : command.writes_count;
         *ret_results = arena_alloc(&task->results_arena, count * sizeof **ret_results);
         *ret_count = count;
@@ -709,6 +718,19 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
     task->time = fsm->time;
 }
 
+/* The engine is as of the last entry, and nothing came behind it yet (apply_task.alone). */
+static void start_hash(struct region_task *task)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct snapshot_cut *cut = snapshot_cut_new(fsm->env->engine);
+    cut->region_id = fsm->id;
+    CHECK(fsm->applied_index == task->applied_index);
+    if (region_fsm_cut(fsm, cut) == ERR_OK)
+        region_hash_start(task->hash_store, task->owner, cut);
+    else
+        snapshot_cut_free(cut); /* whoever reads it next says why */
+}
+
 static void done(struct apply_task *base, enum err code)
 {
     struct region_task *task = (struct region_task *)base;
@@ -722,6 +744,8 @@ static void done(struct apply_task *base, enum err code)
             atomic_store_explicit(&task->fsm->split_index, split->index, memory_order_release);
         publish_time(task->fsm, task->time);
         atomic_store_explicit(&task->fsm->written_index, task->applied_index, memory_order_release);
+        if (task->has_hash && task->task.alone && task->hash_store && !task->damaged)
+            start_hash(task);
         uint32_t at = 0;
         for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
             for (uint32_t i = 0; i < proposal->count; i++) {
@@ -738,7 +762,7 @@ static void done(struct apply_task *base, enum err code)
             }
     }
     task->task.message.kind = task->done_kind;
-    if (task->urgent || task->splits || task->confs || task->damaged || task->code != ERR_OK)
+    if (task->urgent || task->splits || task->confs || task->damaged || task->has_verify || task->code != ERR_OK)
         actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
     else
         actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);

@@ -24,6 +24,7 @@
 #include "meta/region.h"
 #include "raft/raft.h"
 #include "storenode/region_conf.h"
+#include "storenode/region_hash.h"
 #include "storenode/region_split.h"
 #include "storenode/region_time.h"
 #include "storenode/replies.h"
@@ -62,6 +63,9 @@ struct region_task {
     /* Owned lists, in order: what became of the region. Then it comes back at once. */
     struct region_split *splits;
     struct region_conf *confs;
+    struct store *hash_store;    /* the last entry wants the region's hash as of it: a read worker of this store gets the cut */
+    bool has_hash, has_verify;   /* of the last entry */
+    struct region_hash verify;
     uint32_t answered_count;     /* of the proposals */
     bool damaged;                /* rows of the region could not be read: nothing is applied any more (`damage`) */
     const char *damage; /* lent by the state machine */

@@ -107,6 +107,8 @@ struct region_worker {
     uint64_t truncate_at_us;  /* next look at log retention */
     uint64_t count_at_us;     /* a region of which little is known may be counted */
     uint64_t heartbeat_at_us; /* next full report to pd */
+    uint64_t check_at_us;     /* next comparison of replicas */
+    region_id checked;        /* of this one the last one was */
     uint64_t expiry_at_us;    /* the engine next hears which rows may go ... */
     uint64_t expiry_told;     /* ... unless it is what it heard last */
     bool stopped;             /* after a failed write: nothing is handled any more */
@@ -1018,7 +1020,7 @@ static void look_after(struct peer *peer)
     peer_snapshot_tick(peer);
     if (peer->destroy.begun)
         return;
-    peer_heal_tick(peer);
+    peer_check_tick(peer);
     if (!peer_snapshot_installs(&peer->snapshot))
         group_maybe_truncate(peer->group, limit, &retention);
     peer_split_look(peer);
@@ -1051,6 +1053,33 @@ static void on_time_wish(struct region_worker *worker, struct time_wish *take_wi
     message_free(&take_wish->message);
 }
 
+/* The next of the regions that are led here; all of them have their turn in an interval. */
+static void check_next(struct region_worker *worker)
+{
+    const struct store *store = worker->store;
+    uint64_t interval_us = store->config->check_interval_ms * 1000, leads = 0;
+    if (interval_us == 0 || worker->now_us < worker->check_at_us)
+        return;
+    struct peer *next = NULL, *first = NULL;
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        if (!raft_is_leader(peer->group->raft) || peer->region->peer_count < 2)
+            continue;
+        leads++;
+        if (!first || peer->region_id < first->region_id)
+            first = peer;
+        if (peer->region_id > worker->checked && (!next || peer->region_id < next->region_id))
+            next = peer;
+    }
+    bool begun = worker->check_at_us > 0; /* not all at once after a start */
+    worker->check_at_us = worker->now_us + interval_us / (leads > 0 ? leads : 1);
+    next = next ? next : first;
+    if (!next || !begun || atomic_load(&store->checks_under_way) > 0)
+        return;
+    worker->checked = next->region_id;
+    peer_wake(next, WAKE_REQUEST);
+    (void)peer_check_start(next, NULL);
+}
+
 static void on_tick(struct region_worker *worker)
 {
     uint32_t ticks = ticks_passed(worker);
@@ -1070,6 +1099,7 @@ static void on_tick(struct region_worker *worker)
         if (ticks > 0 && ((!worker->disk_hangs && !worker->leaving) || raft_is_leader(peer->group->raft)))
             peer_tick(peer, ticks);
     }
+    check_next(worker);
     if (truncate)
         absent_peers_sweep(worker->absent, worker->tick_count);
     if (truncate && list_is_empty(&worker->awake))
@@ -1363,6 +1393,15 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_TIME_WISH:
         on_time_wish(worker, (struct time_wish *)take_message);
         return;
+    case WORKER_HASHED: {
+        struct hash_job *job = (struct hash_job *)take_message;
+        struct peer *peer = find_peer(worker, job->cut->region_id);
+        if (peer)
+            peer_check_hashed(peer, job);
+        else
+            message_free(take_message);
+        break;
+    }
     case WORKER_DAMAGE:
         on_damage(worker, (struct damage_message *)take_message);
         break;

@@ -30,6 +30,7 @@ struct store_config {
     uint32_t election_ticks;                /* 10 */
     bool lease_read;                        /* true */
     uint64_t lease_ms;                      /* 750; below (election_ticks - 1) * tick_ms less clock drift */
+    uint64_t check_interval_ms;             /* in which each region's replicas are compared once: a day; 0: never */
     uint64_t sleep_after_ms;                /* 1000; 0: regions never sleep */
     uint32_t campaigns_max;                 /* elections under way per region worker: 256 */
     uint32_t mailbox_max;                   /* messages waiting per actor: 65536 */

@@ -32,7 +32,10 @@
 enum { STORE_WORKERS_MAX = 16 };
 
 /* Kinds of RaftMessage that are the store's own and never reach the core. */
-enum { STORE_ROWS_WANTED = 64 /* a damaged replica asks its leader for all rows (peer_heal.h) */ };
+enum {
+    STORE_ROWS_WANTED = 64, /* a damaged replica asks its leader for all rows (peer_heal.h) */
+    STORE_HASH = 80,        /* index; context: hash; commit: rows; commit_term: bytes (region_hash.h) */
+};
 
 struct region_worker;
 struct pd_link;
@@ -72,6 +75,7 @@ struct store {
         _Atomic uint64_t found, damaged, healed, lost; /* replicas: since the start; now; since the start; not started */
         _Atomic uint64_t hashes, hash_mismatches;      /* region_hash.h */
     } damage_counts;
+    _Atomic uint32_t checks_under_way; /* of those that are led here */
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
@@ -113,6 +117,7 @@ enum worker_message_kind {
     WORKER_SNAPSHOT_INSTALLED,
     WORKER_TIME_WISH,
     WORKER_DAMAGE,
+    WORKER_HASHED,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

@@ -28,6 +28,7 @@ const struct command *const commands[] = {
     &command_region_remove_peer,
     &command_region_move_peer,
     &command_region_transfer_leader,
+    &command_region_check,
     &command_bench,
     &command_pd,
     &command_storenode,

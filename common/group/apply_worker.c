@@ -88,7 +88,7 @@ static void apply(struct apply_worker *worker, struct apply_task *take_task)
     take_task->message.next = NULL;
     *worker->last = &take_task->message;
     worker->last = &take_task->message.next;
-    if (engine_batch_size(worker->env->engine, worker->batch) >= worker->options.batch_size_max)
+    if (take_task->alone || engine_batch_size(worker->env->engine, worker->batch) >= worker->options.batch_size_max)
         finish(worker);
 }
 

@@ -19,6 +19,7 @@ struct apply_task {
     struct message message; /* free: drops the task unapplied */
     /* Adds its changes to the worker's batch (apply_worker_batch). */
     void (*apply)(struct apply_task *task, struct apply_worker *worker);
+    bool alone; /* written before anything that comes after it is applied: `done` sees the engine as of this task */
     /* The changes are written (`code` ERR_OK) or not (the node stops). Takes the task. */
     void (*done)(struct apply_task *take_task, enum err code);
 };

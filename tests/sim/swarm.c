@@ -216,6 +216,9 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     struct rng snapshots_rng;
     rng_init(&snapshots_rng, seed, "snapshots");
     draw_snapshots(&snapshots_rng, ret_swarm);
+    struct rng check_rng;
+    rng_init(&check_rng, seed, "check");
+    ret_swarm->check_interval_ms = PICK(&check_rng, 5000, 500, 20000, 0);
     /* Mostly all the time: falling asleep and waking are what can go wrong. */
     ret_swarm->sleep_after_ms = PICK(&rng, ret_swarm->tick_ms, 1, 4 * ret_swarm->tick_ms, 1000, 0);
     ret_swarm->campaigns_max = (uint32_t)PICK(&rng, 1, 2, 256);

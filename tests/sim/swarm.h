@@ -88,7 +88,7 @@ struct swarm {
     uint64_t tick_ms;
     uint32_t heartbeat_ticks, election_ticks;
     bool lease_read;
-    uint64_t lease_ms, sleep_after_ms;
+    uint64_t lease_ms, sleep_after_ms, check_interval_ms;
     uint64_t split_load; /* requests per second and region */
     uint32_t campaigns_max, mailbox_max, region_proposals_max, inflight_count_max;
     uint64_t inflight_size_max, append_size_max, log_retain_count, log_size_max, store_heartbeat_ms;

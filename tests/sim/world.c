@@ -221,6 +221,7 @@ static void configure_store(struct world *world, struct world_node *node)
     config->sleep_after_ms = swarm->sleep_after_ms;
     config->split_load = swarm->split_load;
     config->split_load_seconds = 1;
+    config->check_interval_ms = swarm->check_interval_ms;
     config->campaigns_max = swarm->campaigns_max;
     config->mailbox_max = swarm->mailbox_max;
     config->region_proposals_max = swarm->region_proposals_max;

@@ -1,0 +1,347 @@
+/* Whole clusters in simulated time, in good weather: a replica that is damaged, or differs, is found and healed, and no client
+ * ever sees what it had. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/client_internal.h"
+#include "tests/sim/check_raft.h"
+#include "tests/sim/check_region.h"
+#include "tests/sim/world.h"
+#include "env/engine_mem.h"
+#include "group/group_keys.h"
+#include "storenode/row.h"
+
+struct cluster {
+    struct world *world;
+    uint32_t client; /* who asks */
+    struct check_raft *check;
+    enum polder_outcome outcome;
+    bool answered;
+    uint64_t answered_ms;
+    size_t row_count;
+    char value[512];
+};
+
+static uint64_t now_ms(const struct cluster *cluster)
+{
+    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
+}
+
+static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
+{
+    uint64_t limit = now_ms(cluster) + limit_ms;
+    while (now_ms(cluster) < limit && world_step(cluster->world)) {
+        struct sim_node *last = sim_last_node(world_sim(cluster->world));
+        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
+            check_raft_store(cluster->check, world_node_of(cluster->world, last));
+        if (is_done && is_done(cluster))
+            return true;
+    }
+    assert_string_equal(world_failure(cluster->world), "");
+    return !is_done;
+}
+
+static void start(struct cluster *cluster, struct world_node *node)
+{
+    struct error err = {0};
+    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
+}
+
+static bool is_whole(struct cluster *cluster)
+{
+    return check_raft_is_whole(cluster->check, true, NULL, 0);
+}
+
+/* One region; `size_max` 0: it is split by hand only. */
+static struct cluster *cluster_new_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
+                                          uint32_t stall_per_100000)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct swarm swarm;
+    swarm_draw(1, false, 0, 0, &swarm);
+    swarm.region_workers = workers;
+    swarm.timing.stall_per_100000 = stall_per_100000;
+    cluster->world = world_new(
+        &(struct world_options){.seed = seed, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
+    cluster->client = 1;
+    cluster->check = check_raft_new(cluster->world);
+    for (uint32_t i = 1; i <= stores; i++) {
+        world_store(cluster->world, i)->store_config.region_size_max = size_max;
+        world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
+    }
+    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
+        start(cluster, world_node(cluster->world, i));
+    assert_true(run_until(cluster, 60000, is_whole));
+    return cluster;
+}
+
+static struct cluster *cluster_new(uint32_t stores, uint32_t workers, uint64_t size_max)
+{
+    return cluster_new_seeded(1, stores, workers, size_max, 0);
+}
+
+static void cluster_free(struct cluster *cluster)
+{
+    check_region_ranges(cluster->world);
+    assert_string_equal(world_failure(cluster->world), "");
+    world_free(cluster->world);
+    check_raft_free(cluster->check);
+    free(cluster);
+}
+
+/* ---- a client */
+
+static void on_done(void *user, struct polder_result *take_result)
+{
+    struct cluster *cluster = user;
+    cluster->answered = true;
+    cluster->answered_ms = now_ms(cluster);
+    cluster->outcome = take_result->outcome;
+    cluster->row_count = take_result->row_count;
+    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
+             (const char *)take_result->value.data);
+    polder_result_free(take_result);
+}
+
+static bool is_answered(struct cluster *cluster)
+{
+    return cluster->answered;
+}
+
+/* How long it took. */
+static uint64_t ask(struct cluster *cluster, struct client_call call)
+{
+    struct world_node *client = world_client(cluster->world, cluster->client);
+    uint64_t began_ms = now_ms(cluster);
+    call.done = on_done;
+    call.user = cluster;
+    cluster->answered = false;
+    sim_enter(client->node);
+    assert_int_equal(client_submit(client->client, &call), ERR_OK);
+    sim_leave(client->node);
+    assert_true(run_until(cluster, 20000, is_answered));
+    assert_int_equal(cluster->outcome, POLDER_DONE);
+    return cluster->answered_ms - began_ms;
+}
+
+static uint64_t put(struct cluster *cluster, const char *key, const char *value)
+{
+    return ask(cluster,
+               (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
+}
+
+static void get(struct cluster *cluster, const char *key, const char *value)
+{
+    ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
+    assert_string_equal(cluster->value, value);
+}
+
+/* ---- stores */
+
+static struct store_damage_counts damage(struct cluster *cluster)
+{
+    struct store_damage_counts counts = {0};
+    world_add_damage_counts(cluster->world, &counts);
+    return counts;
+}
+
+static bool is_healed(struct cluster *cluster)
+{
+    struct store_damage_counts counts = damage(cluster);
+    return counts.healed == 1 && counts.damaged == 0;
+}
+
+static void find_leader(void *context, const struct store_peer_view *view)
+{
+    *(bool *)context = raft_is_leader(view->raft);
+}
+
+/* The store that leads, or the first one that does not. */
+static struct world_node *store_that(struct cluster *cluster, bool leads)
+{
+    for (uint32_t i = 1; i <= 3; i++) {
+        bool found = false;
+        store_visit_peers(world_store(cluster->world, i)->store, find_leader, &found);
+        if (found == leads)
+            return world_store(cluster->world, i);
+    }
+    return NULL;
+}
+
+/* Other bytes with sound checksums: only another replica can tell. */
+static void put_behind_its_back(struct world_node *store, enum engine_cf cf, struct bytes key, const char *value)
+{
+    struct engine_batch *batch = engine_batch_new(store->disk);
+    struct buf row;
+    buf_init(&row, 256);
+    if (value)
+        row_make(&row, bytes_of_string(value), 0);
+    if (value)
+        engine_batch_put(store->disk, batch, cf, key, buf_bytes(&row));
+    else
+        engine_batch_delete(store->disk, batch, cf, key);
+    sim_enter(store->node);
+    assert_int_equal(engine_write(store->disk, batch, false, NULL), ERR_OK);
+    sim_leave(store->node);
+    engine_batch_free(store->disk, batch);
+    buf_fini(&row);
+}
+
+static void check_replicas(struct cluster *cluster)
+{
+    ask(cluster, (struct client_call){.op = CLIENT_CHECK_REGION, .key = bytes_of_string("a")});
+}
+
+static uint32_t hash_count(const struct cluster *cluster)
+{
+    char hashes[3][24] = {{0}};
+    uint32_t different = 0;
+    int used = 0, at = 0;
+    for (int i = 0; i < 3; i++, at += used) {
+        assert_int_equal(sscanf(cluster->value + at, "%*u %*u %*u %*u %23s %*u %*u\n%n", hashes[i], &used), 1);
+        bool seen = false;
+        for (int j = 0; j < i; j++)
+            seen |= strcmp(hashes[i], hashes[j]) == 0;
+        different += !seen;
+    }
+    return different;
+}
+
+/* ---- claims */
+
+static void replicas_that_hold_the_same_have_one_hash(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    put(cluster, "a", "1");
+    check_replicas(cluster);
+    assert_int_equal(hash_count(cluster), 1);
+    char before[512];
+    strcpy(before, cluster->value);
+    put(cluster, "a", "2");
+    check_replicas(cluster);
+    assert_int_equal(hash_count(cluster), 1);
+    assert_string_not_equal(before, cluster->value);
+    assert_int_equal(damage(cluster).hash_mismatches, 0);
+    cluster_free(cluster);
+}
+
+static void differs(bool leads, enum engine_cf cf, struct bytes key, const char *value)
+{
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    put(cluster, "a", "1");
+    put(cluster, "b", "1");
+    run_until(cluster, 3000, NULL); /* followers apply a little later */
+    assert_true(run_until(cluster, 20000, is_whole));
+    struct world_node *store = store_that(cluster, leads);
+    put_behind_its_back(store, cf, key, value);
+    check_replicas(cluster);
+    assert_int_equal(hash_count(cluster), 2);
+    assert_true(run_until(cluster, 20000, is_healed));
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(damage(cluster).hash_mismatches, 1);
+    get(cluster, "a", "1");
+    get(cluster, "b", "1");
+    check_replicas(cluster);
+    assert_int_equal(hash_count(cluster), 1);
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
+static void a_follower_that_differs_is_found_and_healed(void **state)
+{
+    (void)state;
+    differs(false, ENGINE_DEFAULT, bytes_of("ra", 2), "other");
+    differs(false, ENGINE_DEFAULT, bytes_of("ra", 2), NULL);
+    differs(false, ENGINE_DEFAULT, bytes_of("rzz", 3), "more");
+    differs(false, ENGINE_LOCK, bytes_of("ra", 2), "lock");
+    differs(false, ENGINE_WRITE, bytes_of("ra", 2), "write");
+}
+
+static void a_leader_that_differs_is_not_believed(void **state)
+{
+    (void)state;
+    differs(true, ENGINE_DEFAULT, bytes_of("ra", 2), "other");
+    differs(true, ENGINE_DEFAULT, bytes_of("rb", 2), NULL);
+}
+
+static void a_row_that_cannot_be_read_is_read_elsewhere(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    put(cluster, "a", "1");
+    put(cluster, "b", "2");
+    struct world_node *store = store_that(cluster, true);
+    assert_true(engine_mem_damage(store->disk, ENGINE_DEFAULT, bytes_of("ra", 2)));
+    uint64_t began_ms = now_ms(cluster);
+    get(cluster, "a", "1");
+    printf("          the answer came after %u ms, ", (unsigned)(now_ms(cluster) - began_ms));
+    put(cluster, "b", "3");
+    assert_true(run_until(cluster, 20000, is_healed));
+    printf("all was healed after %u ms\n", (unsigned)(now_ms(cluster) - began_ms));
+    assert_true(run_until(cluster, 20000, is_whole));
+    get(cluster, "b", "3");
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
+static void damage_that_is_known_survives_a_restart(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    put(cluster, "a", "1");
+    struct world_node *store = store_that(cluster, false);
+    world_kill(cluster->world, store, false);
+    struct group_key applied = group_key_indexed(4, GROUP_APPLY_STATE, 0);
+    assert_true(engine_mem_damage(store->disk, ENGINE_RAFT, group_key_bytes(&applied)));
+    put(cluster, "a", "2");
+    start(cluster, store);
+    assert_true(run_until(cluster, 20000, is_healed));
+    assert_true(run_until(cluster, 20000, is_whole));
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
+static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    put(cluster, "a", "1");
+    struct world_node *store = store_that(cluster, false);
+    struct group_key hard = group_key(4, GROUP_HARD_STATE);
+    put_behind_its_back(store, ENGINE_RAFT, group_key_bytes(&hard), "no term, no vote");
+    world_kill(cluster->world, store, false);
+    start(cluster, store);
+    put(cluster, "a", "2");
+    run_until(cluster, 5000, NULL);
+    assert_int_equal(damage(cluster).lost, 1);
+    bool leads = false;
+    store_visit_peers(store->store, find_leader, &leads);
+    struct buf row;
+    buf_init(&row, 1024);
+    assert_int_equal(engine_get(store->disk, ENGINE_RAFT, group_key_bytes(&hard), &row, NULL), ERR_OK);
+    assert_int_equal(row.size, 17); /* nobody has written another one */
+    buf_fini(&row);
+    get(cluster, "a", "2");
+    cluster_free(cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replicas_that_hold_the_same_have_one_hash),
+        cmocka_unit_test(a_follower_that_differs_is_found_and_healed),
+        cmocka_unit_test(a_leader_that_differs_is_not_believed),
+        cmocka_unit_test(a_row_that_cannot_be_read_is_read_elsewhere),
+        cmocka_unit_test(damage_that_is_known_survives_a_restart),
+        cmocka_unit_test(who_lost_what_it_promised_is_not_started_and_not_made_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
