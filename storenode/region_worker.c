@@ -53,6 +53,13 @@ struct early_vote {
     uint64_t tick;
 };
 
+/* A peer is being made of a snapshot's first chunk; those behind it wait. There are no more than the sender has under way. */
+struct birth {
+    struct birth *next;
+    region_id region;
+    struct snapshot_chunk_message *chunks, **last; /* owned list */
+};
+
 struct neighbour {
     store_id id;
     struct link *link; /* owned by links */
@@ -100,6 +107,7 @@ struct region_worker {
     struct peer *waiting;                     /* peers whose writes wait for that */
     struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
     uint32_t early_count;
+    struct birth *births;        /* owned list */
     struct absent_peers *absent; /* owned: regions that are not here, though others think so */
     struct message *held;        /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
@@ -1114,20 +1122,71 @@ static void on_tick(struct region_worker *worker)
 
 /* ---- snapshots */
 
+static struct birth *birth_of(const struct region_worker *worker, region_id region)
+{
+    struct birth *birth = worker->births;
+    while (birth && birth->region != region)
+        birth = birth->next;
+    return birth;
+}
+
+static void birth_begin(struct region_worker *worker, region_id region)
+{
+    struct birth *birth = calloc(1, sizeof *birth);
+    CHECK(birth);
+    *birth = (struct birth){.next = worker->births, .region = region};
+    birth->last = &birth->chunks;
+    worker->births = birth;
+}
+
+static void birth_add(struct birth *birth, struct snapshot_chunk_message *take_chunk)
+{
+    take_chunk->next = NULL;
+    *birth->last = take_chunk;
+    birth->last = &take_chunk->next;
+}
+
+/* To the peer, if it is there; else they are of no use any more. */
+static void birth_end(struct region_worker *worker, region_id region, struct peer *peer)
+{
+    struct birth **link = &worker->births;
+    while (*link && (*link)->region != region)
+        link = &(*link)->next;
+    struct birth *birth = *link;
+    if (!birth)
+        return;
+    *link = birth->next;
+    for (struct snapshot_chunk_message *chunk = birth->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        chunk->next = NULL;
+        if (peer)
+            peer_snapshot_chunk(peer, chunk);
+        else
+            message_free(&chunk->message);
+    }
+    free(birth);
+}
+
 static void on_chunk(struct region_worker *worker, struct snapshot_chunk_message *take_message)
 {
     struct store *store = worker->store;
     struct peer *peer = find_peer(worker, take_message->chunk.region_id);
+    struct birth *birth = peer ? NULL : birth_of(worker, take_message->chunk.region_id);
     enum err code = peer ? ERR_BUSY : ERR_REGION_NOT_FOUND;
     if (peer && !peer->destroy.begun)
         peer_snapshot_chunk(peer, take_message);
+    else if (birth)
+        birth_add(birth, take_message);
     else {
+        region_id region = take_message->chunk.region_id;
         if (!peer && take_message->chunk.sequence == 0)
             code = atomic_load(&store->snapshots_in) < store->config->snapshots_max
                        ? peer_create_start(store, worker->actor, take_message)
                        : ERR_BUSY;
-        if (code == ERR_OK)
+        if (code == ERR_OK) {
+            birth_begin(worker, region);
             return;
+        }
         snapshot_refuse(store, take_message, code);
         message_free(&take_message->message);
     }
@@ -1164,6 +1223,7 @@ static void on_created(struct region_worker *worker, struct peer_created *take_c
         take_created->chunk = NULL;
     } else
         snapshot_refuse(worker->store, take_created->chunk, code == ERR_OK ? ERR_BUSY : code);
+    birth_end(worker, take_created->region->id, peer && !peer->destroy.begun ? peer : NULL);
     message_free(&take_created->message);
 }
 
@@ -1544,6 +1604,8 @@ void region_worker_free(struct region_worker *worker)
     }
     links_free(worker->links);
     store_pairs_free(worker->pairs);
+    while (worker->births)
+        birth_end(worker, worker->births->region, NULL);
     absent_peers_free(worker->absent);
     struct neighbour *neighbour, *next_neighbour;
     HASH_ITER(hh, worker->neighbours, neighbour, next_neighbour)
