@@ -366,10 +366,6 @@ static void rebuild(struct peer *peer)
     in_accept(peer);
     put_staged(peer, task);
     group_put_conf(store->env->engine, task->batch, peer->region_id, &in->snapshot.conf);
-    if (BUG(rebuild_forgets_vote)) {
-        struct raft_hard_state hard = {.term = in->snapshot.term, .commit = in->snapshot.index};
-        group_log_put_hard(store->env->engine, task->batch, peer->region_id, &hard);
-    }
     if (BUG(rebuild_forgets_log))
         group_log_delete_head(store->env->engine, task->batch, peer->region_id, UINT64_MAX);
     task->sync = true;

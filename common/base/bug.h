@@ -81,7 +81,6 @@
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
     X(damaged_replica_serves)                                                                                          \
-    X(rebuild_forgets_vote)                                                                                            \
     X(rebuild_forgets_children)                                                                                        \
     X(rebuild_forgets_log)                                                                                             \
     /* ranges */                                                                                                       \
