@@ -98,7 +98,14 @@
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \
-    X(id_twice)
+    X(id_twice)                                                                                                        \
+    /* placement */                                                                                                    \
+    X(operator_no_epoch_guard)                                                                                         \
+    X(move_removes_first)                                                                                              \
+    X(balance_past_the_mean)                                                                                           \
+    X(balance_forgets_operators)                                                                                       \
+    X(isolation_ignored)                                                                                               \
+    X(repair_in_planned_restart)
 
 #define BUG_NUMBER(name) BUG_##name,
 enum bug { BUG_NONE, BUG_LIST(BUG_NUMBER) BUG_COUNT };

@@ -10,10 +10,12 @@
 #include "batch.h"
 #include "core_batch.h"
 #include "life.h"
+#include "placement.h"
 
 static const char help[] =
     "usage: polder sim [--seed N | --seeds A..B] [flags]\n"
     "       polder sim life [--crash-every-write] [flags]     see polder sim life --help\n"
+    "       polder sim placement --case NAME [flags]          see polder sim placement --help\n"
     "\n"
     "Runs a pd, storenodes and clients in one thread, deterministically, under faults drawn from the seed, and checks\n"
     "that every promise is kept. A line per seed; exit 0 all kept, 1 one broken, 2 usage. docs/simulator.md explains.\n"
@@ -262,6 +264,8 @@ int sim_main(int argc, char **argv)
     int index = 0;
     if (argc > 1 && strcmp(argv[1], "life") == 0)
         return life_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "placement") == 0)
+        return placement_main(argc - 1, argv + 1);
     optind = 1;
     opterr = 0;
     for (int flag; (flag = getopt_long(argc, argv, ":o:", flags, &index)) != -1;) {

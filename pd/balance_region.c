@@ -1,0 +1,153 @@
+#include "base/bug.h"
+#include "pd/policy.h"
+
+enum { TARGETS_TRIED = 3, SOURCES_TRIED = 4 };
+
+bool balance_may_move(const struct pd_view *view, const struct fit *fit, const struct store_entry *from,
+                      const struct store_entry *to, struct reason *reason)
+{
+    (void)view;
+    uint32_t index = 0;
+    while (index < fit->peer_count && fit->peers[index].peer.store_id != from->id)
+        index++;
+    if (index == fit->peer_count || fit->peers[index].rule == FIT_ORPHAN || fit_has_store(fit, to->id))
+        return false;
+    uint32_t rule = (uint32_t)fit->peers[index].rule;
+    const char *why = NULL;
+    if (!rule_takes_store(fit->rules[rule], to))
+        why = "constraint";
+    else if (!fit_isolates(fit, rule, to, index) ||
+             (fit_cost(fit, rule, to, index) > fit_cost(fit, rule, NULL, UINT32_MAX) && !BUG(isolation_ignored)))
+        why = "isolation";
+    if (why)
+        reason_refuse(reason, "store", to->id, why);
+    return why == NULL;
+}
+
+/* Stays outside of the mean's other side, but for half of the region; or, where the band is the goal, outside of that. */
+static bool leaves_order(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                         double weight)
+{
+    double over = pd_view_region_excess(view, from), under = -pd_view_region_excess(view, to);
+    if (BUG(balance_past_the_mean))
+        return over > under - weight * 8;
+    return weight / 2 <= over && weight / 2 <= under;
+}
+
+static const struct operator *move_one(struct pd_view *view, struct store_entry *from, struct store_entry *to,
+                                       struct reason *reason)
+{
+    uint32_t count = from->count, leaders = from->leader_count;
+    for (uint32_t try = 0; try < view->config->tries && count > 0; try++) {
+        /* Followers first: they move without a word to the clients. */
+        uint32_t position = leaders < count && try < view->config->tries / 2
+                                ? leaders + (uint32_t)rng_below(&view->rng, count - leaders)
+                                : (uint32_t)rng_below(&view->rng, count);
+        struct region_node *node = region_tree_at(view->regions, from->id, position);
+        struct fit fit;
+        if (!node || region_node_mark(node) != 0 || region_node_leader_store(node) == 0 ||
+            region_node_has_store(node, to->id))
+            continue;
+        const char *why = NULL;
+        if (pd_view_is_hot(view, node))
+            why = "hot";
+        else if (!pd_view_sends(view, node))
+            why = "send_limit";
+        else if (!leaves_order(view, from, to, pd_view_region_weight(view, node)))
+            why = "too_large";
+        else {
+            fit_region(view->stores, view->rules, node, &fit);
+            if ((fit_problems(&fit) & ~(uint32_t)FIT_LEADER) != 0)
+                why = "is_being_mended";
+        }
+        if (why) {
+            reason_refuse(reason, "region", region_node_id(node), why);
+            continue;
+        }
+        if (!balance_may_move(view, &fit, from, to, reason))
+            continue;
+        uint32_t index = 0;
+        while (fit.peers[index].peer.store_id != from->id)
+            index++;
+        bool leads = fit.peers[index].leader && fit.rules[fit.peers[index].rule]->role == RULE_LEADER;
+        reason_fact(reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
+        return pd_view_move(view, node, &fit, from->id, to->id, leads ? to->id : 0, reason);
+    }
+    return NULL;
+}
+
+static bool among(store_id id, const store_id *ids, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+static struct store_entry *lowest(struct pd_view *view, const store_id *tried, uint32_t tried_count, struct reason *reason)
+{
+    struct store_entry *best = NULL;
+    double best_excess = 0;
+    for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
+        struct store_entry *store = store_table_at(view->stores, i);
+        double excess = pd_view_region_excess(view, store);
+        const char *why;
+        if (excess >= best_excess || among(store->id, tried, tried_count))
+            continue;
+        if (!pd_view_takes_peer(view, store, (uint64_t)view->domains[store->domain].region_size, &why)) {
+            if (store->region_out)
+                reason_refuse(reason, "store", store->id, why);
+            continue;
+        }
+        best = store;
+        best_excess = excess;
+    }
+    return best;
+}
+
+static struct store_entry *highest(struct pd_view *view, const struct store_entry *target, const store_id *tried,
+                                   uint32_t tried_count)
+{
+    struct store_entry *best = NULL;
+    double best_excess = 0;
+    for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
+        struct store_entry *store = store_table_at(view->stores, i);
+        double excess = pd_view_region_excess(view, store);
+        if (excess <= best_excess || store->domain != target->domain || among(store->id, tried, tried_count) ||
+            (!store->region_out && !target->region_out) || store->wanted != STORE_SERVING || store->heard == STORE_DOWN)
+            continue;
+        best = store;
+        best_excess = excess;
+    }
+    return best;
+}
+
+const struct operator *balance_region(struct pd_view *view, struct reason *reason)
+{
+    store_id targets[TARGETS_TRIED];
+    reason_begin(reason, "balance-region");
+    for (uint32_t t = 0; t < TARGETS_TRIED; t++) {
+        struct store_entry *to = lowest(view, targets, t, reason);
+        if (!to)
+            return NULL;
+        store_id sources[SOURCES_TRIED];
+        targets[t] = to->id;
+        for (uint32_t s = 0; s < SOURCES_TRIED; s++) {
+            struct store_entry *from = highest(view, to, sources, s);
+            if (!from)
+                break;
+            sources[s] = from->id;
+            reason->fact_count = 0;
+            reason_fact(reason, "source_store", (int64_t)from->id);
+            reason_fact(reason, "source_size", (int64_t)pd_view_region_amount(view, from));
+            reason_fact(reason, "source_mean_size", (int64_t)(pd_view_region_amount(view, from) - pd_view_region_excess(view, from)));
+            reason_fact(reason, "target_store", (int64_t)to->id);
+            reason_fact(reason, "target_size", (int64_t)pd_view_region_amount(view, to));
+            reason_fact(reason, "target_mean_size", (int64_t)(pd_view_region_amount(view, to) - pd_view_region_excess(view, to)));
+            const struct operator *operator = move_one(view, from, to, reason);
+            if (operator)
+                return operator;
+        }
+    }
+    return NULL;
+}

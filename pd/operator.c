@@ -1,0 +1,377 @@
+#include "pd/operator.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "base/check.h"
+
+enum {
+    STEP_TIMEOUT_MS = 30 * 1000,
+    SNAPSHOT_TIMEOUT_MS = 10 * 60 * 1000,
+    SNAPSHOT_SIZE_PER_MS = 1024, /* slower than 1 MiB/s is too slow */
+};
+
+struct operator_list {
+    struct region_tree *regions; /* borrowed */
+    struct store_table *stores;  /* borrowed */
+    uint32_t count, count_max;
+    uint64_t last_number;
+    struct list running;
+    struct operator **slots; /* owned; the mark of a region is its slot + 1 */
+    uint32_t *free_slots;    /* owned; stack */
+    uint32_t free_count, slot_count;
+    struct operator *history; /* owned ring */
+    uint64_t ended_count;
+};
+
+struct operator_list *operator_list_new(struct region_tree *regions, struct store_table *stores, uint32_t count_max)
+{
+    struct operator_list *operators = calloc(1, sizeof(*operators));
+    CHECK(operators);
+    operators->regions = regions;
+    operators->stores = stores;
+    operators->count_max = count_max;
+    operators->slots = calloc(count_max, sizeof(*operators->slots));
+    operators->free_slots = calloc(count_max, sizeof(*operators->free_slots));
+    operators->history = calloc(OPERATOR_HISTORY_MAX, sizeof(*operators->history));
+    CHECK(operators->slots && operators->free_slots && operators->history);
+    list_init(&operators->running);
+    return operators;
+}
+
+void operator_list_free(struct operator_list *operators)
+{
+    if (!operators)
+        return;
+    for (uint32_t i = 0; i < operators->slot_count; i++)
+        free(operators->slots[i]);
+    free(operators->slots);
+    free(operators->free_slots);
+    free(operators->history);
+    free(operators);
+}
+
+bool operator_list_has_room(const struct operator_list *operators)
+{
+    return operators->count < operators->count_max;
+}
+
+void operator_draft(struct operator *draft, const struct region_node *node, const struct reason *reason)
+{
+    struct region_seen seen = region_node_seen(node);
+    *draft = (struct operator){.region = region_node_id(node),
+                               .conf = region_node_conf(node),
+                               .version = region_node_version(node),
+                               .size = seen.approximate_size,
+                               .read_load = seen.read_load,
+                               .write_load = seen.write_load,
+                               .reason = *reason};
+}
+
+void operator_add_step(struct operator *draft, enum operator_step_kind kind, store_id store, store_id other)
+{
+    CHECK(draft->step_count < OPERATOR_STEPS_MAX);
+    uint64_t timeout_ms = STEP_TIMEOUT_MS;
+    if (kind == STEP_ADD_LEARNER || kind == STEP_MERGE)
+        timeout_ms = SNAPSHOT_TIMEOUT_MS + draft->size / SNAPSHOT_SIZE_PER_MS;
+    draft->steps[draft->step_count++] = (struct operator_step){kind, store, other, timeout_ms};
+}
+
+/* ---- what it will still change */
+
+static void count_coming(struct operator_list *operators, const struct operator *operator, const struct operator_delta *delta,
+                         int sign)
+{
+    struct store_entry *store = store_table_find(operators->stores, delta->store);
+    if (!store)
+        return;
+    store->coming_count += sign * delta->peers;
+    store->coming_size += sign * delta->peers * (int64_t) operator->size;
+    store->coming_write += sign * delta->peers * (int64_t) operator->write_load;
+    store->coming_leaders += sign * delta->leaders;
+    store->coming_read += sign * delta->leaders * (int64_t) operator->read_load;
+}
+
+static void add_delta(struct operator_list *operators, struct operator *operator, store_id store, int peers, int leaders)
+{
+    CHECK(operator->delta_count < OPERATOR_DELTAS_MAX);
+    struct operator_delta *delta = &operator->deltas[operator->delta_count++];
+    *delta = (struct operator_delta){store, (int8_t)peers, (int8_t)leaders, false};
+    count_coming(operators, operator, delta, 1);
+}
+
+static bool delta_shows(const struct operator_delta *delta, const struct region_node *node)
+{
+    store_id leader = region_node_leader_store(node);
+    if (delta->peers != 0)
+        return region_node_has_store(node, delta->store) == (delta->peers > 0);
+    return leader != 0 && (leader == delta->store) == (delta->leaders > 0);
+}
+
+static void settle(struct operator_list *operators, struct operator *operator, const struct region_node *node)
+{
+    for (uint32_t i = 0; i < operator->delta_count; i++) {
+        struct operator_delta *delta = &operator->deltas[i];
+        if (delta->settled || (node && !delta_shows(delta, node)))
+            continue;
+        delta->settled = true;
+        count_coming(operators, operator, delta, -1);
+    }
+}
+
+static void take_tokens(struct operator_list *operators, const struct operator *operator, store_id sender, store_id receiver)
+{
+    struct store_entry *from = store_table_find(operators->stores, sender);
+    struct store_entry *to = store_table_find(operators->stores, receiver);
+    if (from)
+        store_bucket_take(&from->send, operator->size);
+    if (to)
+        store_bucket_take(&to->receive, operator->size);
+}
+
+static void influence(struct operator_list *operators, struct operator *operator, const struct region_node *node)
+{
+    store_id leader = region_node_leader_store(node);
+    for (uint32_t i = 0; i < operator->step_count; i++) {
+        const struct operator_step *step = &operator->steps[i];
+        if (step->kind == STEP_ADD_LEARNER) {
+            add_delta(operators, operator, step->store, 1, 0);
+            take_tokens(operators, operator, leader, step->store);
+        }
+        if (step->kind == STEP_REMOVE)
+            add_delta(operators, operator, step->store, -1, 0);
+        if (step->kind == STEP_TRANSFER && step->store != leader) {
+            if (leader != 0)
+                add_delta(operators, operator, leader, 0, -1);
+            add_delta(operators, operator, step->store, 0, 1);
+            leader = step->store;
+        }
+    }
+}
+
+/* ---- life */
+
+const struct operator *operator_list_of(const struct operator_list *operators, const struct region_node *node)
+{
+    uint32_t mark = region_node_mark(node);
+    return mark == 0 ? NULL : operators->slots[mark - 1];
+}
+
+static uint32_t take_slot(struct operator_list *operators)
+{
+    if (operators->free_count > 0)
+        return operators->free_slots[--operators->free_count];
+    uint32_t slot = operators->slot_count++;
+    operators->slots[slot] = calloc(1, sizeof(struct operator));
+    CHECK(operators->slots[slot]);
+    return slot;
+}
+
+const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft, uint64_t now_ms)
+{
+    struct region_node *node = region_tree_find_id(operators->regions, draft->region);
+    struct region_node *other = draft->other_region ? region_tree_find_id(operators->regions, draft->other_region) : NULL;
+    if (!node || region_node_mark(node) != 0 || !operator_list_has_room(operators) || draft->step_count == 0)
+        return NULL;
+    if (draft->other_region && (!other || region_node_mark(other) != 0))
+        return NULL;
+    uint32_t slot = take_slot(operators);
+    struct operator *operator = operators->slots[slot];
+    *operator = *draft;
+    operator->number = ++operators->last_number;
+    operator->slot = slot;
+    operator->created_ms = operator->step_ms = now_ms;
+    operator->delta_count = operator->step = 0;
+    list_push_back(&operators->running, &operator->link);
+    operators->count++;
+    region_node_set_mark(node, slot + 1);
+    if (other)
+        region_node_set_mark(other, slot + 1);
+    influence(operators, operator, node);
+    return operator;
+}
+
+static void unmark(struct operator_list *operators, region_id id, uint32_t mark)
+{
+    struct region_node *node = region_tree_find_id(operators->regions, id);
+    if (node && region_node_mark(node) == mark)
+        region_node_set_mark(node, 0);
+}
+
+static void end(struct operator_list *operators, struct operator *operator, enum operator_state state, uint64_t now_ms)
+{
+    uint32_t slot = operator->slot;
+    settle(operators, operator, NULL);
+    unmark(operators, operator->region, slot + 1);
+    if (operator->other_region)
+        unmark(operators, operator->other_region, slot + 1);
+    list_remove(&operator->link);
+    operator->state = state;
+    operator->ended_ms = now_ms;
+    operators->history[operators->ended_count++ % OPERATOR_HISTORY_MAX] = *operator;
+    operators->free_slots[operators->free_count++] = slot;
+    operators->count--;
+}
+
+static uint8_t role_on(const struct region_node *node, store_id store)
+{
+    for (uint32_t i = 0; i < region_node_peer_count(node); i++)
+        if (region_node_peer(node, i).store_id == store)
+            return region_node_peer(node, i).role;
+    return UINT8_MAX;
+}
+
+static bool in_joint(const struct region_node *node)
+{
+    for (uint32_t i = 0; i < region_node_peer_count(node); i++)
+        if (region_node_peer(node, i).role > WIRE_PEER_ROLE_LEARNER)
+            return true;
+    return false;
+}
+
+static bool step_shows(const struct operator *operator, const struct operator_step *step, const struct region_node *node)
+{
+    switch (step->kind) {
+    case STEP_ADD_LEARNER:
+        return region_node_has_store(node, step->store);
+    case STEP_CHANGE:
+        return !in_joint(node) && (step->store == 0 || role_on(node, step->store) == WIRE_PEER_ROLE_VOTER) &&
+               (step->other == 0 || role_on(node, step->other) != WIRE_PEER_ROLE_VOTER);
+    case STEP_REMOVE:
+        return !region_node_has_store(node, step->store);
+    case STEP_TRANSFER:
+        return region_node_leader_store(node) == step->store;
+    case STEP_SPLIT:
+        return region_node_version(node) > operator->version;
+    case STEP_MERGE:
+        return false; /* the region is gone when it is done */
+    }
+    return false;
+}
+
+/* Whether what changed in the region is what the operator did. */
+static bool explained(const struct operator *operator, const struct region_node *node, bool advanced)
+{
+    if (BUG(operator_no_epoch_guard))
+        return true;
+    const struct operator_step *step = operator->step < operator->step_count ? &operator->steps[operator->step] : NULL;
+    if (region_node_version(node) != operator->version && !(advanced && operator->steps[operator->step - 1].kind == STEP_SPLIT))
+        return false;
+    return region_node_conf(node) == operator->conf || advanced ||
+           (step && step->kind == STEP_CHANGE && in_joint(node));
+}
+
+const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node, uint64_t now_ms)
+{
+    uint32_t mark = region_node_mark(node);
+    if (mark == 0)
+        return NULL;
+    struct operator *operator = operators->slots[mark - 1];
+    if (operator->region != region_node_id(node)) {
+        if (!region_tree_find_id(operators->regions, operator->region))
+            end(operators, operator, OPERATOR_DONE, now_ms); /* merged into this one */
+        return NULL;
+    }
+    uint32_t before = operator->step;
+    while (operator->step < operator->step_count && step_shows(operator, &operator->steps[operator->step], node)) {
+        operator->step++;
+        operator->step_ms = now_ms;
+    }
+    settle(operators, operator, node);
+    if (!explained(operator, node, operator->step > before)) {
+        end(operators, operator, OPERATOR_STALE, now_ms);
+        return NULL;
+    }
+    operator->conf = region_node_conf(node);
+    if (operator->step < operator->step_count)
+        return &operator->steps[operator->step];
+    end(operators, operator, OPERATOR_DONE, now_ms);
+    return NULL;
+}
+
+void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
+{
+    LIST_FOR_EACH_SAFE (link, following, &operators->running) {
+        struct operator *operator = LIST_ENTRY(link, struct operator, link);
+        if (!region_tree_find_id(operators->regions, operator->region)) {
+            bool merged = operator->steps[operator->step].kind == STEP_MERGE;
+            end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
+        } else if (now_ms > operator->step_ms + operator->steps[operator->step].timeout_ms) {
+            end(operators, operator, OPERATOR_TIMED_OUT, now_ms);
+        }
+    }
+}
+
+bool operator_list_cancel(struct operator_list *operators, region_id region, uint64_t now_ms)
+{
+    struct region_node *node = region_tree_find_id(operators->regions, region);
+    if (!node || region_node_mark(node) == 0)
+        return false;
+    end(operators, operators->slots[region_node_mark(node) - 1], OPERATOR_CANCELLED, now_ms);
+    return true;
+}
+
+void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms)
+{
+    LIST_FOR_EACH_SAFE (link, following, &operators->running) {
+        struct operator *operator = LIST_ENTRY(link, struct operator, link);
+        end(operators, operator, OPERATOR_CANCELLED, now_ms);
+    }
+}
+
+uint32_t operator_list_count(const struct operator_list *operators)
+{
+    return operators->count;
+}
+
+const struct operator *operator_list_next(const struct operator_list *operators, const struct operator *after)
+{
+    const struct list *link = after ? after->link.next : operators->running.next;
+    return link == &operators->running ? NULL : LIST_ENTRY(link, const struct operator, link);
+}
+
+const struct operator *operator_list_history(const struct operator_list *operators, uint32_t back)
+{
+    if (back >= operators->ended_count || back >= OPERATOR_HISTORY_MAX)
+        return NULL;
+    return &operators->history[(operators->ended_count - 1 - back) % OPERATOR_HISTORY_MAX];
+}
+
+const char *operator_step_name(enum operator_step_kind kind)
+{
+    static const char *const names[] = {"add_learner", "change_peers", "remove_peer", "transfer_leader", "split", "merge"};
+    return names[kind];
+}
+
+const char *operator_state_name(enum operator_state state)
+{
+    static const char *const names[] = {"running", "done", "timed_out", "stale", "cancelled"};
+    return names[state];
+}
+
+void operator_list_check(const struct operator_list *operators)
+{
+    struct store_table *stores = operators->stores;
+    for (uint32_t i = 0; i < store_table_count(stores); i++) {
+        const struct store_entry *store = store_table_at(stores, i);
+        int64_t count = 0, leaders = 0, size = 0;
+        LIST_FOR_EACH (link, &operators->running) {
+            const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
+            for (uint32_t k = 0; k < operator->delta_count; k++) {
+                const struct operator_delta *delta = &operator->deltas[k];
+                if (delta->settled || delta->store != store->id)
+                    continue;
+                count += delta->peers;
+                leaders += delta->leaders;
+                size += delta->peers * (int64_t) operator->size;
+            }
+        }
+        CHECK(count == store->coming_count && leaders == store->coming_leaders && size == store->coming_size);
+    }
+    LIST_FOR_EACH (link, &operators->running) {
+        const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
+        const struct region_node *node = region_tree_find_id(operators->regions, operator->region);
+        CHECK(!node || operator_list_of(operators, node) == operator);
+    }
+}

@@ -1,0 +1,283 @@
+#include "pd/policy.h"
+
+enum { FAILURES_PER_ROUND = 16, WALK_COUNT = 512 };
+
+static const struct operator *nothing(struct pd_view *view, const struct reason *reason)
+{
+    view->unsatisfied++;
+    view->unsatisfied_reason = *reason;
+    return NULL;
+}
+
+static const struct operator *add_peer(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t rule,
+                                       struct reason *reason)
+{
+    struct operator draft;
+    reason_fact(reason, "rule_wants", fit->rules[rule]->count);
+    reason_fact(reason, "rule_has", fit->have[rule]);
+    const struct store_entry *to = pd_view_pick_store(view, node, fit, rule, UINT32_MAX, reason);
+    if (!to)
+        return nothing(view, reason);
+    reason_fact(reason, "target_store", (int64_t)to->id);
+    operator_draft(&draft, node, reason);
+    operator_add_step(&draft, STEP_ADD_LEARNER, to->id, 0);
+    if (fit->rules[rule]->role != RULE_LEARNER)
+        operator_add_step(&draft, STEP_CHANGE, to->id, 0);
+    return operator_list_start(view->operators, &draft, view->now_ms);
+}
+
+/* Elsewhere with the peer, if there is a better place. `must_gain`: only to where the rule's peers are further apart. */
+static const struct operator *replace(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t index,
+                                      bool must_gain, struct reason *reason)
+{
+    uint32_t rule = (uint32_t)fit->peers[index].rule;
+    store_id from = fit->peers[index].peer.store_id;
+    const struct store_entry *to = pd_view_pick_store(view, node, fit, rule, index, reason);
+    reason_fact(reason, "source_store", (int64_t)from);
+    if (!to)
+        return must_gain ? NULL : nothing(view, reason);
+    if (must_gain && fit_cost(fit, rule, to, index) >= fit_cost(fit, rule, NULL, UINT32_MAX))
+        return NULL;
+    reason_fact(reason, "target_store", (int64_t)to->id);
+    return pd_view_move(view, node, fit, from, to->id, fit->rules[rule]->role == RULE_LEADER ? to->id : 0, reason);
+}
+
+static uint32_t voters_of(const struct fit *fit)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < fit->peer_count; i++)
+        count += role_is_voter(fit->peers[i].peer.role);
+    return count;
+}
+
+/* A voter leaves: never the last one, and not while it leads. */
+static bool add_voter_steps(const struct pd_view *view, const struct fit *fit, const struct fit_peer *peer,
+                            struct operator *draft)
+{
+    store_id store = peer->peer.store_id;
+    if (voters_of(fit) < 2)
+        return false;
+    if (peer->leader) {
+        store_id next = pd_view_next_leader(view, fit, store, 0);
+        if (next == 0)
+            return false;
+        operator_add_step(draft, STEP_TRANSFER, next, 0);
+    }
+    operator_add_step(draft, STEP_CHANGE, 0, store);
+    return true;
+}
+
+static const struct operator *fix_role(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t index,
+                                       struct reason *reason)
+{
+    const struct fit_peer *peer = &fit->peers[index];
+    struct operator draft;
+    reason_fact(reason, "store", (int64_t)peer->peer.store_id);
+    reason_fact(reason, "wants_voter", fit->rules[peer->rule]->role != RULE_LEARNER);
+    operator_draft(&draft, node, reason);
+    if (!role_is_voter(peer->peer.role))
+        operator_add_step(&draft, STEP_CHANGE, peer->peer.store_id, 0);
+    else if (!add_voter_steps(view, fit, peer, &draft))
+        return NULL;
+    return operator_list_start(view->operators, &draft, view->now_ms);
+}
+
+static const struct operator *remove_orphan(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                            struct reason *reason)
+{
+    const struct fit_peer *worst = NULL;
+    int worst_badness = -1;
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct fit_peer *peer = &fit->peers[i];
+        int badness = 4 * fit_peer_is_down(peer) + 2 * !role_is_voter(peer->peer.role) + !peer->leader;
+        if (peer->rule == FIT_ORPHAN && badness > worst_badness) {
+            worst = peer;
+            worst_badness = badness;
+        }
+    }
+    struct operator draft;
+    reason_fact(reason, "store", (int64_t)worst->peer.store_id);
+    reason_fact(reason, "peers", fit->peer_count);
+    operator_draft(&draft, node, reason);
+    if (role_is_voter(worst->peer.role) && !add_voter_steps(view, fit, worst, &draft))
+        return NULL;
+    operator_add_step(&draft, STEP_REMOVE, worst->peer.store_id, 0);
+    return operator_list_start(view->operators, &draft, view->now_ms);
+}
+
+static const struct operator *split_at_rule(struct pd_view *view, struct region_node *node, struct reason *reason)
+{
+    struct operator draft;
+    reason_begin(reason, "rule-split");
+    reason_fact(reason, "region", (int64_t)region_node_id(node));
+    operator_draft(&draft, node, reason);
+    operator_add_step(&draft, STEP_SPLIT, 0, 0);
+    return operator_list_start(view->operators, &draft, view->now_ms);
+}
+
+/* The first peer with one of these problems; UINT32_MAX: none. */
+static uint32_t first_peer(const struct fit *fit, enum fit_problem problem)
+{
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct fit_peer *peer = &fit->peers[i];
+        if (peer->rule == FIT_ORPHAN)
+            continue;
+        const struct rule *rule = fit->rules[peer->rule];
+        if ((problem == FIT_DOWN && fit_peer_is_down(peer)) ||
+            (problem == FIT_LEAVING && peer->store && peer->store->wanted == STORE_DRAINING) ||
+            (problem == FIT_ROLE && role_is_voter(peer->peer.role) != (rule->role != RULE_LEARNER)) ||
+            (problem == FIT_NEAR && peer->store && !fit_isolates(fit, (uint32_t)peer->rule, peer->store, i)))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+static const struct operator *spread_further(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                             struct reason *reason)
+{
+    reason_begin(reason, "location");
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        uint32_t rule = (uint32_t)fit->peers[i].rule;
+        if (fit->peers[i].rule == FIT_ORPHAN || !fit->peers[i].store || fit->rules[rule]->location_count == 0 ||
+            fit_cost(fit, rule, NULL, UINT32_MAX) == fit_cost(fit, rule, NULL, i))
+            continue; /* is near nobody */
+        const struct operator *operator = replace(view, node, fit, i, true, reason);
+        if (operator)
+            return operator;
+    }
+    return NULL;
+}
+
+static const struct operator *move_leader(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                          struct reason *reason)
+{
+    store_id to = pd_view_next_leader(view, fit, region_node_leader_store(node), 0);
+    reason_begin(reason, "rule-leader");
+    reason_fact(reason, "source_store", (int64_t)region_node_leader_store(node));
+    reason_fact(reason, "target_store", (int64_t)to);
+    return to == 0 ? NULL : pd_view_transfer(view, node, to, reason);
+}
+
+static const struct operator *replace_first(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                            enum fit_problem problem, const char *policy, struct reason *reason)
+{
+    reason_begin(reason, policy);
+    uint32_t index = first_peer(fit, problem);
+    if (index == UINT32_MAX)
+        return NULL;
+    if (!pd_view_sends(view, node)) {
+        reason_refuse(reason, "store", region_node_leader_store(node), "send_limit");
+        return NULL;
+    }
+    return replace(view, node, fit, index, false, reason);
+}
+
+static const struct operator *fill_rules(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                         struct reason *reason)
+{
+    for (uint32_t rule = 0; rule < fit->rule_count; rule++) {
+        if (fit->have[rule] >= fit->rules[rule]->count)
+            continue;
+        reason_begin(reason, "rule-miss");
+        if (pd_view_sends(view, node))
+            return add_peer(view, node, fit, rule, reason);
+        reason_refuse(reason, "store", region_node_leader_store(node), "send_limit");
+    }
+    return NULL;
+}
+
+const struct operator *replica_check_region(struct pd_view *view, struct region_node *node, struct reason *reason)
+{
+    struct fit fit;
+    reason_begin(reason, "replica-check");
+    if (region_node_mark(node) != 0 || region_node_leader_store(node) == 0) {
+        reason_refuse(reason, "region", region_node_id(node), region_node_mark(node) ? "has_operator" : "no_leader");
+        return NULL;
+    }
+    fit_region(view->stores, view->rules, node, &fit);
+    uint32_t problems = fit_problems(&fit);
+    if (problems & FIT_CUT)
+        return split_at_rule(view, node, reason);
+    if (fit.rule_count == 0)
+        return NULL;
+    const struct operator *operator = NULL;
+    if (problems & FIT_ROLE) {
+        reason_begin(reason, "rule-role");
+        operator = fix_role(view, node, &fit, first_peer(&fit, FIT_ROLE), reason);
+    }
+    if (!operator && problems & FIT_MISSES)
+        operator = fill_rules(view, node, &fit, reason);
+    if (!operator && problems & FIT_DOWN)
+        operator = replace_first(view, node, &fit, FIT_DOWN, "down-peer", reason);
+    if (!operator && problems & FIT_LEAVING)
+        operator = replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
+    if (!operator && problems & FIT_EXTRA && !(problems & FIT_MISSES)) {
+        reason_begin(reason, "extra-peer");
+        operator = remove_orphan(view, node, &fit, reason);
+    }
+    if (!operator && problems & FIT_NEAR)
+        operator = replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);
+    if (!operator && problems & FIT_LEADER)
+        operator = move_leader(view, node, &fit, reason);
+    return operator || problems ? operator : spread_further(view, node, &fit, reason);
+}
+
+static bool is_left(const struct store_entry *store)
+{
+    return store->count > 0 && (store->wanted == STORE_DRAINING || store->heard == STORE_DOWN);
+}
+
+/* Stores that are to be left take turns, a region each. */
+static const struct operator *walk_stores(struct pd_view *view, struct reason *reason)
+{
+    uint32_t stores = store_table_count(view->stores), failures = 0;
+    for (uint32_t k = 0; k < stores; k++) {
+        uint32_t index = (view->walk_store + k) % stores;
+        struct store_entry *store = store_table_at(view->stores, index);
+        if (!is_left(store))
+            continue;
+        uint32_t count = region_tree_sums(view->regions, store->id).count;
+        for (uint32_t i = 0; i < count && i < WALK_COUNT; i++) {
+            struct region_node *node = region_tree_at(view->regions, store->id, store->walk++ % count);
+            if (region_node_mark(node) != 0)
+                continue;
+            const struct operator *operator = replica_check_region(view, node, reason);
+            if (operator) {
+                view->walk_store = index + 1;
+                return operator;
+            }
+            if (++failures == FAILURES_PER_ROUND) {
+                view->walk_store = index + 1;
+                return NULL;
+            }
+        }
+    }
+    return NULL;
+}
+
+static const struct operator *take_suspects(struct pd_view *view, struct reason *reason)
+{
+    while (view->suspect_count > 0) {
+        region_id id = view->suspects[view->suspect_first];
+        view->suspect_first = (view->suspect_first + 1) % PD_VIEW_SUSPECTS_MAX;
+        view->suspect_count--;
+        struct region_node *node = region_tree_find_id(view->regions, id);
+        const struct operator *operator = node ? replica_check_region(view, node, reason) : NULL;
+        if (operator)
+            return operator;
+    }
+    return NULL;
+}
+
+const struct operator *replica_check(struct pd_view *view, struct reason *reason)
+{
+    const struct operator *operator = take_suspects(view, reason);
+    if (!operator)
+        operator = walk_stores(view, reason);
+    while (!operator && view->patrol_left > 0) {
+        struct region_node *node = pd_view_patrol(view, &view->patrol);
+        view->patrol_left--;
+        operator = node ? replica_check_region(view, node, reason) : NULL;
+    }
+    return operator;
+}

@@ -1,0 +1,629 @@
+/* placement: rules, limits, life of stores, operators and policies, each on a handful of stores. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "chosen_bug.h"
+#include "pd/scheduler.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+struct world {
+    struct region_tree *tree;
+    struct store_table *table;
+    struct rules rules;
+    struct operator_list *operators;
+    struct pd_view_config config;
+    struct scheduler scheduler;
+    struct pd_view *view;
+    uint64_t now_ms, regions;
+};
+
+static char text_of_label[8];
+
+static const char *label(const char *prefix, uint32_t number)
+{
+    snprintf(text_of_label, sizeof(text_of_label), "%s%u", prefix, number);
+    return text_of_label;
+}
+
+/* `count` stores, one per host, `racks` racks. */
+static void add_stores(struct world *world, uint32_t count, uint32_t racks)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct store_entry *store;
+        store_id id = store_table_count(world->table) + 1;
+        assert_int_equal(store_table_add(world->table, id, world->now_ms, &store), ERR_OK);
+        store->capacity_size = store->available_size = 1024 * 1024 * MIB;
+        store_heartbeat(store, world->now_ms);
+        assert_int_equal(store_table_set_label(world->table, store, "rack", label("r", i % racks)), ERR_OK);
+        assert_int_equal(store_table_set_label(world->table, store, "host", label("h", (uint32_t)id)), ERR_OK);
+    }
+}
+
+static struct rule plain_rule(struct world *world)
+{
+    struct rule rule = {.group = "pd", .name = "default", .role = RULE_VOTER, .count = 3, .location_count = 2};
+    rule.locations[0] = store_table_intern(world->table, "rack");
+    rule.locations[1] = store_table_intern(world->table, "host");
+    return rule;
+}
+
+static int setup(void **state)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    world->now_ms = 1000 * 1000;
+    world->tree = region_tree_new();
+    world->table = store_table_new(5000, 60 * 1000);
+    rules_init(&world->rules);
+    world->operators = operator_list_new(world->tree, world->table, 64);
+    pd_view_config_init(&world->config);
+    scheduler_init(&world->scheduler, world->tree, world->table, &world->rules, world->operators, &world->config, 7);
+    world->view = &world->scheduler.view;
+    struct rule rule = plain_rule(world);
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    *state = world;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *world = *state;
+    operator_list_check(world->operators);
+    region_tree_check(world->tree);
+    operator_list_free(world->operators);
+    region_tree_free(world->tree);
+    store_table_free(world->table);
+    rules_fini(&world->rules);
+    free(world);
+    return 0;
+}
+
+/* Region n has the keys [n, n + 1); peer ids are 100 * region + store. Negative stores are learners. */
+static struct region_node *put(struct world *world, region_id id, uint64_t conf, uint64_t version, const int *stores,
+                               store_id leader)
+{
+    uint8_t start[2] = {'r', (uint8_t)id}, end[2] = {'r', (uint8_t)(id + 1)};
+    struct wire_peer peers[8];
+    struct wire_region region = {.id = id,
+                                 .start_key = bytes_of(start, 2),
+                                 .end_key = bytes_of(end, 2),
+                                 .epoch_conf = conf,
+                                 .epoch_version = version,
+                                 .peers = peers};
+    for (; stores[region.peers_count] != 0; region.peers_count++) {
+        int store = stores[region.peers_count];
+        peers[region.peers_count] = (struct wire_peer){.id = 100 * id + (uint64_t)abs(store),
+                                                       .store_id = (store_id)abs(store),
+                                                       .role = (uint8_t)(store < 0)};
+    }
+    assert_int_equal(region_tree_insert(world->tree, &region, NULL, NULL), ERR_OK);
+    struct region_node *node = region_tree_find_id(world->tree, id);
+    const struct region_seen seen = {
+        .leader_peer = leader ? 100 * id + leader : 0, .term = 6, .approximate_size = 64 * MIB, .approximate_keys = 100000};
+    region_tree_see(world->tree, node, &seen);
+    return node;
+}
+
+#define ON(...) ((const int[]){__VA_ARGS__, 0})
+
+static const struct operator *check(struct world *world, struct region_node *node, struct reason *reason)
+{
+    pd_view_refresh(world->view, world->now_ms);
+    return replica_check_region(world->view, node, reason);
+}
+
+static void assert_steps(const struct operator *operator, const char *wanted)
+{
+    char text[256] = "";
+    assert_non_null(operator);
+    for (uint32_t i = 0; i < operator->step_count; i++) {
+        const struct operator_step *step = &operator->steps[i];
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s %llu %llu", i ? ", " : "",
+                 operator_step_name(step->kind), (unsigned long long)step->store, (unsigned long long)step->other);
+    }
+    assert_string_equal(text, wanted);
+}
+
+/* ---- rules */
+
+static void a_region_with_too_few_peers_gets_one_in_another_rack(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 3); /* racks: 1,4  2,5  3,6 */
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
+    assert_string_equal(operator->reason.policy, "rule-miss");
+    assert_steps(operator, "add_learner 3 0, change_peers 3 0");
+}
+
+static void a_peer_too_many_is_removed_and_never_the_leader(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(4, 1, 2, 3), 4), &reason);
+    assert_string_equal(operator->reason.policy, "extra-peer");
+    assert_int_not_equal(operator->steps[0].other, 4);
+    assert_int_equal(operator->steps[0].kind, STEP_CHANGE);
+    assert_int_equal(operator->steps[1].kind, STEP_REMOVE);
+}
+
+static void a_learner_that_was_left_over_is_removed(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3, -4), 1), &reason), "remove_peer 4 0");
+}
+
+static void peers_that_share_an_isolated_rack_are_parted(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule rule = plain_rule(world);
+    rule.isolation_level = 1;
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 6, 3);
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 4, 2), 2), &reason);
+    assert_string_equal(operator->reason.policy, "isolation");
+    assert_true(operator->steps[0].store == 3 || operator->steps[0].store == 6);
+}
+
+static void a_rule_that_nothing_can_meet_is_reported_and_starts_nothing(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule rule = plain_rule(world);
+    rule.isolation_level = 1;
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 6, 2);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
+    for (int i = 0; i < 5; i++) {
+        assert_null(check(world, node, &reason));
+        assert_int_equal(operator_list_count(world->operators), 0);
+    }
+    assert_true(world->view->unsatisfied > 0);
+    assert_string_equal(reason.policy, "rule-miss");
+    assert_string_equal(reason.refusals[0].why, "isolation");
+}
+
+static void a_rule_that_begins_inside_a_region_splits_it(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    const uint8_t cut[] = {'r', 1, 7};
+    struct rule rule = plain_rule(world);
+    snprintf(rule.name, sizeof(rule.name), "other");
+    rule.start_key = bytes_of(cut, sizeof(cut));
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 3, 3);
+    assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason), "split 0 0");
+}
+
+static void a_learner_rule_gets_a_learner_on_the_disk_that_it_wants(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule rule = {.group = "pd", .name = "copy", .index = 2, .role = RULE_LEARNER, .count = 1, .constraint_count = 1};
+    add_stores(world, 5, 5);
+    assert_int_equal(store_table_set_label(world->table, store_table_find(world->table, 5), "disk", "hdd"), ERR_OK);
+    rule.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "disk"),
+                                                   .test = RULE_IN,
+                                                   .value_count = 1,
+                                                   .values = {store_table_intern(world->table, "hdd")}};
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason), "add_learner 5 0");
+}
+
+static void rules_that_make_no_sense_are_refused_with_a_text(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    struct rule rule = plain_rule(world);
+    rule.count = 0;
+    assert_int_equal(rules_put(&world->rules, &rule, &error), ERR_INVALID);
+    assert_non_null(strstr(error.text, "wants 0 peers"));
+    rule = plain_rule(world);
+    rule.isolation_level = 3;
+    assert_int_equal(rules_put(&world->rules, &rule, &error), ERR_INVALID);
+    rule = plain_rule(world);
+    rule.start_key = bytes_of_string("rz");
+    rule.end_key = bytes_of_string("ra");
+    assert_int_equal(rules_put(&world->rules, &rule, &error), ERR_INVALID);
+    assert_int_equal(world->rules.count, 1);
+    assert_int_equal(rules_remove(&world->rules, "pd", "nobody"), ERR_NOT_FOUND);
+}
+
+/* ---- life of a store */
+
+static void a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 1);
+    store_prepare_stop(store_table_find(world->table, 3), world->now_ms + 100 * 1000);
+    for (int i = 0; i < 101; i++) {
+        world->now_ms += 1000;
+        for (store_id id = 1; id <= 4; id++)
+            if (id != 3)
+                store_heartbeat(store_table_find(world->table, id), world->now_ms);
+        store_table_tick(world->table, world->now_ms);
+        assert_null(check(world, node, &reason));
+    }
+    assert_int_equal(store_table_find(world->table, 3)->heard, STORE_DISCONNECTED);
+    world->now_ms += 61 * 1000;
+    for (store_id id = 1; id <= 4; id++)
+        if (id != 3)
+            store_heartbeat(store_table_find(world->table, id), world->now_ms);
+    store_table_tick(world->table, world->now_ms);
+    const struct operator *operator = check(world, node, &reason);
+    assert_string_equal(operator->reason.policy, "down-peer");
+    assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
+}
+
+static void draining_moves_away_and_ends_as_a_tombstone(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 3);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    const struct operator *operator = check(world, node, &reason);
+    assert_string_equal(operator->reason.policy, "drain");
+    assert_int_equal(operator->steps[0].store, 4);
+    assert_int_equal(operator->steps[1].kind, STEP_TRANSFER); /* it led: somebody else must before */
+    assert_int_equal(pd_view_drain_permille(world->view, store_table_find(world->table, 3)), 0);
+    node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 3);
+    pd_view_report(world->view, node, true);
+    node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 1);
+    const struct region_seen led = {.leader_peer = 101, .term = 7, .approximate_size = 64 * MIB};
+    region_tree_see(world->tree, node, &led);
+    pd_view_report(world->view, node, true);
+    pd_view_report(world->view, put(world, 1, 3, 1, ON(1, 2, -3, 4), 1), true);
+    pd_view_report(world->view, put(world, 1, 4, 1, ON(1, 2, 4), 1), true);
+    assert_int_equal(operator_list_count(world->operators), 0);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_DONE);
+    pd_view_end_drains(world->view);
+    assert_int_equal(store_table_find(world->table, 3)->wanted, STORE_TOMBSTONE);
+    assert_int_equal(store_table_remove(world->table, 1, NULL), ERR_CONDITION_FAILED);
+    assert_int_equal(store_table_remove(world->table, 3, NULL), ERR_OK);
+}
+
+static void draining_below_the_replica_count_is_refused(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    add_stores(world, 3, 3);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 2, &error), ERR_CONDITION_FAILED);
+    assert_non_null(strstr(error.text, "wants 3 peers, and 2 stores would be left"));
+    assert_int_equal(store_table_find(world->table, 2)->wanted, STORE_SERVING);
+    assert_int_equal(pd_view_drain(world->view, 9, &error), ERR_STORE_NOT_MATCH);
+}
+
+static void draining_the_last_store_of_an_isolated_rack_is_refused(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    struct rule rule = plain_rule(world);
+    rule.isolation_level = 1;
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 5, 3); /* 1,4  2,5  3 */
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 3, &error), ERR_CONDITION_FAILED);
+    assert_non_null(strstr(error.text, "2 places"));
+    assert_int_equal(pd_view_drain(world->view, 1, &error), ERR_OK);
+}
+
+static void draining_what_a_region_needs_for_its_majority_is_refused(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    add_stores(world, 6, 6);
+    put(world, 1, 1, 1, ON(1, 2, 3), 1);
+    store_table_find(world->table, 2)->heard = store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 1, &error), ERR_CONDITION_FAILED);
+    assert_non_null(strstr(error.text, "no majority"));
+}
+
+static void a_store_that_comes_and_goes_waits_longer_each_time(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 1, 1);
+    struct store_entry *store = store_table_find(world->table, 1);
+    assert_true(store_is_steady(store, world->now_ms)); /* a new one serves at once */
+    uint64_t waited_before_ms = 0;
+    for (int i = 0; i < 5; i++) {
+        world->now_ms += 10 * 1000;
+        store_table_tick(world->table, world->now_ms);
+        assert_int_equal(store->heard, STORE_DISCONNECTED);
+        store_heartbeat(store, world->now_ms);
+        uint64_t waited_ms = 0;
+        while (!store_is_steady(store, world->now_ms + waited_ms))
+            waited_ms += 1000;
+        assert_true(waited_ms >= 2 * waited_before_ms && waited_ms >= 10 * 1000);
+        waited_before_ms = waited_ms;
+    }
+}
+
+/* ---- limits */
+
+static void a_bucket_lets_its_rate_through_and_halves_under_latency(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 1, 1);
+    struct store_entry *store = store_table_find(world->table, 1);
+    store_limit(store, 10 * (int64_t)MIB, 10 * (int64_t)MIB, world->now_ms);
+    uint64_t taken = 0, slow = 0;
+    for (int i = 0; i < 1000; i++) {
+        world->now_ms += 100;
+        store_refill(store, 1000, world->now_ms);
+        for (; store_bucket_open(&store->receive); taken += 96 * MIB)
+            store_bucket_take(&store->receive, 96 * MIB); /* larger than the bucket: debt, not never */
+    }
+    assert_in_range(taken, 1000 * MIB, 1000 * MIB + 20 * MIB + 96 * MIB);
+    store->latency_us = 5000;
+    for (int i = 0; i < 1000; i++) {
+        world->now_ms += 100;
+        store_refill(store, 1000, world->now_ms);
+        for (; store_bucket_open(&store->receive); slow += MIB)
+            store_bucket_take(&store->receive, MIB);
+    }
+    assert_in_range(slow, 1, 100 * MIB);
+}
+
+/* ---- operators */
+
+static void a_region_has_at_most_one_operator(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
+    assert_non_null(check(world, node, &reason));
+    assert_null(check(world, node, &reason));
+    reason_begin(&reason, "people");
+    assert_null(pd_view_transfer(world->view, node, 2, &reason));
+    assert_int_equal(operator_list_count(world->operators), 1);
+    assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    assert_false(operator_list_cancel(world->operators, 1, world->now_ms));
+    assert_non_null(pd_view_transfer(world->view, node, 2, &reason));
+}
+
+static void an_operator_ends_when_somebody_else_changes_the_region(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 5, 5);
+    assert_non_null(check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason));
+    pd_view_report(world->view, put(world, 1, 2, 1, ON(1, 2, -5), 1), true); /* not the store that it chose */
+    assert_int_equal(operator_list_count(world->operators), 0);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_STALE);
+    assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
+}
+
+static void an_operator_whose_step_takes_too_long_times_out_and_holds_nothing(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 3, 3);
+    assert_non_null(check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason));
+    assert_int_equal(store_table_find(world->table, 3)->coming_count, 1);
+    assert_int_equal(store_table_find(world->table, 3)->coming_size, 64 * MIB);
+    operator_list_tick(world->operators, world->now_ms + 60 * 1000);
+    assert_int_equal(operator_list_count(world->operators), 1);
+    operator_list_tick(world->operators, world->now_ms + 3600 * 1000);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_TIMED_OUT);
+    assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
+}
+
+static void a_decision_says_what_it_compared_and_what_it_refused(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct buf buf;
+    add_stores(world, 5, 5);
+    store_table_find(world->table, 3)->cordoned = true;
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
+    buf_init(&buf, 4096);
+    assert_int_equal(reason_json(&operator->reason, &buf), ERR_OK);
+    assert_int_equal(buf_append_u8(&buf, 0), ERR_OK);
+    assert_string_equal((char *)buf.data, "{\"policy\": \"rule-miss\", \"facts\": {\"rule_wants\": 3, \"rule_has\": 2, "
+                                          "\"target_store\": 4}, \"refused\": [{\"store\": 3, \"why\": \"cordoned\"}], "
+                                          "\"refused_unkept\": 0}");
+    buf_fini(&buf);
+}
+
+/* ---- balance */
+
+static void a_move_goes_from_above_the_mean_to_below_and_not_past_it(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 8; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    uint32_t count = 0;
+    for (const struct operator *operator; (operator = balance_region(world->view, &reason)); count++)
+        assert_int_equal(operator->steps[0].store, 4);
+    assert_int_equal(count, 6); /* 24 peers, 6 on each */
+    const struct store_entry *store = store_table_find(world->table, 4);
+    assert_true(pd_view_region_excess(world->view, store) < 1);
+}
+
+static void noise_inside_the_band_moves_nothing(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 3, 3);
+    for (region_id id = 1; id <= 200; id++) {
+        struct region_node *node = put(world, id, 1, 1, ON(1, 2, 3), 1 + id % 3);
+        struct region_seen seen = region_node_seen(node);
+        seen.approximate_size += id % 7 * MIB / 2;
+        region_tree_see(world->tree, node, &seen);
+    }
+    add_stores(world, 1, 1);
+    store_table_find(world->table, 4)->cordoned = true;
+    store_table_find(world->table, 4)->region_weight = 1e-9;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(balance_region(world->view, &reason));
+    assert_null(balance_leader(world->view, &reason));
+}
+
+static void leaders_level_out_within_one(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 3, 3);
+    for (region_id id = 1; id <= 90; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 1);
+    uint32_t count = 0;
+    for (; count < 1000; count++) {
+        pd_view_refresh(world->view, world->now_ms);
+        const struct operator *operator = balance_leader(world->view, &reason);
+        if (!operator)
+            break;
+        struct region_node *node = region_tree_find_id(world->tree, operator->region);
+        struct region_seen seen = region_node_seen(node);
+        seen.leader_peer = 100 * operator->region + operator->steps[0].store;
+        region_tree_see(world->tree, node, &seen);
+        pd_view_report(world->view, node, true);
+    }
+    assert_in_range(count, 58, 60);
+    for (store_id id = 1; id <= 3; id++)
+        assert_in_range(region_tree_sums(world->tree, id).leader_count, 29, 31);
+}
+
+static void one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 20; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 1);
+    store_table_find(world->table, 1)->slow_score = 100;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_non_null(slow_store(world->view, &reason));
+    assert_string_equal(reason.policy, "slow-store");
+    store_table_find(world->table, 2)->slow_score = 100;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(slow_store(world->view, &reason));
+}
+
+static void a_hot_leader_goes_to_a_cold_follower(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 3, 3);
+    for (region_id id = 1; id <= 6; id++) {
+        struct region_node *node = put(world, id, 1, 1, ON(1, 2, 3), 1);
+        struct region_seen seen = region_node_seen(node);
+        seen.read_load = 1000;
+        region_tree_see(world->tree, node, &seen);
+        pd_view_report(world->view, node, false);
+    }
+    pd_view_refresh(world->view, world->now_ms);
+    uint32_t count = 0;
+    while (hot_read(world->view, &reason))
+        count++;
+    assert_int_equal(count, 4); /* two each */
+}
+
+static void small_neighbours_meet_and_merge(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 2; id++) {
+        struct region_node *node = put(world, id, 1, 1, id == 1 ? ON(1, 2, 3) : ON(1, 2, 4), 1);
+        struct region_seen seen = region_node_seen(node);
+        seen.approximate_size = MIB;
+        seen.approximate_keys = 10;
+        region_tree_see(world->tree, node, &seen);
+    }
+    pd_view_refresh(world->view, world->now_ms);
+    const struct operator *operator = merge_region(world->view, region_tree_find_id(world->tree, 1), &reason);
+    assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0, merge 0 0");
+    assert_int_equal(operator->other_region, 2);
+    assert_ptr_equal(operator_list_of(world->operators, region_tree_find_id(world->tree, 2)), operator);
+}
+
+static void a_scattered_range_is_even_among_itself(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    for (region_id id = 1; id <= 40; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    struct scatter *scatter = calloc(1, sizeof(*scatter));
+    while (scatter_range(world->view, scatter, &reason))
+        continue;
+    for (uint32_t i = 0; i < 6; i++)
+        assert_in_range(scatter->group_count[i], 13, 27); /* each of 40 regions gives one peer per pass */
+    free(scatter);
+}
+
+static void a_new_leader_of_pd_decides_nothing_before_it_knows(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 40; id++)
+        put(world, id, 1, 1, ON(1, 2), 1);
+    scheduler_restart(&world->scheduler, world->now_ms);
+    region_tree_forget_seen(world->tree);
+    store_table_forget_heard(world->table, world->now_ms);
+    scheduler_round(&world->scheduler, world->now_ms, NULL, NULL);
+    assert_int_equal(operator_list_count(world->operators), 0);
+    for (store_id id = 1; id <= 4; id++)
+        store_heartbeat(store_table_find(world->table, id), world->now_ms);
+    for (region_id id = 1; id <= 40; id++)
+        put(world, id, 1, 1, ON(1, 2), 1);
+    scheduler_round(&world->scheduler, world->now_ms, NULL, NULL);
+    assert_true(operator_list_count(world->operators) > 0);
+}
+
+int main(void)
+{
+    choose_bug();
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CLAIM(a_region_with_too_few_peers_gets_one_in_another_rack),
+        CLAIM(a_peer_too_many_is_removed_and_never_the_leader),
+        CLAIM(a_learner_that_was_left_over_is_removed),
+        CLAIM(peers_that_share_an_isolated_rack_are_parted),
+        CLAIM(a_rule_that_nothing_can_meet_is_reported_and_starts_nothing),
+        CLAIM(a_rule_that_begins_inside_a_region_splits_it),
+        CLAIM(a_learner_rule_gets_a_learner_on_the_disk_that_it_wants),
+        CLAIM(rules_that_make_no_sense_are_refused_with_a_text),
+        CLAIM(a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not),
+        CLAIM(draining_moves_away_and_ends_as_a_tombstone),
+        CLAIM(draining_below_the_replica_count_is_refused),
+        CLAIM(draining_the_last_store_of_an_isolated_rack_is_refused),
+        CLAIM(draining_what_a_region_needs_for_its_majority_is_refused),
+        CLAIM(a_store_that_comes_and_goes_waits_longer_each_time),
+        CLAIM(a_bucket_lets_its_rate_through_and_halves_under_latency),
+        CLAIM(a_region_has_at_most_one_operator),
+        CLAIM(an_operator_ends_when_somebody_else_changes_the_region),
+        CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
+        CLAIM(a_decision_says_what_it_compared_and_what_it_refused),
+        CLAIM(a_move_goes_from_above_the_mean_to_below_and_not_past_it),
+        CLAIM(noise_inside_the_band_moves_nothing),
+        CLAIM(leaders_level_out_within_one),
+        CLAIM(one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not),
+        CLAIM(a_hot_leader_goes_to_a_cold_follower),
+        CLAIM(small_neighbours_meet_and_merge),
+        CLAIM(a_scattered_range_is_even_among_itself),
+        CLAIM(a_new_leader_of_pd_decides_nothing_before_it_knows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
