@@ -262,6 +262,17 @@ void pd_view_refresh(struct pd_view *view, uint64_t now_ms)
 
 /* ---- heartbeats */
 
+uint32_t pd_view_decayed(uint32_t before, uint64_t count, uint64_t interval_ms)
+{
+    enum { MEMORY_MS = 87 * 1000 }; /* a minute / ln 2 */
+    if (interval_ms == 0)
+        return before;
+    uint64_t rate = count > UINT32_MAX ? UINT32_MAX : count * 1000 / interval_ms;
+    uint64_t sum = (uint64_t)before * MEMORY_MS + rate * interval_ms;
+    uint64_t decayed = (sum + (MEMORY_MS + interval_ms) / 2) / (MEMORY_MS + interval_ms);
+    return decayed > UINT32_MAX ? UINT32_MAX : (uint32_t)decayed;
+}
+
 void pd_view_suspect(struct pd_view *view, region_id id)
 {
     if (view->suspect_count == PD_VIEW_SUSPECTS_MAX)

@@ -84,6 +84,9 @@ void pd_view_refresh(struct pd_view *view, uint64_t now_ms);
 const struct operator_step *pd_view_report(struct pd_view *view, struct region_node *node, bool changed);
 /* The region behind `*cursor` in order of keys, or the first; moves the cursor. NULL: there is none. */
 struct region_node *pd_view_patrol(struct pd_view *view, region_id *cursor);
+/* The load of a region, per second, after a heartbeat that counted `count` in `interval_ms`: what was before counts half
+ * after a minute. So hot is what was hot for a while. */
+uint32_t pd_view_decayed(uint32_t before, uint64_t count, uint64_t interval_ms);
 void pd_view_suspect(struct pd_view *view, region_id id);
 
 /* What a store holds now and will hold, and how far that is above (+) or below the mean of its domain. */

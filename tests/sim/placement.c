@@ -142,15 +142,17 @@ static void dispatch(struct placement *world, const struct operator *operator, c
 static void report(struct placement *world, const struct wire_region *region, peer_id leader, uint64_t term, bool by_operator)
 {
     const struct placement_region *known = region_of(world, region->id);
+    bool is_new = !region_tree_find_id(world->tree, region->id);
     enum err code = region_tree_insert(world->tree, region, NULL, NULL);
     CHECK(code == ERR_OK);
     struct region_node *node = region_tree_find_id(world->tree, region->id);
+    struct region_seen before = region_node_seen(node);
     const struct region_seen seen = {.leader_peer = leader,
                                      .term = term,
                                      .approximate_size = (uint64_t)known->size_kib * 1024,
                                      .approximate_keys = (uint64_t)known->size_kib * 4,
-                                     .read_load = known->read_load,
-                                     .write_load = known->write_load};
+                                     .read_load = is_new ? known->read_load : before.read_load,
+                                     .write_load = is_new ? known->write_load : before.write_load};
     region_tree_see(world->tree, node, &seen);
     judge_region(world, node, by_operator);
     const struct operator_step *step = pd_view_report(&world->scheduler.view, node, true);
@@ -169,8 +171,9 @@ static void heartbeat(struct placement *world, region_id id)
     uint64_t permille = 1000 - world->noise_permille + noise;
     seen.approximate_size = (uint64_t)known->size_kib * 1024 * permille / 1000;
     seen.approximate_keys = (uint64_t)known->size_kib * 4;
-    seen.read_load = (uint32_t)((uint64_t)known->read_load * permille / 1000);
-    seen.write_load = (uint32_t)((uint64_t)known->write_load * permille / 1000);
+    uint64_t interval_s = world->heartbeat_s ? world->heartbeat_s : 60;
+    seen.read_load = pd_view_decayed(seen.read_load, known->read_load * interval_s * permille / 1000, interval_s * 1000);
+    seen.write_load = pd_view_decayed(seen.write_load, known->write_load * interval_s * permille / 1000, interval_s * 1000);
     region_tree_see(world->tree, node, &seen);
     const struct operator_step *step = pd_view_report(&world->scheduler.view, node, false);
     if (step)
@@ -582,7 +585,10 @@ void placement_pd_fails_over(struct placement *world)
         struct region_node *node = region_tree_find_id(world->tree, id);
         if (!node || known[id].leader == 0)
             continue;
-        const struct region_seen seen = {.leader_peer = known[id].leader, .term = known[id].term};
+        const struct region_seen seen = {.leader_peer = known[id].leader,
+                                         .term = known[id].term,
+                                         .read_load = region_of(world, id)->read_load,
+                                         .write_load = region_of(world, id)->write_load};
         region_tree_see(world->tree, node, &seen);
         heartbeat(world, id);
     }

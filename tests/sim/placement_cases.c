@@ -229,6 +229,12 @@ static void set_loads(struct placement *world, uint32_t phase, bool read)
     placement_heartbeat_all(world);
 }
 
+static void setup_hot(struct placement *world)
+{
+    world->heartbeat_s = 10;
+    world->noise_permille = 10;
+}
+
 static bool script_hot_read(struct placement *world)
 {
     if (world->stage++ == 0) {
@@ -500,9 +506,9 @@ static const struct placement_case cases[] = {
     {"scale-in", "a tenth of the stores is drained", 100, 30000, 36000, 900, NULL, script_drain, judge_drain},
     {"store-dies", "a store never comes back", 30, 9000, 36000, 900, NULL, script_die, judge_die},
     {"rack-dies-and-returns", "a rack is away for half of the time after which it would count as down", 60, 18000, 36000, 900, NULL, script_rack, judge_no_moves},
-    {"hot-read", "a fiftieth of the regions is read a hundred times as much", 20, 6000, 36000, 900, NULL, script_hot_read, judge_hot},
-    {"hot-write", "a fiftieth of the regions is written a hundred times as much", 20, 6000, 36000, 900, NULL, script_hot_write, judge_hot_write},
-    {"moving-hot-spot", "what is read much changes every ten minutes", 20, 6000, 36000, 900, NULL, script_moving, judge_hot},
+    {"hot-read", "a fiftieth of the regions is read a hundred times as much", 20, 6000, 36000, 900, setup_hot, script_hot_read, judge_hot},
+    {"hot-write", "a fiftieth of the regions is written a hundred times as much", 20, 6000, 36000, 900, setup_hot, script_hot_write, judge_hot_write},
+    {"moving-hot-spot", "what is read much changes every ten minutes", 20, 6000, 36000, 900, setup_hot, script_moving, judge_hot},
     {"sizes-pareto", "regions of 8 to 140 MiB, stores of one, two and four times the capacity", 30, 30000, 72000, 900, setup_pareto, measure_at_once, judge_moves},
     {"rules", "isolated racks, five copies for a tenth, a learner on a spinning disk for all", 40, 4000, 72000, 900, NULL, script_rules, judge_rules},
     {"split-storm", "a tenth of the regions doubles every minute for five minutes", 20, 2000, 72000, 900, setup_grow, script_grow, judge_split},

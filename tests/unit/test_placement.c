@@ -538,6 +538,19 @@ static void a_hot_leader_goes_to_a_cold_follower(void **state)
     assert_int_equal(count, 4); /* two each */
 }
 
+static void load_decays_to_half_in_a_minute(void **state)
+{
+    (void)state;
+    uint32_t load = 0;
+    for (int i = 0; i < 100; i++)
+        load = pd_view_decayed(load, 10 * 1000, 10 * 1000);
+    assert_in_range(load, 990, 1000);
+    for (int i = 0; i < 6; i++)
+        load = pd_view_decayed(load, 0, 10 * 1000);
+    assert_in_range(load, 480, 540);
+    assert_int_equal(pd_view_decayed(load, 5, 0), load);
+}
+
 static void small_neighbours_meet_and_merge(void **state)
 {
     struct world *world = *state;
@@ -621,6 +634,7 @@ int main(void)
         CLAIM(leaders_level_out_within_one),
         CLAIM(one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not),
         CLAIM(a_hot_leader_goes_to_a_cold_follower),
+        CLAIM(load_decays_to_half_in_a_minute),
         CLAIM(small_neighbours_meet_and_merge),
         CLAIM(a_scattered_range_is_even_among_itself),
         CLAIM(a_new_leader_of_pd_decides_nothing_before_it_knows),
