@@ -2,10 +2,8 @@
 
 #include <stdlib.h>
 
-#include <bsd/sys/tree.h>
-
-#include "base/buf.h"
 #include "base/check.h"
+#include "pd/region_order.h"
 
 struct node_peer {
     uint64_t id;
@@ -15,8 +13,6 @@ struct node_peer {
 };
 
 struct region_node {
-    RB_ENTRY(region_node) link;
-    uint64_t start_prefix; /* beside the links: most steps of a search need no more, and touch one cache line */
     uint64_t id;
     uint64_t conf, version;
     uint64_t term;
@@ -37,8 +33,6 @@ struct node_store {
     uint32_t capacity;
     struct region_node **nodes; /* owned; leaders first */
 };
-
-RB_HEAD(region_order, region_node);
 
 struct region_tree {
     struct region_order order;
@@ -66,25 +60,6 @@ struct bytes region_node_end(const struct region_node *node)
 {
     return bytes_of(node_keys(node) + node->start_size, node->end_size);
 }
-
-/* The first bytes as a number. Keys whose numbers differ are in the order of those; the others must be compared. */
-static uint64_t prefix_of(struct bytes key)
-{
-    uint8_t first[8] = {0};
-    if (key.size > 0)
-        memcpy(first, key.data, key.size < sizeof(first) ? key.size : sizeof(first));
-    return load_u64_be(first);
-}
-
-static int node_compare(const struct region_node *a, const struct region_node *b)
-{
-    if (a->start_prefix != b->start_prefix)
-        return a->start_prefix < b->start_prefix ? -1 : 1;
-    return bytes_compare(region_node_start(a), region_node_start(b));
-}
-
-/* RB_GENERATE_STATIC wants __unused, which Debian's libbsd leaves out. */
-RB_GENERATE_INTERNAL(region_order, region_node, link, node_compare, __attribute__((unused)) static)
 
 /* An empty end is the end of the key space. */
 static bool ends_after(struct bytes end, struct bytes key)
@@ -283,14 +258,13 @@ struct region_tree *region_tree_new(void)
 {
     struct region_tree *tree = calloc(1, sizeof(*tree));
     CHECK(tree);
-    RB_INIT(&tree->order);
     by_id_resize(tree, BY_ID_CAPACITY_MIN);
     return tree;
 }
 
 static void node_remove(struct region_tree *tree, struct region_node *node)
 {
-    RB_REMOVE(region_order, &tree->order, node);
+    region_order_remove(&tree->order, node);
     by_id_remove(tree, node->id);
     stores_remove(tree, node);
     free(node);
@@ -302,6 +276,7 @@ static void forget_all(struct region_tree *tree)
         free(tree->by_id[i]);
     for (uint32_t i = 0; i < tree->store_count; i++)
         free(tree->stores[i].nodes);
+    region_order_fini(&tree->order);
     free(tree->by_id);
     free(tree->stores);
     free(tree->slots_by_store_id);
@@ -311,7 +286,6 @@ static void forget_all(struct region_tree *tree)
 void region_tree_reset(struct region_tree *tree)
 {
     forget_all(tree);
-    RB_INIT(&tree->order);
     by_id_resize(tree, BY_ID_CAPACITY_MIN);
 }
 
@@ -363,7 +337,6 @@ static struct region_node *node_new(struct region_tree *tree, const struct wire_
     struct region_node *node = calloc(1, sizeof(*node) + peers_size + region->start_key.size + region->end_key.size);
     CHECK(node);
     node->id = region->id;
-    node->start_prefix = prefix_of(region->start_key);
     node->conf = region->epoch_conf;
     node->version = region->epoch_version;
     node->start_size = (uint16_t)region->start_key.size;
@@ -382,26 +355,9 @@ static struct region_node *node_new(struct region_tree *tree, const struct wire_
     return node;
 }
 
-/* The last region that starts at or before `key`. */
-static struct region_node *node_at_or_before(const struct region_tree *tree, struct bytes key)
-{
-    struct region_node *node = RB_ROOT(&tree->order), *best = NULL;
-    uint64_t prefix = prefix_of(key);
-    while (node) {
-        if (node->start_prefix < prefix ||
-            (node->start_prefix == prefix && bytes_compare(region_node_start(node), key) <= 0)) {
-            best = node;
-            node = RB_RIGHT(node, link);
-        } else {
-            node = RB_LEFT(node, link);
-        }
-    }
-    return best;
-}
-
 struct region_node *region_tree_find(const struct region_tree *tree, struct bytes key)
 {
-    struct region_node *node = node_at_or_before(tree, key);
+    struct region_node *node = region_order_at_or_before(&tree->order, key);
     return node && ends_after(region_node_end(node), key) ? node : NULL;
 }
 
@@ -409,12 +365,12 @@ struct region_node *region_tree_find_previous(const struct region_tree *tree, st
 {
     struct region_node *node;
     if (key.size == 0) {
-        node = RB_MAX(region_order, &((struct region_tree *)tree)->order);
+        node = region_order_last(&tree->order);
         return node && node->end_size == 0 ? node : NULL;
     }
-    node = node_at_or_before(tree, key);
+    node = region_order_at_or_before(&tree->order, key);
     if (node && bytes_equal(region_node_start(node), key))
-        node = RB_PREV(region_order, &tree->order, node);
+        node = region_order_previous(&tree->order, node);
     if (!node)
         return NULL;
     struct bytes end = region_node_end(node);
@@ -423,16 +379,15 @@ struct region_node *region_tree_find_previous(const struct region_tree *tree, st
 
 struct region_node *region_tree_seek(const struct region_tree *tree, struct bytes key)
 {
-    struct region_node *node = node_at_or_before(tree, key);
+    struct region_node *node = region_order_at_or_before(&tree->order, key);
     if (!node)
-        return RB_MIN(region_order, &((struct region_tree *)tree)->order);
-    return ends_after(region_node_end(node), key) ? node : RB_NEXT(region_order, &tree->order, node);
+        return region_order_first(&tree->order);
+    return ends_after(region_node_end(node), key) ? node : region_order_next(&tree->order, node);
 }
 
 struct region_node *region_tree_next(const struct region_tree *tree, struct region_node *node)
 {
-    (void)tree;
-    return RB_NEXT(region_order, &tree->order, node);
+    return region_order_next(&tree->order, node);
 }
 
 uint64_t region_tree_count(const struct region_tree *tree)
@@ -461,7 +416,7 @@ static bool is_same(const struct region_node *old, const struct wire_region *reg
 static enum err judge_overlaps(const struct region_tree *tree, const struct wire_region *region)
 {
     for (struct region_node *node = region_tree_seek(tree, region->start_key); node && node_overlaps(node, region);
-         node = RB_NEXT(region_order, &tree->order, node))
+         node = region_order_next(&tree->order, node))
         if (node->id != region->id && node->version >= region->epoch_version)
             return ERR_EPOCH_NOT_MATCH;
     return ERR_OK;
@@ -535,14 +490,14 @@ enum err region_tree_insert(struct region_tree *tree, const struct wire_region *
     }
     struct region_node *overlap = region_tree_seek(tree, region->start_key);
     while (overlap && node_overlaps(overlap, region)) {
-        struct region_node *following = RB_NEXT(region_order, &tree->order, overlap);
+        struct region_node *following = region_order_next(&tree->order, overlap);
         uint64_t id = overlap->id;
         node_remove(tree, overlap);
         if (replaced)
             replaced(context, id);
         overlap = following;
     }
-    RB_INSERT(region_order, &tree->order, node);
+    region_order_insert(&tree->order, node);
     by_id_add(tree, node);
     stores_add(tree, node);
     return ERR_OK;
@@ -552,7 +507,7 @@ bool region_tree_gap(const struct region_tree *tree, struct bytes from, struct b
 {
     struct bytes covered = from; /* all before it is */
     for (struct region_node *node = region_tree_seek(tree, from); node;
-         node = RB_NEXT(region_order, &tree->order, node)) {
+         node = region_order_next(&tree->order, node)) {
         if (bytes_compare(region_node_start(node), covered) > 0) {
             *ret_start = covered;
             *ret_end = region_node_start(node);
@@ -679,10 +634,11 @@ static void check_store(const struct region_tree *tree, const struct node_store 
 void region_tree_check(const struct region_tree *tree)
 {
     uint64_t peers = 0, places = 0;
+    region_order_check(&tree->order);
     uint64_t count = 0;
     struct region_node *previous = NULL;
-    for (struct region_node *node = RB_MIN(region_order, &((struct region_tree *)tree)->order); node;
-         node = RB_NEXT(region_order, &tree->order, node)) {
+    for (struct region_node *node = region_order_first(&tree->order); node;
+         node = region_order_next(&tree->order, node)) {
         CHECK(ends_after(region_node_end(node), region_node_start(node)));
         CHECK(region_tree_find_id(tree, node->id) == node);
         if (previous)

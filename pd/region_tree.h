@@ -13,7 +13,7 @@
  *
  * Owner: whoever owns the tree. Memory: one allocation per region (keys and peers inside), a slot in a hash table (our
  * own: uthash takes 70 bytes a region more, and a chain of cache misses per heartbeat), and 8 bytes per peer in the
- * arrays: 270 bytes for three peers and short keys.
+ * arrays, 16 to 32 in the order: 250 bytes for three peers and short keys.
  * Invariants (region_tree_check): R1 start < end;  R2 ranges do not overlap;  R3 tree and table hold the same regions;
  * R4 the epoch of a region id never goes back while the region is in the tree;  R5 a store's array holds exactly the
  * regions with a peer there, leaders first;  R6 sums of a store are the sums of its regions. */

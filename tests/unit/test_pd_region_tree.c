@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/rng.h"
 #include "pd/region_tree.h"
 
@@ -164,6 +165,54 @@ static void agrees_with_a_list_under_random_inserts(void **state)
     assert_in_range(taken, STEPS / 10, STEPS * 9 / 10); /* both outcomes were really tried */
 }
 
+/* So many that the order has many runs, whose first bytes are all the same; then wide regions push out hundreds. */
+static void order_holds_with_thousands_of_regions_and_long_common_prefixes(void **state)
+{
+    (void)state;
+    enum { COUNT = 6000, WIDE = 40 };
+    static uint32_t order[COUNT], owner[COUNT]; /* owner: the region of each key */
+    for (int sorted = 0; sorted < 3; sorted++) { /* they come by chance, ascending, descending */
+        struct region_tree *tree = region_tree_new();
+        struct rng rng;
+        uint8_t start[16] = "rtable-of-all", end[16] = "rtable-of-all";
+        rng_init(&rng, (uint64_t)sorted, "order");
+        memset(owner, 0, sizeof(owner));
+        for (uint32_t i = 0; i < COUNT; i++)
+            order[i] = sorted == 2 ? COUNT - 1 - i : i;
+        for (uint32_t i = COUNT - 1; sorted == 0 && i > 0; i--) {
+            uint32_t other = (uint32_t)rng_below(&rng, i + 1), kept = order[i];
+            order[i] = order[other];
+            order[other] = kept;
+        }
+        for (uint32_t i = 0; i < COUNT + WIDE; i++) {
+            bool wide = i >= COUNT;
+            uint32_t from = wide ? (uint32_t)rng_below(&rng, COUNT - 400) : order[i];
+            uint32_t to = from + (wide ? 1 + (uint32_t)rng_below(&rng, 399) : 1);
+            struct wire_region region = region_of(i + 1, 0, KEYS, 1, wide ? i : 1);
+            store_u32_be(start + 12, from);
+            store_u32_be(end + 12, to);
+            region.start_key = bytes_of(start, 16);
+            region.end_key = bytes_of(end, 16);
+            assert_int_equal(region_tree_insert(tree, &region, NULL, NULL), ERR_OK);
+            for (uint32_t key = 0; key < COUNT; key++) /* whom it overlaps is gone whole */
+                for (uint32_t k = from; wide && k < to && owner[key] != 0; k++)
+                    if (owner[k] == owner[key] && (key < from || key >= to))
+                        owner[key] = 0;
+            for (uint32_t key = from; key < to; key++)
+                owner[key] = i + 1;
+            if (i % 1000 == 0 || wide)
+                region_tree_check(tree);
+        }
+        for (uint32_t key = 0; key < COUNT; key++) {
+            store_u32_be(start + 12, key);
+            assert_int_equal(id_or_0(region_tree_find(tree, bytes_of(start, 16))), owner[key]);
+            store_u32_be(start + 12, key + 1);
+            assert_int_equal(id_or_0(region_tree_find_previous(tree, bytes_of(start, 16))), owner[key]);
+        }
+        region_tree_free(tree);
+    }
+}
+
 static void a_split_reported_in_either_order_ends_with_both_halves(void **state)
 {
     (void)state;
@@ -291,6 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_a_list_under_random_inserts),
+        cmocka_unit_test(order_holds_with_thousands_of_regions_and_long_common_prefixes),
         cmocka_unit_test(a_split_reported_in_either_order_ends_with_both_halves),
         cmocka_unit_test(what_was_seen_survives_a_newer_epoch_if_the_leader_is_still_a_peer),
         cmocka_unit_test(a_store_has_its_leaders_first_and_their_sums),
