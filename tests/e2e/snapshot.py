@@ -3,7 +3,7 @@
 
     tests/e2e/snapshot.py BUILD [--seconds 4] [--value-size 1000] [--keys 20000] [--regions 4] [--limit-seconds 60] [--keep]
 
-Both ways: load, kill -9 of one store, load for some seconds more, start it again, wait until it writes nothing more. Then all
+Both ways: load, kill -9 of one store, load for some seconds more, start it again, wait until its peers have all that their leaders have. Then all
 stores must hold the same rows; by the log nothing was sent as a snapshot, above the limit every region was, and no file of
 one is left over. Prints a table: what was written meanwhile, how it came, how long that took, how much the store wrote.
 """
@@ -24,17 +24,31 @@ def written_size(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("wchar"))
 
 
-def wait_calm(pid, seconds):
-    """(seconds until the last change, bytes)."""
-    started = changed = time.monotonic()
-    size = written_size(pid)
+def is_level(c, regions):
+    """Does every peer have the log of its leader to its end?"""
+    for region in regions:
+        view = json.loads(c.client("region", "show", region, "-o", "json"))
+        if any(peer["match"] < view["last_index"] for peer in view["peers"]):
+            return False
+    return True
+
+
+def wait_level(c, pid, seconds):
+    """(seconds until every replica had everything, bytes that were written until it wrote no more)."""
+    started = time.monotonic()
+    regions = [region["id"] for region in json.loads(c.client("region", "list", "-o", "json"))]
+    while not is_level(c, regions):
+        check(time.monotonic() < started + seconds, f"store {STORE} is not level with the others after {seconds} s")
+        time.sleep(0.02)
+    level = time.monotonic()
+    size, changed = written_size(pid), level
     while time.monotonic() < changed + CALM_SECONDS:
         check(time.monotonic() < started + seconds, f"store {STORE} still writes after {seconds} s")
         time.sleep(0.02)
         now = written_size(pid)
         if now > size + 64 * 1024:  # its log file and heartbeats do not count
             size, changed = now, time.monotonic()
-    return changed - started, size
+    return level - started, size
 
 
 def events(c, name):
@@ -64,7 +78,7 @@ def come_back(options, log_size_max):
         missed = load(c, options, options.seconds, 2)
         time.sleep(2.5)  # the logs are looked at once a second
         c.restart(STORE, wait=False)
-        seconds, size = wait_calm(c.processes()[STORE]["pid"], options.limit_seconds)
+        seconds, size = wait_level(c, c.processes()[STORE]["pid"], options.limit_seconds)
         c.wait_healthy()
         sent, installed = events(c, "snapshot_sent"), events(c, "snapshot_installed")
         c.down()
