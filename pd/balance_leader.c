@@ -48,7 +48,8 @@ static const struct operator *hand_over(struct pd_view *view, struct region_node
 }
 
 /* The lowest of the region's other stores. */
-static const struct store_entry *lowest_peer(const struct pd_view *view, const struct region_node *node, store_id leader)
+static const struct store_entry *lowest_peer(const struct pd_view *view, const struct region_node *node,
+                                             store_id leader)
 {
     const struct store_entry *best = NULL;
     double best_excess = DBL_MAX;
@@ -74,7 +75,8 @@ static const struct operator *push_from(struct pd_view *view, const struct store
         if (!node || region_node_mark(node) != 0 || region_node_leader_store(node) != from->id ||
             pd_view_is_hot(view, node))
             continue;
-        const struct operator *operator = hand_over(view, node, from, lowest_peer(view, node, from->id), straight, reason);
+        const struct operator *operator=
+            hand_over(view, node, from, lowest_peer(view, node, from->id), straight, reason);
         if (operator)
             return operator;
     }
@@ -91,7 +93,7 @@ static const struct operator *pull_to(struct pd_view *view, const struct store_e
         if (!node || region_node_mark(node) != 0 || pd_view_is_hot(view, node))
             continue;
         const struct store_entry *from = store_table_find(view->stores, region_node_leader_store(node));
-        const struct operator *operator = hand_over(view, node, from, to, straight, reason);
+        const struct operator *operator= hand_over(view, node, from, to, straight, reason);
         if (operator)
             return operator;
     }
@@ -99,7 +101,8 @@ static const struct operator *pull_to(struct pd_view *view, const struct store_e
 }
 
 /* The most out of balance that was not tried: above the mean (`sign` 1) or below (-1). */
-static const struct store_entry *furthest(const struct pd_view *view, int sign, const store_id *tried, uint32_t tried_count)
+static const struct store_entry *furthest(const struct pd_view *view, int sign, const store_id *tried,
+                                          uint32_t tried_count)
 {
     const struct store_entry *best = NULL;
     double best_excess = 0;
@@ -122,10 +125,10 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
     store_id highs[STORES_TRIED], lows[STORES_TRIED];
     for (uint32_t i = 0; i < STORES_TRIED; i++) {
         const struct store_entry *high = furthest(view, 1, highs, i), *low = furthest(view, -1, lows, i);
-        const struct operator *operator = high ? push_from(view, high, straight, reason) : NULL;
-        if (!operator && low)
-            operator = pull_to(view, low, straight, reason);
-        if (operator || (!high && !low))
+        const struct operator *operator= high ? push_from(view, high, straight, reason) : NULL;
+        if (!operator&& low)
+            operator= pull_to(view, low, straight, reason);
+        if (operator||(!high && !low))
             return operator;
         highs[i] = high ? high->id : 0;
         lows[i] = low ? low->id : 0;
@@ -136,6 +139,6 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
 const struct operator *balance_leader(struct pd_view *view, struct reason *reason)
 {
     reason_begin(reason, "balance-leader");
-    const struct operator *operator = try_stores(view, true, reason);
-    return operator ? operator : try_stores(view, false, reason);
+    const struct operator *operator= try_stores(view, true, reason);
+    return operator? operator: try_stores(view, false, reason);
 }

@@ -24,7 +24,7 @@ bool balance_may_move(const struct pd_view *view, const struct fit *fit, const s
     return why == NULL;
 }
 
-/* Stays outside of the mean's other side, but for half of the region; or, where the band is the goal, outside of that. */
+/* Both stay on their side of the mean, but for half of the region. */
 static bool leaves_order(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
                          double weight)
 {
@@ -84,7 +84,8 @@ static bool among(store_id id, const store_id *ids, uint32_t count)
     return false;
 }
 
-static struct store_entry *lowest(struct pd_view *view, const store_id *tried, uint32_t tried_count, struct reason *reason)
+static struct store_entry *lowest(struct pd_view *view, const store_id *tried, uint32_t tried_count,
+                                  struct reason *reason)
 {
     struct store_entry *best = NULL;
     double best_excess = 0;
@@ -140,11 +141,13 @@ const struct operator *balance_region(struct pd_view *view, struct reason *reaso
             reason->fact_count = 0;
             reason_fact(reason, "source_store", (int64_t)from->id);
             reason_fact(reason, "source_size", (int64_t)pd_view_region_amount(view, from));
-            reason_fact(reason, "source_mean_size", (int64_t)(pd_view_region_amount(view, from) - pd_view_region_excess(view, from)));
+            reason_fact(reason, "source_mean_size",
+                        (int64_t)(pd_view_region_amount(view, from) - pd_view_region_excess(view, from)));
             reason_fact(reason, "target_store", (int64_t)to->id);
             reason_fact(reason, "target_size", (int64_t)pd_view_region_amount(view, to));
-            reason_fact(reason, "target_mean_size", (int64_t)(pd_view_region_amount(view, to) - pd_view_region_excess(view, to)));
-            const struct operator *operator = move_one(view, from, to, reason);
+            reason_fact(reason, "target_mean_size",
+                        (int64_t)(pd_view_region_amount(view, to) - pd_view_region_excess(view, to)));
+            const struct operator *operator= move_one(view, from, to, reason);
             if (operator)
                 return operator;
         }

@@ -28,22 +28,23 @@ static const struct operator *send_away(struct pd_view *view, const struct store
         reason_fact(reason, "source_store", (int64_t)store->id);
         reason_fact(reason, "source_leaders", leaders);
         reason_fact(reason, "slow_score", store->slow_score);
-        reason_fact(reason, "planned_restart_ms", store_in_restart(store, view->now_ms)
-                                                      ? (int64_t)(store->restart_until_ms - view->now_ms) : 0);
+        reason_fact(reason, "planned_restart_ms",
+                    store_in_restart(store, view->now_ms) ? (int64_t)(store->restart_until_ms - view->now_ms) : 0);
         reason_fact(reason, "target_store", (int64_t)to);
         return pd_view_transfer(view, node, to, reason);
     }
     return NULL;
 }
 
-static const struct operator *empty_of_leaders(struct pd_view *view, bool (*wants)(const struct pd_view *, const struct store_entry *),
+static const struct operator *empty_of_leaders(struct pd_view *view,
+                                               bool (*wants)(const struct pd_view *, const struct store_entry *),
                                                struct reason *reason)
 {
     for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
         const struct store_entry *store = store_table_at(view->stores, i);
         if (!wants(view, store) || (int64_t)store->leader_count + store->coming_leaders <= 0)
             continue;
-        const struct operator *operator = send_away(view, store, reason);
+        const struct operator *operator= send_away(view, store, reason);
         if (operator)
             return operator;
     }
@@ -77,7 +78,8 @@ const struct operator *grant_leader(struct pd_view *view, store_id id, struct re
         reason_refuse(reason, "store", id, store ? "takes_no_leader" : "unknown");
         return NULL;
     }
-    uint32_t leaders = region_tree_sums(view->regions, id).leader_count, count = region_tree_sums(view->regions, id).count;
+    uint32_t leaders = region_tree_sums(view->regions, id).leader_count,
+             count = region_tree_sums(view->regions, id).count;
     for (uint32_t i = leaders; i < count; i++) {
         struct region_node *node = region_tree_at(view->regions, id, i);
         struct fit fit;

@@ -15,14 +15,14 @@ enum { FIT_ORPHAN = -1 };
 
 /* What is wrong with a region, as bits. */
 enum fit_problem {
-    FIT_MISSES = 1,      /* a rule has too few peers */
-    FIT_EXTRA = 2,       /* an orphan */
-    FIT_DOWN = 4,        /* a peer on a store that is down, or gone */
-    FIT_LEAVING = 8,     /* a peer on a store that is drained: wanted elsewhere, but there */
-    FIT_NEAR = 16,       /* two peers of a rule share what it isolates */
-    FIT_ROLE = 32,       /* a voter that should be a learner, or the other way round */
-    FIT_LEADER = 64,     /* led where a rule wants no leader */
-    FIT_CUT = 128,       /* a rule begins or ends inside */
+    FIT_MISSES = 1,  /* a rule has too few peers */
+    FIT_EXTRA = 2,   /* an orphan */
+    FIT_DOWN = 4,    /* a peer on a store that is down, or gone */
+    FIT_LEAVING = 8, /* a peer on a store that is drained: wanted elsewhere, but there */
+    FIT_NEAR = 16,   /* two peers of a rule share what it isolates */
+    FIT_ROLE = 32,   /* a voter that should be a learner, or the other way round */
+    FIT_LEADER = 64, /* led where a rule wants no leader */
+    FIT_CUT = 128,   /* a rule begins or ends inside */
 };
 
 struct fit_peer {

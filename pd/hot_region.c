@@ -18,7 +18,8 @@ static const struct store_entry *hottest_store(const struct pd_view *view, bool 
 }
 
 /* The coldest of the region's other stores that the leader's load still fits on. */
-static const struct store_entry *cold_peer(const struct pd_view *view, const struct fit *fit, double load, store_id leader)
+static const struct store_entry *cold_peer(const struct pd_view *view, const struct fit *fit, double load,
+                                           store_id leader)
 {
     const struct store_entry *best = NULL;
     double best_excess = -load / 2;
@@ -36,8 +37,9 @@ static const struct store_entry *cold_peer(const struct pd_view *view, const str
 }
 
 /* The coldest store of all that the peer on `from` may go to. */
-static const struct store_entry *cold_store(const struct pd_view *view, const struct fit *fit, const struct store_entry *from,
-                                            bool read, double load, uint64_t size, struct reason *reason)
+static const struct store_entry *cold_store(const struct pd_view *view, const struct fit *fit,
+                                            const struct store_entry *from, bool read, double load, uint64_t size,
+                                            struct reason *reason)
 {
     const struct store_entry *best = NULL;
     double best_excess = -load / 2;
@@ -120,9 +122,8 @@ const struct operator *hot_read(struct pd_view *view, struct reason *reason)
         note(reason, from, to, excess, seen.read_load);
         return pd_view_transfer(view, node, to->id, reason);
     }
-    to = pd_view_sends(view, node)
-             ? cold_store(view, &fit, from, true, seen.read_load, seen.approximate_size, reason)
-             : NULL;
+    to = pd_view_sends(view, node) ? cold_store(view, &fit, from, true, seen.read_load, seen.approximate_size, reason)
+                                   : NULL;
     if (!to)
         return NULL;
     note(reason, from, to, excess, seen.read_load);
@@ -144,8 +145,7 @@ const struct operator *hot_write(struct pd_view *view, struct reason *reason)
     fit_region(view->stores, view->rules, node, &fit);
     if (!pd_view_sends(view, node))
         return NULL;
-    const struct store_entry *to =
-        cold_store(view, &fit, from, false, seen.write_load, seen.approximate_size, reason);
+    const struct store_entry *to = cold_store(view, &fit, from, false, seen.write_load, seen.approximate_size, reason);
     if (!to)
         return NULL;
     note(reason, from, to, excess, seen.write_load);

@@ -18,7 +18,7 @@ struct operator_list {
     uint32_t count, count_max;
     uint64_t last_number;
     struct list running;
-    struct operator **slots; /* owned; the mark of a region is its slot + 1 */
+    struct operator ** slots; /* owned; the mark of a region is its slot + 1 */
     uint32_t *free_slots;    /* owned; stack */
     uint32_t free_count, slot_count;
     struct operator *history; /* owned ring */
@@ -80,8 +80,8 @@ void operator_add_step(struct operator *draft, enum operator_step_kind kind, sto
 
 /* ---- what it will still change */
 
-static void count_coming(struct operator_list *operators, const struct operator *operator, const struct operator_delta *delta,
-                         int sign)
+static void count_coming(struct operator_list *operators, const struct operator *operator,
+                         const struct operator_delta * delta, int sign)
 {
     struct store_entry *store = store_table_find(operators->stores, delta->store);
     if (!store)
@@ -93,9 +93,10 @@ static void count_coming(struct operator_list *operators, const struct operator 
     store->coming_read += sign * delta->leaders * (int64_t) operator->read_load;
 }
 
-static void add_delta(struct operator_list *operators, struct operator *operator, store_id store, int peers, int leaders)
+static void add_delta(struct operator_list *operators, struct operator *operator, store_id store, int peers,
+                      int leaders)
 {
-    CHECK(operator->delta_count < OPERATOR_DELTAS_MAX);
+    CHECK(operator->delta_count<OPERATOR_DELTAS_MAX);
     struct operator_delta *delta = &operator->deltas[operator->delta_count++];
     *delta = (struct operator_delta){store, (int8_t)peers, (int8_t)leaders, false};
     count_coming(operators, operator, delta, 1);
@@ -109,7 +110,7 @@ static bool delta_shows(const struct operator_delta *delta, const struct region_
     return leader != 0 && (leader == delta->store) == (delta->leaders > 0);
 }
 
-static void settle(struct operator_list *operators, struct operator *operator, const struct region_node *node)
+static void settle(struct operator_list *operators, struct operator *operator, const struct region_node * node)
 {
     for (uint32_t i = 0; i < operator->delta_count; i++) {
         struct operator_delta *delta = &operator->deltas[i];
@@ -120,7 +121,8 @@ static void settle(struct operator_list *operators, struct operator *operator, c
     }
 }
 
-static void take_tokens(struct operator_list *operators, const struct operator *operator, store_id sender, store_id receiver)
+static void take_tokens(struct operator_list *operators, const struct operator *operator, store_id sender,
+                        store_id receiver)
 {
     struct store_entry *from = store_table_find(operators->stores, sender);
     struct store_entry *to = store_table_find(operators->stores, receiver);
@@ -130,7 +132,7 @@ static void take_tokens(struct operator_list *operators, const struct operator *
         store_bucket_take(&to->receive, operator->size);
 }
 
-static void influence(struct operator_list *operators, struct operator *operator, const struct region_node *node)
+static void influence(struct operator_list *operators, struct operator *operator, const struct region_node * node)
 {
     store_id leader = region_node_leader_store(node);
     for (uint32_t i = 0; i < operator->step_count; i++) {
@@ -168,18 +170,20 @@ static uint32_t take_slot(struct operator_list *operators)
     return slot;
 }
 
-const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft, uint64_t now_ms)
+const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft,
+                                           uint64_t now_ms)
 {
     struct region_node *node = region_tree_find_id(operators->regions, draft->region);
-    struct region_node *other = draft->other_region ? region_tree_find_id(operators->regions, draft->other_region) : NULL;
+    struct region_node *other =
+        draft->other_region ? region_tree_find_id(operators->regions, draft->other_region) : NULL;
     if (!node || region_node_mark(node) != 0 || !operator_list_has_room(operators) || draft->step_count == 0)
         return NULL;
     if (draft->other_region && (!other || region_node_mark(other) != 0))
         return NULL;
     uint32_t slot = take_slot(operators);
-    struct operator *operator = operators->slots[slot];
-    *operator = *draft;
-    operator->number = ++operators->last_number;
+    struct operator *operator= operators->slots[slot];
+    *operator= * draft;
+    operator->number = ++ operators->last_number;
     operator->slot = slot;
     operator->created_ms = operator->step_ms = now_ms;
     operator->delta_count = operator->step = 0;
@@ -230,7 +234,8 @@ static bool in_joint(const struct region_node *node)
     return false;
 }
 
-static bool step_shows(const struct operator *operator, const struct operator_step *step, const struct region_node *node)
+static bool step_shows(const struct operator *operator, const struct operator_step * step,
+                       const struct region_node *node)
 {
     switch (step->kind) {
     case STEP_ADD_LEARNER:
@@ -251,40 +256,41 @@ static bool step_shows(const struct operator *operator, const struct operator_st
 }
 
 /* Whether what changed in the region is what the operator did. */
-static bool explained(const struct operator *operator, const struct region_node *node, bool advanced)
+static bool explained(const struct operator *operator, const struct region_node * node, bool advanced)
 {
     if (BUG(operator_no_epoch_guard))
         return true;
-    const struct operator_step *step = operator->step < operator->step_count ? &operator->steps[operator->step] : NULL;
-    if (region_node_version(node) != operator->version && !(advanced && operator->steps[operator->step - 1].kind == STEP_SPLIT))
+    const struct operator_step *step = operator->step<operator->step_count ? &operator->steps[operator->step] : NULL;
+    if (region_node_version(node) != operator->version && !(
+                                         advanced &&operator->steps[operator->step - 1].kind == STEP_SPLIT))
         return false;
-    return region_node_conf(node) == operator->conf || advanced ||
-           (step && step->kind == STEP_CHANGE && in_joint(node));
+    return region_node_conf(node) == operator->conf || advanced ||(step && step->kind == STEP_CHANGE && in_joint(node));
 }
 
-const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node, uint64_t now_ms)
+const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node,
+                                                 uint64_t now_ms)
 {
     uint32_t mark = region_node_mark(node);
     if (mark == 0)
         return NULL;
-    struct operator *operator = operators->slots[mark - 1];
+    struct operator *operator= operators->slots[mark - 1];
     if (operator->region != region_node_id(node)) {
         if (!region_tree_find_id(operators->regions, operator->region))
             end(operators, operator, OPERATOR_DONE, now_ms); /* merged into this one */
         return NULL;
     }
     uint32_t before = operator->step;
-    while (operator->step < operator->step_count && step_shows(operator, &operator->steps[operator->step], node)) {
+    while (operator->step<operator->step_count && step_shows(operator, & operator->steps[operator->step], node)) {
         operator->step++;
         operator->step_ms = now_ms;
     }
     settle(operators, operator, node);
-    if (!explained(operator, node, operator->step > before)) {
+    if (!explained(operator, node, operator->step> before)) {
         end(operators, operator, OPERATOR_STALE, now_ms);
         return NULL;
     }
     operator->conf = region_node_conf(node);
-    if (operator->step < operator->step_count)
+    if (operator->step<operator->step_count)
         return &operator->steps[operator->step];
     end(operators, operator, OPERATOR_DONE, now_ms);
     return NULL;
@@ -293,7 +299,7 @@ const struct operator_step *operator_list_report(struct operator_list *operators
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
-        struct operator *operator = LIST_ENTRY(link, struct operator, link);
+        struct operator *operator= LIST_ENTRY(link, struct operator, link);
         if (!region_tree_find_id(operators->regions, operator->region)) {
             bool merged = operator->steps[operator->step].kind == STEP_MERGE;
             end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
@@ -315,7 +321,7 @@ bool operator_list_cancel(struct operator_list *operators, region_id region, uin
 void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
-        struct operator *operator = LIST_ENTRY(link, struct operator, link);
+        struct operator *operator= LIST_ENTRY(link, struct operator, link);
         end(operators, operator, OPERATOR_CANCELLED, now_ms);
     }
 }
@@ -340,7 +346,8 @@ const struct operator *operator_list_history(const struct operator_list *operato
 
 const char *operator_step_name(enum operator_step_kind kind)
 {
-    static const char *const names[] = {"add_learner", "change_peers", "remove_peer", "transfer_leader", "split", "merge"};
+    static const char *const names[] = {"add_learner",     "change_peers", "remove_peer",
+                                        "transfer_leader", "split",        "merge"};
     return names[kind];
 }
 
@@ -357,7 +364,7 @@ void operator_list_check(const struct operator_list *operators)
         const struct store_entry *store = store_table_at(stores, i);
         int64_t count = 0, leaders = 0, size = 0;
         LIST_FOR_EACH (link, &operators->running) {
-            const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
+            const struct operator *operator= LIST_ENTRY(link, const struct operator, link);
             for (uint32_t k = 0; k < operator->delta_count; k++) {
                 const struct operator_delta *delta = &operator->deltas[k];
                 if (delta->settled || delta->store != store->id)
@@ -370,7 +377,7 @@ void operator_list_check(const struct operator_list *operators)
         CHECK(count == store->coming_count && leaders == store->coming_leaders && size == store->coming_size);
     }
     LIST_FOR_EACH (link, &operators->running) {
-        const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
+        const struct operator *operator= LIST_ENTRY(link, const struct operator, link);
         const struct region_node *node = region_tree_find_id(operators->regions, operator->region);
         CHECK(!node || operator_list_of(operators, node) == operator);
     }

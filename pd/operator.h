@@ -52,7 +52,8 @@ struct operator_delta {
     bool settled;
 };
 
-struct operator {
+struct operator
+{
     struct list link; /* of running ones */
     uint64_t number;  /* never used twice */
     uint32_t slot;
@@ -77,18 +78,21 @@ void operator_list_free(struct operator_list *operators); /* NULL is fine */
 void operator_draft(struct operator *draft, const struct region_node *node, const struct reason *reason);
 void operator_add_step(struct operator *draft, enum operator_step_kind kind, store_id store, store_id other);
 /* NULL: the region (or its neighbour) has one, or count_max run. Else a copy of `draft` runs. */
-const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft, uint64_t now_ms);
+const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft,
+                                           uint64_t now_ms);
 bool operator_list_has_room(const struct operator_list *operators);
 
 /* A heartbeat changed `node`: steps that are done are left behind. Returns the step that the region should do now;
  * NULL: none, it has no operator (any more). */
-const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node, uint64_t now_ms);
+const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node,
+                                                 uint64_t now_ms);
 /* Ends those that take too long or whose region is gone. */
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms);
 bool operator_list_cancel(struct operator_list *operators, region_id region, uint64_t now_ms); /* false: has none */
 void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms);
 
-const struct operator *operator_list_of(const struct operator_list *operators, const struct region_node *node); /* NULL */
+const struct operator *operator_list_of(const struct operator_list *operators,
+                                        const struct region_node *node); /* NULL */
 uint32_t operator_list_count(const struct operator_list *operators);
 /* Running ones in order of birth: operator_list_next(operators, NULL) is the oldest. */
 const struct operator *operator_list_next(const struct operator_list *operators, const struct operator *after);

@@ -11,22 +11,22 @@
 void pd_view_config_init(struct pd_view_config *config)
 {
     *config = (struct pd_view_config){.region_cost_size = 4 * MIB,
-                                   .region_band_permille = 10,
-                                   .leader_band_permille = 10,
-                                   .hot_band_permille = 100,
-                                   .hot_load_min = 100,
-                                   .split_size = 96 * MIB,
-                                   .merge_size = 8 * MIB,
-                                   .merge_keys = 80 * 1000,
-                                   .slow_score_max = 80,
-                                   .space_low_permille = 200,
-                                   .tries = 12,
-                                   .patrol_count = 1000,
-                                   .operators_per_round = 4096};
+                                      .region_band_permille = 10,
+                                      .leader_band_permille = 10,
+                                      .hot_band_permille = 100,
+                                      .hot_load_min = 100,
+                                      .split_size = 96 * MIB,
+                                      .merge_size = 8 * MIB,
+                                      .merge_keys = 80 * 1000,
+                                      .slow_score_max = 80,
+                                      .space_low_permille = 200,
+                                      .tries = 12,
+                                      .patrol_count = 1000,
+                                      .operators_per_round = 4096};
 }
 
 void pd_view_init(struct pd_view *view, struct region_tree *regions, struct store_table *stores, struct rules *rules,
-               struct operator_list *operators, const struct pd_view_config *config, uint64_t seed)
+                  struct operator_list *operators, const struct pd_view_config *config, uint64_t seed)
 {
     memset(view, 0, sizeof(*view));
     view->regions = regions;
@@ -44,7 +44,8 @@ static bool is_serving(const struct store_entry *store)
     return store->wanted == STORE_SERVING && store->heard != STORE_DOWN;
 }
 
-bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *store, uint64_t size, const char **ret_why)
+bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *store, uint64_t size,
+                        const char **ret_why)
 {
     uint64_t coming = store->coming_size > 0 ? (uint64_t)store->coming_size : 0;
     const char *why = NULL;
@@ -72,8 +73,8 @@ bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *st
 bool pd_view_takes_leader(const struct pd_view *view, const struct store_entry *store)
 {
     return is_serving(store) && store->heard == STORE_UP && !store->evict_leaders &&
-           store_is_steady(store, view->now_ms) &&
-           !store_in_restart(store, view->now_ms) && store->slow_score <= view->config->slow_score_max;
+           store_is_steady(store, view->now_ms) && !store_in_restart(store, view->now_ms) &&
+           store->slow_score <= view->config->slow_score_max;
 }
 
 bool pd_view_sends(const struct pd_view *view, const struct region_node *node)
@@ -120,7 +121,8 @@ static uint64_t domain_key(const struct pd_view *view, const struct store_entry 
     for (uint32_t i = 0; i < view->rules->count; i++) {
         if (!rule_takes_store(&view->rules->list[i], store))
             continue;
-        key ^= (UINT64_C(1) << i) + (locked[i] ? store_label_value(store, locked[i]) * UINT64_C(0x9e3779b97f4a7c15) : 0);
+        key ^=
+            (UINT64_C(1) << i) + (locked[i] ? store_label_value(store, locked[i]) * UINT64_C(0x9e3779b97f4a7c15) : 0);
     }
     return key;
 }
@@ -238,10 +240,12 @@ static void find_who_is_out(struct pd_view *view)
                                    mean->region * store->region_share, config->region_band_permille, mean->region_size);
         store->leader_out = is_out(store->leader_out && !config->band_is_goal, pd_view_leader_excess(view, store),
                                    view->leader_mean * store->leader_share, config->leader_band_permille, 1);
-        store->read_out = is_out(store->read_out, pd_view_read_excess(view, store), view->read_mean * store->leader_share,
-                                 config->hot_band_permille, config->hot_load_min);
-        store->write_out = is_out(store->write_out, pd_view_write_excess(view, store),
-                                  view->write_mean * store->region_share, config->hot_band_permille, config->hot_load_min);
+        store->read_out =
+            is_out(store->read_out, pd_view_read_excess(view, store), view->read_mean * store->leader_share,
+                   config->hot_band_permille, config->hot_load_min);
+        store->write_out =
+            is_out(store->write_out, pd_view_write_excess(view, store), view->write_mean * store->region_share,
+                   config->hot_band_permille, config->hot_load_min);
     }
 }
 
@@ -315,7 +319,7 @@ const struct operator_step *pd_view_report(struct pd_view *view, struct region_n
 /* ---- choosing */
 
 struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region_node *node, const struct fit *fit,
-                                    uint32_t rule, uint32_t without, struct reason *reason)
+                                       uint32_t rule, uint32_t without, struct reason *reason)
 {
     uint64_t size = region_node_seen(node).approximate_size, best_cost = UINT64_MAX;
     struct store_entry *best = NULL;
@@ -353,7 +357,8 @@ store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, 
         if (!fit_leads(fit, peer) || peer->peer.store_id == not_this || peer->peer.store_id == nor_this ||
             !pd_view_takes_leader(view, peer->store))
             continue;
-        double level = over((double)(peer->store->leader_count + peer->store->coming_leaders), peer->store->leader_share);
+        double level =
+            over((double)(peer->store->leader_count + peer->store->coming_leaders), peer->store->leader_share);
         if (best == 0 || level < best_level) {
             best = peer->store->id;
             best_level = level;
@@ -363,7 +368,7 @@ store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, 
 }
 
 const struct operator *pd_view_transfer(struct pd_view *view, const struct region_node *node, store_id to,
-                                     const struct reason *reason)
+                                        const struct reason *reason)
 {
     struct operator draft;
     operator_draft(&draft, node, reason);
@@ -380,7 +385,7 @@ static const struct fit_peer *peer_on(const struct fit *fit, store_id store)
 }
 
 void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store_id from, store_id to, store_id leader,
-                     struct operator *draft)
+                        struct operator *draft)
 {
     const struct fit_peer *old = peer_on(fit, from);
     CHECK(old);
@@ -410,8 +415,8 @@ void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store
     operator_add_step(draft, STEP_REMOVE, from, 0);
 }
 
-const struct operator *pd_view_move(struct pd_view *view, const struct region_node *node, const struct fit *fit, store_id from,
-                                 store_id to, store_id leader, const struct reason *reason)
+const struct operator *pd_view_move(struct pd_view *view, const struct region_node *node, const struct fit *fit,
+                                    store_id from, store_id to, store_id leader, const struct reason *reason)
 {
     struct operator draft;
     operator_draft(&draft, node, reason);
@@ -422,8 +427,8 @@ const struct operator *pd_view_move(struct pd_view *view, const struct region_no
 /* ---- what people ask for */
 
 /* Whether the rule finds enough stores, far enough apart, without this one. */
-static enum err rule_lives_without(const struct pd_view *view, const struct rule *rule, const struct store_entry *leaving,
-                                   struct error *err)
+static enum err rule_lives_without(const struct pd_view *view, const struct rule *rule,
+                                   const struct store_entry *leaving, struct error *err)
 {
     uint16_t values[RULE_PEERS_MAX];
     uint32_t stores = 0, places = 0;
@@ -487,9 +492,10 @@ static enum err others_have_space(const struct pd_view *view, const struct store
             return ERR_OK; /* says nothing of its disk */
         room += store->available_size > kept ? store->available_size - kept : 0;
     }
-    return size <= room ? ERR_OK
-                        : error_set(err, ERR_CONDITION_FAILED, "%llu bytes are to move, and the others have room for %llu",
-                                    (unsigned long long)size, (unsigned long long)room);
+    return size <= room
+               ? ERR_OK
+               : error_set(err, ERR_CONDITION_FAILED, "%llu bytes are to move, and the others have room for %llu",
+                           (unsigned long long)size, (unsigned long long)room);
 }
 
 enum err pd_view_drain(struct pd_view *view, store_id id, struct error *err)

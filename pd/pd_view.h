@@ -37,12 +37,12 @@ struct pd_view_config {
     uint32_t hot_load_min;         /* regions below are never hot: 100 */
     uint64_t split_size, merge_size; /* 96 MiB and more: split; 8 MiB and less: merge */
     uint64_t merge_keys;
-    uint32_t slow_score_max;        /* 80 */
-    uint32_t space_low_permille;    /* a store with less of its capacity left gets nothing: 200 */
-    uint32_t tries;                 /* regions drawn per pair of stores: 12 */
-    uint32_t patrol_count;          /* regions looked at per round, whatever happens: 1000 */
-    uint64_t latency_target_us;     /* above it stores back off; 0: never */
-    uint32_t operators_per_round;   /* 4096 */
+    uint32_t slow_score_max;      /* 80 */
+    uint32_t space_low_permille;  /* a store with less of its capacity left gets nothing: 200 */
+    uint32_t tries;               /* regions drawn per pair of stores: 12 */
+    uint32_t patrol_count;        /* regions looked at per round, whatever happens: 1000 */
+    uint64_t latency_target_us;   /* above it stores back off; 0: never */
+    uint32_t operators_per_round; /* 4096 */
 };
 
 struct pd_view_mean {
@@ -67,9 +67,9 @@ struct pd_view {
     region_id hot[PD_VIEW_HOT_MAX]; /* regions that were busy, each in the place of its id; of two, the busier */
     uint32_t suspect_first, suspect_count;
     region_id suspects[PD_VIEW_SUSPECTS_MAX]; /* changed: replica_check looks at them first */
-    region_id patrol, size_patrol; /* the last ones that were looked at: by replica_check, by split_merge */
-    uint32_t patrol_left, size_patrol_left; /* in this round */
-    uint32_t walk_store;           /* position in the store table: whose turn it is to be left */
+    region_id patrol, size_patrol;            /* the last ones that were looked at: by replica_check, by split_merge */
+    uint32_t patrol_left, size_patrol_left;   /* in this round */
+    uint32_t walk_store;                      /* position in the store table: whose turn it is to be left */
     uint64_t unsatisfied; /* regions that no rule could be met for in the last round, see the reason */
     struct reason unsatisfied_reason;
 };
@@ -77,7 +77,7 @@ struct pd_view {
 void pd_view_config_init(struct pd_view_config *config);
 /* Borrows all; nothing is known yet. */
 void pd_view_init(struct pd_view *view, struct region_tree *regions, struct store_table *stores, struct rules *rules,
-               struct operator_list *operators, const struct pd_view_config *config, uint64_t seed);
+                  struct operator_list *operators, const struct pd_view_config *config, uint64_t seed);
 void pd_view_refresh(struct pd_view *view, uint64_t now_ms);
 /* A heartbeat changed the tree for this region: its operator goes on (the step to do now is returned), hot ones are
  * noted, and if `changed` (its peers, leader or range) it is looked at soon. */
@@ -102,23 +102,24 @@ double pd_view_region_weight(const struct pd_view *view, const struct region_nod
 bool pd_view_is_hot(const struct pd_view *view, const struct region_node *node);
 
 /* May this store get a peer / a leader at all now? `ret_why` says why not. */
-bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *store, uint64_t size, const char **ret_why);
+bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *store, uint64_t size,
+                        const char **ret_why);
 bool pd_view_takes_leader(const struct pd_view *view, const struct store_entry *store);
 bool pd_view_sends(const struct pd_view *view, const struct region_node *node);
 
 /* The best store for another peer of rule `rule`, where the peer `without` (index, or UINT32_MAX) goes; NULL: none, and
  * the reason says what was refused. */
 struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region_node *node, const struct fit *fit,
-                                    uint32_t rule, uint32_t without, struct reason *reason);
+                                       uint32_t rule, uint32_t without, struct reason *reason);
 /* Puts the peer on `from` to `to`, in the order that is safe. `leader`: who leads in the end; 0: whoever can. */
 const struct operator *pd_view_move(struct pd_view *view, const struct region_node *node, const struct fit *fit,
-                                 store_id from, store_id to, store_id leader, const struct reason *reason);
+                                    store_id from, store_id to, store_id leader, const struct reason *reason);
 void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store_id from, store_id to, store_id leader,
-                     struct operator *draft);
+                        struct operator *draft);
 /* Another store of the region that may lead, the one with the fewest leaders for its share; 0: none. */
 store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, store_id not_this, store_id nor_this);
 const struct operator *pd_view_transfer(struct pd_view *view, const struct region_node *node, store_id to,
-                                     const struct reason *reason);
+                                        const struct reason *reason);
 
 /* ---- what people ask for */
 

@@ -36,8 +36,8 @@ const struct operator *grant_leader(struct pd_view *view, store_id store, struct
 
 /* Spreads the regions of a range over all stores, evenly among themselves. */
 struct scatter {
-    struct bytes start_key, end_key; /* borrowed; an empty end is the end of the key space */
-    region_id last;                  /* went on behind it */
+    struct bytes start_key, end_key;             /* borrowed; an empty end is the end of the key space */
+    region_id last;                              /* went on behind it */
     uint32_t group_count[STORE_TABLE_COUNT_MAX]; /* of the range's peers, by position in the store table */
     bool counted;
 };

@@ -9,8 +9,8 @@ static const struct operator *nothing(struct pd_view *view, const struct reason 
     return NULL;
 }
 
-static const struct operator *add_peer(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t rule,
-                                       struct reason *reason)
+static const struct operator *add_peer(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                       uint32_t rule, struct reason *reason)
 {
     struct operator draft;
     reason_fact(reason, "rule_wants", fit->rules[rule]->count);
@@ -27,8 +27,8 @@ static const struct operator *add_peer(struct pd_view *view, struct region_node 
 }
 
 /* Elsewhere with the peer, if there is a better place. `must_gain`: only to where the rule's peers are further apart. */
-static const struct operator *replace(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t index,
-                                      bool must_gain, struct reason *reason)
+static const struct operator *replace(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                      uint32_t index, bool must_gain, struct reason *reason)
 {
     uint32_t rule = (uint32_t)fit->peers[index].rule;
     store_id from = fit->peers[index].peer.store_id;
@@ -67,8 +67,8 @@ static bool add_voter_steps(const struct pd_view *view, const struct fit *fit, c
     return true;
 }
 
-static const struct operator *fix_role(struct pd_view *view, struct region_node *node, const struct fit *fit, uint32_t index,
-                                       struct reason *reason)
+static const struct operator *fix_role(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                       uint32_t index, struct reason *reason)
 {
     const struct fit_peer *peer = &fit->peers[index];
     struct operator draft;
@@ -141,7 +141,7 @@ static const struct operator *spread_further(struct pd_view *view, struct region
         if (fit->peers[i].rule == FIT_ORPHAN || !fit->peers[i].store || fit->rules[rule]->location_count == 0 ||
             fit_cost(fit, rule, NULL, UINT32_MAX) == fit_cost(fit, rule, NULL, i))
             continue; /* is near nobody */
-        const struct operator *operator = replace(view, node, fit, i, true, reason);
+        const struct operator *operator= replace(view, node, fit, i, true, reason);
         if (operator)
             return operator;
     }
@@ -200,26 +200,26 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
         return split_at_rule(view, node, reason);
     if (fit.rule_count == 0)
         return NULL;
-    const struct operator *operator = NULL;
+    const struct operator *operator= NULL;
     if (problems & FIT_ROLE) {
         reason_begin(reason, "rule-role");
-        operator = fix_role(view, node, &fit, first_peer(&fit, FIT_ROLE), reason);
+        operator= fix_role(view, node, &fit, first_peer(&fit, FIT_ROLE), reason);
     }
-    if (!operator && problems & FIT_MISSES)
-        operator = fill_rules(view, node, &fit, reason);
-    if (!operator && problems & FIT_DOWN)
-        operator = replace_first(view, node, &fit, FIT_DOWN, "down-peer", reason);
-    if (!operator && problems & FIT_LEAVING)
-        operator = replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
-    if (!operator && problems & FIT_EXTRA && !(problems & FIT_MISSES)) {
+    if (!operator&& problems & FIT_MISSES)
+        operator= fill_rules(view, node, &fit, reason);
+    if (!operator&& problems & FIT_DOWN)
+        operator= replace_first(view, node, &fit, FIT_DOWN, "down-peer", reason);
+    if (!operator&& problems & FIT_LEAVING)
+        operator= replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
+    if (!operator&& problems & FIT_EXTRA && !(problems &FIT_MISSES)) {
         reason_begin(reason, "extra-peer");
-        operator = remove_orphan(view, node, &fit, reason);
+        operator= remove_orphan(view, node, &fit, reason);
     }
-    if (!operator && problems & FIT_NEAR)
-        operator = replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);
-    if (!operator && problems & FIT_LEADER)
-        operator = move_leader(view, node, &fit, reason);
-    return operator || problems ? operator : spread_further(view, node, &fit, reason);
+    if (!operator&& problems & FIT_NEAR)
+        operator= replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);
+    if (!operator&& problems & FIT_LEADER)
+        operator= move_leader(view, node, &fit, reason);
+    return operator|| problems ? operator: spread_further(view, node, &fit, reason);
 }
 
 static bool is_left(const struct store_entry *store)
@@ -241,7 +241,7 @@ static const struct operator *walk_stores(struct pd_view *view, struct reason *r
             struct region_node *node = region_tree_at(view->regions, store->id, store->walk++ % count);
             if (region_node_mark(node) != 0)
                 continue;
-            const struct operator *operator = replica_check_region(view, node, reason);
+            const struct operator *operator= replica_check_region(view, node, reason);
             if (operator) {
                 view->walk_store = index + 1;
                 return operator;
@@ -262,7 +262,7 @@ static const struct operator *take_suspects(struct pd_view *view, struct reason 
         view->suspect_first = (view->suspect_first + 1) % PD_VIEW_SUSPECTS_MAX;
         view->suspect_count--;
         struct region_node *node = region_tree_find_id(view->regions, id);
-        const struct operator *operator = node ? replica_check_region(view, node, reason) : NULL;
+        const struct operator *operator= node ? replica_check_region(view, node, reason) : NULL;
         if (operator)
             return operator;
     }
@@ -271,13 +271,13 @@ static const struct operator *take_suspects(struct pd_view *view, struct reason 
 
 const struct operator *replica_check(struct pd_view *view, struct reason *reason)
 {
-    const struct operator *operator = take_suspects(view, reason);
+    const struct operator *operator= take_suspects(view, reason);
     if (!operator)
-        operator = walk_stores(view, reason);
-    while (!operator && view->patrol_left > 0) {
+        operator= walk_stores(view, reason);
+    while (!operator&& view->patrol_left> 0) {
         struct region_node *node = pd_view_patrol(view, &view->patrol);
         view->patrol_left--;
-        operator = node ? replica_check_region(view, node, reason) : NULL;
+        operator= node ? replica_check_region(view, node, reason) : NULL;
     }
     return operator;
 }

@@ -127,7 +127,8 @@ uint32_t rules_of(const struct rules *rules, struct bytes start, struct bytes en
     *ret_cut = bytes_empty();
     for (uint32_t i = 0; i < rules->count; i++) {
         const struct rule *rule = &rules->list[i];
-        bool starts_inside = key_inside(rule->start_key, start, end), ends_inside = key_inside(rule->end_key, start, end);
+        bool starts_inside = key_inside(rule->start_key, start, end),
+             ends_inside = key_inside(rule->end_key, start, end);
         if (starts_inside || ends_inside) {
             *ret_cut = starts_inside ? rule->start_key : rule->end_key;
             return 0;
@@ -181,8 +182,7 @@ uint32_t rule_distance(const struct rule *rule, const struct store_entry *a, con
 
 bool rule_isolates(const struct rule *rule, const struct store_entry *a, const struct store_entry *b)
 {
-    return rule->isolation_level == 0 ||
-           rule_distance(rule, a, b) > rule->location_count - rule->isolation_level;
+    return rule->isolation_level == 0 || rule_distance(rule, a, b) > rule->location_count - rule->isolation_level;
 }
 
 const char *rule_role_name(enum rule_role role)

@@ -13,8 +13,8 @@ static bool in_range(const struct scatter *scatter, const struct region_node *no
 static void count_group(const struct pd_view *view, struct scatter *scatter)
 {
     scatter->counted = true;
-    for (struct region_node *node = region_tree_seek(view->regions, scatter->start_key); node && in_range(scatter, node);
-         node = region_tree_next(view->regions, node))
+    for (struct region_node *node = region_tree_seek(view->regions, scatter->start_key);
+         node && in_range(scatter, node); node = region_tree_next(view->regions, node))
         for (uint32_t i = 0; i < region_node_peer_count(node); i++) {
             const struct store_entry *store = store_table_find(view->stores, region_node_peer(node, i).store_id);
             if (store)
@@ -34,8 +34,8 @@ static const struct operator *scatter_region(struct pd_view *view, struct scatte
         !pd_view_sends(view, node))
         return NULL;
     for (uint32_t i = 0; i < fit.peer_count; i++)
-        if (!from || scatter->group_count[position_of(view, fit.peers[i].store)] >
-                         scatter->group_count[position_of(view, from)])
+        if (!from ||
+            scatter->group_count[position_of(view, fit.peers[i].store)] > scatter->group_count[position_of(view, from)])
             from = fit.peers[i].store;
     for (uint32_t i = 0; from && i < store_table_count(view->stores); i++) {
         const struct store_entry *store = store_table_at(view->stores, i);
@@ -52,7 +52,7 @@ static const struct operator *scatter_region(struct pd_view *view, struct scatte
     reason_fact(reason, "source_group", scatter->group_count[position_of(view, from)]);
     reason_fact(reason, "target_store", (int64_t)to->id);
     reason_fact(reason, "target_group", scatter->group_count[position_of(view, to)]);
-    const struct operator *operator = pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
+    const struct operator *operator= pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
     if (operator) {
         scatter->group_count[position_of(view, from)]--;
         scatter->group_count[position_of(view, to)]++;
@@ -69,7 +69,7 @@ const struct operator *scatter_range(struct pd_view *view, struct scatter *scatt
     struct region_node *node =
         last ? region_tree_next(view->regions, last) : region_tree_seek(view->regions, scatter->start_key);
     for (; node && in_range(scatter, node); node = region_tree_next(view->regions, node)) {
-        const struct operator *operator = scatter_region(view, scatter, node, reason);
+        const struct operator *operator= scatter_region(view, scatter, node, reason);
         scatter->last = region_node_id(node);
         if (operator)
             return operator;

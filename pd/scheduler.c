@@ -27,7 +27,8 @@ const char *scheduler_policy_name(enum scheduler_policy policy)
 }
 
 void scheduler_init(struct scheduler *scheduler, struct region_tree *regions, struct store_table *stores,
-                    struct rules *rules, struct operator_list *operators, const struct pd_view_config *config, uint64_t seed)
+                    struct rules *rules, struct operator_list *operators, const struct pd_view_config *config,
+                    uint64_t seed)
 {
     pd_view_init(&scheduler->view, regions, stores, rules, operators, config, seed);
     scheduler->ready = false;
@@ -60,7 +61,7 @@ static uint32_t run_policy(struct scheduler *scheduler, enum scheduler_policy po
     struct reason reason;
     uint32_t count = 0, most = policies[policy].per_round < left ? policies[policy].per_round : left;
     while (count < most && operator_list_has_room(scheduler->view.operators)) {
-        const struct operator *operator = policies[policy].decide(&scheduler->view, &reason);
+        const struct operator *operator= policies[policy].decide(&scheduler->view, &reason);
         if (!operator) {
             state->reason = reason;
             break;
@@ -85,7 +86,8 @@ void scheduler_round(struct scheduler *scheduler, uint64_t now_ms, scheduler_sta
         return;
     uint32_t left = view->config->operators_per_round;
     for (int i = 0; i < POLICY_COUNT; i++) {
-        uint32_t count = scheduler->states[i].on ? run_policy(scheduler, (enum scheduler_policy)i, left, started, context) : 0;
+        uint32_t count =
+            scheduler->states[i].on ? run_policy(scheduler, (enum scheduler_policy)i, left, started, context) : 0;
         scheduler->started_count += count;
         left -= count;
     }

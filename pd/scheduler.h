@@ -33,15 +33,16 @@ struct scheduler_state {
 
 struct scheduler {
     struct pd_view view;
-    bool ready;             /* enough is known */
-    uint64_t ready_at_ms;   /* at the latest */
+    bool ready;           /* enough is known */
+    uint64_t ready_at_ms; /* at the latest */
     struct scheduler_state states[POLICY_COUNT];
     uint64_t started_count;
 };
 
 /* All but those for chaos are on. Borrows as pd_view_init does. */
 void scheduler_init(struct scheduler *scheduler, struct region_tree *regions, struct store_table *stores,
-                    struct rules *rules, struct operator_list *operators, const struct pd_view_config *config, uint64_t seed);
+                    struct rules *rules, struct operator_list *operators, const struct pd_view_config *config,
+                    uint64_t seed);
 /* A new leader of pd: operators are forgotten, and it waits. */
 void scheduler_restart(struct scheduler *scheduler, uint64_t now_ms);
 /* Told of every operator that starts. */

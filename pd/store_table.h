@@ -52,11 +52,11 @@ struct store_entry {
     enum store_heard heard;
     enum store_wanted wanted;
     bool cordoned;
-    bool evict_leaders;            /* asked for by people */
-    uint64_t restart_until_ms;     /* planned restart; 0: none */
-    uint64_t heard_ms;             /* last heartbeat; or since when we listen */
-    uint64_t up_since_ms;          /* it came back then; 0: it was never away */
-    uint32_t returns;              /* how often it came back unannounced; one is forgotten per hour up */
+    bool evict_leaders;        /* asked for by people */
+    uint64_t restart_until_ms; /* planned restart; 0: none */
+    uint64_t heard_ms;         /* last heartbeat; or since when we listen */
+    uint64_t up_since_ms;      /* it came back then; 0: it was never away */
+    uint32_t returns;          /* how often it came back unannounced; one is forgotten per hour up */
     uint64_t capacity_size, available_size;
     double leader_weight, region_weight; /* 1 */
     uint32_t slow_score;                 /* 0 .. 100, from its own syncs and latencies */
@@ -89,7 +89,7 @@ void store_table_free(struct store_table *table); /* NULL is fine */
 /* ERR_EXISTS; ERR_BUSY: STORE_TABLE_COUNT_MAX. Pointers to entries are valid until the next add or remove. */
 enum err store_table_add(struct store_table *table, store_id id, uint64_t now_ms, struct store_entry **ret_store);
 enum err store_table_remove(struct store_table *table, store_id id, struct error *err); /* tombstones only */
-struct store_entry *store_table_find(const struct store_table *table, store_id id); /* NULL: none */
+struct store_entry *store_table_find(const struct store_table *table, store_id id);     /* NULL: none */
 uint32_t store_table_count(const struct store_table *table);
 struct store_entry *store_table_at(const struct store_table *table, uint32_t index); /* in order of id */
 
@@ -98,7 +98,7 @@ enum err store_table_set_label(struct store_table *table, struct store_entry *st
                                const char *value);
 /* 0: never seen. */
 uint16_t store_table_text(const struct store_table *table, const char *text);
-uint16_t store_table_intern(struct store_table *table, const char *text); /* 0: full or too long */
+uint16_t store_table_intern(struct store_table *table, const char *text);   /* 0: full or too long */
 uint16_t store_label_value(const struct store_entry *store, uint16_t name); /* 0: has none */
 
 void store_heartbeat(struct store_entry *store, uint64_t now_ms);

@@ -63,7 +63,8 @@ static void say(const char *what, double count, double seconds)
 
 int main(int argc, char **argv)
 {
-    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000, stores = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
+    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000,
+             stores = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
     struct pd_config pd_config = {.store_disconnected_ms = 5000, .store_down_ms = 1800 * 1000};
     struct region_tree *tree = region_tree_new();
     struct store_table *table = store_table_new(5000, 1800 * 1000);
@@ -107,7 +108,8 @@ int main(int argc, char **argv)
             CHECK(cluster_region_heartbeat(cluster, &heartbeat, NULL) == CLUSTER_SEEN);
             pd_view_report(&scheduler.view, region_tree_find_id(tree, region.id), false);
         }
-        say(round ? "heartbeats applied, again" : "heartbeats applied, the first of each", (double)count, cpu_s() - start);
+        say(round ? "heartbeats applied, again" : "heartbeats applied, the first of each", (double)count,
+            cpu_s() - start);
     }
     printf("%-44s %10.0f MiB, %.0f bytes a region\n", "memory", resident_mib(),
            (resident_mib() - before_mib) * 1048576 / (double)count);

@@ -92,10 +92,12 @@ static void digest(struct placement *world, uint64_t number)
 static struct placement_region *region_of(struct placement *world, region_id id)
 {
     if (id >= world->region_capacity) {
-        uint64_t capacity = world->region_capacity ? world->region_capacity + world->region_capacity / 4 + 1024 : id + 1024;
+        uint64_t capacity =
+            world->region_capacity ? world->region_capacity + world->region_capacity / 4 + 1024 : id + 1024;
         world->regions = realloc(world->regions, capacity * sizeof(*world->regions));
         CHECK(world->regions);
-        memset(&world->regions[world->region_capacity], 0, (capacity - world->region_capacity) * sizeof(*world->regions));
+        memset(&world->regions[world->region_capacity], 0,
+               (capacity - world->region_capacity) * sizeof(*world->regions));
         world->region_capacity = capacity;
     }
     return &world->regions[id];
@@ -136,10 +138,11 @@ static void judge_region(struct placement *world, const struct region_node *node
     world->result.self_inflicted += violated && by_operator && !by_death;
 }
 
-static void dispatch(struct placement *world, const struct operator *operator, const struct operator_step *step);
+static void dispatch(struct placement *world, const struct operator *operator, const struct operator_step * step);
 
 /* The region as it is now, as its leader tells pd. */
-static void report(struct placement *world, const struct wire_region *region, peer_id leader, uint64_t term, bool by_operator)
+static void report(struct placement *world, const struct wire_region *region, peer_id leader, uint64_t term,
+                   bool by_operator)
 {
     const struct placement_region *known = region_of(world, region->id);
     bool is_new = !region_tree_find_id(world->tree, region->id);
@@ -172,8 +175,10 @@ static void heartbeat(struct placement *world, region_id id)
     seen.approximate_size = (uint64_t)known->size_kib * 1024 * permille / 1000;
     seen.approximate_keys = (uint64_t)known->size_kib * 4;
     uint64_t interval_s = world->heartbeat_s ? world->heartbeat_s : 60;
-    seen.read_load = pd_view_decayed(seen.read_load, known->read_load * interval_s * permille / 1000, interval_s * 1000);
-    seen.write_load = pd_view_decayed(seen.write_load, known->write_load * interval_s * permille / 1000, interval_s * 1000);
+    seen.read_load =
+        pd_view_decayed(seen.read_load, known->read_load * interval_s * permille / 1000, interval_s * 1000);
+    seen.write_load =
+        pd_view_decayed(seen.write_load, known->write_load * interval_s * permille / 1000, interval_s * 1000);
     region_tree_see(world->tree, node, &seen);
     const struct operator_step *step = pd_view_report(&world->scheduler.view, node, false);
     if (step)
@@ -197,7 +202,8 @@ void placement_heartbeat_all(struct placement *world)
 /* ---- steps of operators */
 
 /* Both links do it when they have done what they have to; the slower one says when it is over. */
-static uint64_t snapshot_end_us(struct placement *world, struct placement_store *from, struct placement_store *to, uint64_t size)
+static uint64_t snapshot_end_us(struct placement *world, struct placement_store *from, struct placement_store *to,
+                                uint64_t size)
 {
     uint64_t duration_us = size * 1000000 / world->link_rate;
     from->out_free_us = (from->out_free_us > world->now_us ? from->out_free_us : world->now_us) + duration_us;
@@ -205,7 +211,7 @@ static uint64_t snapshot_end_us(struct placement *world, struct placement_store 
     return (from->out_free_us > to->in_free_us ? from->out_free_us : to->in_free_us) + SNAPSHOT_US;
 }
 
-static void dispatch(struct placement *world, const struct operator *operator, const struct operator_step *step)
+static void dispatch(struct placement *world, const struct operator *operator, const struct operator_step * step)
 {
     uint32_t index = (uint32_t)(step - operator->steps);
     if (world->dispatched[operator->slot].number == operator->number && world->dispatched[operator->slot].step == index)
@@ -532,9 +538,10 @@ void placement_kill(struct placement *world, uint32_t index)
     judge_store(world, store->id);
     uint32_t leaders = region_tree_sums(world->tree, store->id).leader_count;
     for (uint32_t i = 0; i < leaders; i++)
-        push_change(world, (struct placement_change){.at_us = world->now_us + ELECTION_US + rng_below(&world->rng, ELECTION_US),
-                                                     .kind = CHANGE_ELECT,
-                                                     .region = region_node_id(region_tree_at(world->tree, store->id, i))});
+        push_change(
+            world, (struct placement_change){.at_us = world->now_us + ELECTION_US + rng_below(&world->rng, ELECTION_US),
+                                             .kind = CHANGE_ELECT,
+                                             .region = region_node_id(region_tree_at(world->tree, store->id, i))});
 }
 
 void placement_revive(struct placement *world, uint32_t index)
@@ -547,9 +554,10 @@ void placement_revive(struct placement *world, uint32_t index)
     store->in_free_us = store->out_free_us = 0;
     judge_store(world, store->id);
     for (uint32_t i = 0; (node = region_tree_at(world->tree, store->id, i)); i++)
-        push_change(world, (struct placement_change){.at_us = world->now_us + ELECTION_US + rng_below(&world->rng, ELECTION_US),
-                                                     .kind = CHANGE_ELECT,
-                                                     .region = region_node_id(node)});
+        push_change(
+            world, (struct placement_change){.at_us = world->now_us + ELECTION_US + rng_below(&world->rng, ELECTION_US),
+                                             .kind = CHANGE_ELECT,
+                                             .region = region_node_id(node)});
 }
 
 static void store_heartbeats(struct placement *world)
@@ -566,7 +574,10 @@ static void store_heartbeats(struct placement *world)
 
 void placement_pd_fails_over(struct placement *world)
 {
-    struct { peer_id leader; uint64_t term; } *known = calloc(world->last_region + 1, sizeof(*known));
+    struct {
+        peer_id leader;
+        uint64_t term;
+    } *known = calloc(world->last_region + 1, sizeof(*known));
     CHECK(known);
     for (region_id id = 1; id <= world->last_region; id++) {
         struct region_node *node = region_tree_find_id(world->tree, id);
@@ -626,7 +637,8 @@ static void place_region(struct placement *world, uint32_t *counts, uint32_t *le
         counts[chosen[k]]++;
         bool better = world->skew_leaders ? chosen[k] < chosen[leader] : leaders[chosen[k]] < leaders[chosen[leader]];
         leader = better ? k : leader;
-        peers[k] = (struct wire_peer){.id = ++world->last_peer, .store_id = chosen[k] + 1, .role = WIRE_PEER_ROLE_VOTER};
+        peers[k] =
+            (struct wire_peer){.id = ++world->last_peer, .store_id = chosen[k] + 1, .role = WIRE_PEER_ROLE_VOTER};
     }
     leaders[chosen[leader]]++;
     uint64_t step = UINT64_MAX / world->region_count;
@@ -663,7 +675,8 @@ static void set_up(struct placement *world)
                    world->options.seed);
     default_rule(world);
     uint64_t mean = (world->region_size_min + world->region_size_max) / 2;
-    uint64_t capacity = world->space_factor * 3 * (uint64_t)world->region_count * mean / world->store_count_first + 1024 * PLACEMENT_MIB;
+    uint64_t capacity = world->space_factor * 3 * (uint64_t)world->region_count * mean / world->store_count_first +
+                        1024 * PLACEMENT_MIB;
     for (uint32_t i = 0; i < world->store_count_first; i++)
         placement_add_store(world, world->pareto ? capacity / 2 << i % 3 : capacity);
     uint32_t among = world->first_stores ? world->first_stores : world->store_count_first;
@@ -707,7 +720,8 @@ void placement_measure(struct placement *world)
     /* What is inside of the band is balanced: then nothing is necessary. */
     world->necessary = shortage(world, false) * 100 < weights ? 0 : shortage(world, false);
     for (uint32_t i = 0; world->necessary > 0 && i < store_table_count(world->table); i++) {
-        double needs = -pd_view_region_excess(view, store_table_at(world->table, i)) * sizes / (weights > 0 ? weights : 1);
+        double needs =
+            -pd_view_region_excess(view, store_table_at(world->table, i)) * sizes / (weights > 0 ? weights : 1);
         slowest = needs / (double)world->receive_rate > slowest ? needs / (double)world->receive_rate : slowest;
     }
     world->result.bound_s = slowest;
@@ -796,7 +810,7 @@ static void on_started(void *context, const struct operator *operator)
     struct placement *world = context;
     world->last_started_s = placement_now_s(world);
     digest(world, operator->number << 32 ^ operator->region);
-    dispatch(world, operator, &operator->steps[0]);
+    dispatch(world, operator, & operator->steps[0]);
 }
 
 static void region_heartbeats(struct placement *world)
@@ -834,7 +848,8 @@ static bool run_round(struct placement *world)
         world->quiet_started = world->scheduler.started_count;
     }
     bool busy = operator_list_count(world->operators) > 0 || s < world->last_started_s + world->kind->quiet_s;
-    return s < world->kind->seconds_max && (busy || world->quiet_from_s == 0 || s < world->quiet_from_s + world->kind->quiet_s);
+    return s < world->kind->seconds_max &&
+           (busy || world->quiet_from_s == 0 || s < world->quiet_from_s + world->kind->quiet_s);
 }
 
 static double cpu_s(void)
@@ -854,6 +869,29 @@ static uint64_t rss_bytes(void)
     if (file)
         fclose(file);
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void explain(const struct placement *world)
+{
+    for (uint32_t i = world->options.explain; i-- > 0;) {
+        const struct operator *operator= operator_list_history(world->operators, i);
+        struct buf buf;
+        if (!operator)
+            continue;
+        buf_init(&buf, 4096);
+        CHECK(reason_json(&operator->reason, &buf) == ERR_OK);
+        printf(
+            "{\"operator\": %llu, \"region\": %llu, \"at_s\": %.1f, \"took_s\": %.1f, \"state\": \"%s\", \"steps\": \"",
+            (unsigned long long)operator->number, (unsigned long long)operator->region,
+            (double)operator->created_ms / 1000, (double)(operator->ended_ms - operator->created_ms) / 1000,
+            operator_state_name(operator->state));
+        for (uint32_t k = 0; k < operator->step_count; k++)
+            printf("%s%s %llu/%llu", k ? ", " : "", operator_step_name(operator->steps[k].kind),
+                   (unsigned long long)operator->steps[k].store, (unsigned long long)operator->steps[k].other);
+        printf("\", \"reason\": %.*s}\n", (int)buf.size, (const char *)buf.data);
+        buf_fini(&buf);
+    }
+    fflush(stdout);
 }
 
 static void clean_up(struct placement *world)
@@ -885,7 +923,9 @@ void placement_run(const struct placement_options *options, struct placement_res
     world->config.split_size = 144 * PLACEMENT_MIB;
     world->store_count_first = options->stores ? options->stores : world->kind->stores;
     world->region_count = options->regions ? options->regions : world->kind->regions;
-    world->racks = world->store_count_first >= 60 ? world->store_count_first / 10 : world->store_count_first >= 6 ? 6 : 3;
+    world->racks = world->store_count_first >= 60  ? world->store_count_first / 10
+                   : world->store_count_first >= 6 ? 6
+                                                   : 3;
     world->region_size_min = 64 * PLACEMENT_MIB;
     world->region_size_max = 96 * PLACEMENT_MIB;
     world->receive_rate = world->send_rate = 100 * PLACEMENT_MIB;
@@ -915,5 +955,6 @@ void placement_run(const struct placement_options *options, struct placement_res
     if (result->failure[0] == '\0' && world->kind->judge)
         world->kind->judge(world, result);
     *ret_result = *result;
+    explain(world);
     clean_up(world);
 }

@@ -18,9 +18,10 @@
 enum { PLACEMENT_STORES_MAX = STORE_TABLE_COUNT_MAX };
 
 struct placement_options {
-    const char *name; /* of the case */
+    const char *name;         /* of the case */
     uint32_t stores, regions; /* 0: as the case wants */
     uint64_t seed;
+    uint32_t explain; /* prints the last so many operators and why they were */
 };
 
 /* All that is told of a run; field names are those of the JSON output. */
@@ -36,8 +37,9 @@ struct placement_result {
     double spread_ratio; /* of bytes: standard deviation / mean, by share */
     double spread_leaders, spread_regions, spread_read, spread_write;
     double rule_violation_region_s;
-    uint64_t self_inflicted; /* steps that left fewer healthy voters than the rules want, and not because somebody died */
-    uint64_t unsatisfied;    /* regions whose rules nobody could meet in the last round */
+    uint64_t
+        self_inflicted;   /* steps that left fewer healthy voters than the rules want, and not because somebody died */
+    uint64_t unsatisfied; /* regions whose rules nobody could meet in the last round */
     double operators_per_day; /* while nothing happens any more */
     uint64_t operators, operators_failed;
     uint64_t started[POLICY_COUNT];
@@ -63,7 +65,7 @@ struct placement_store {
 
 struct placement_case {
     const char *name, *about;
-    uint32_t stores, regions; /* by default */
+    uint32_t stores, regions;      /* by default */
     uint32_t seconds_max, quiet_s; /* ends when nothing happened for so long after the script, or then */
     void (*setup)(struct placement *world);
     /* Each round; returns false when the script is over. */
@@ -95,7 +97,7 @@ struct placement {
     struct {
         uint64_t number;
         uint32_t step;
-    } *dispatched; /* owned; by slot of the operator */
+    } * dispatched; /* owned; by slot of the operator */
 
     /* what a case may set in setup */
     uint32_t racks, heartbeat_s, noise_permille;
@@ -103,12 +105,12 @@ struct placement {
     uint32_t first_stores; /* regions are placed on so many; 0: all */
     bool pareto, skew_leaders;
     uint32_t space_factor; /* capacity of all stores, of what is needed */
-    uint32_t warm_s; /* before the script begins */
+    uint32_t warm_s;       /* before the script begins */
 
     uint64_t heartbeat_cursor;
     uint64_t stage; /* of the script */
     bool script_over;
-    uint64_t disturbed_s;    /* when what is measured began */
+    uint64_t disturbed_s; /* when what is measured began */
     double necessary, leaders_necessary, moved_weight, moved_size;
     bool measuring;
     uint64_t violated_count, violated_us;
@@ -133,7 +135,8 @@ void placement_revive(struct placement *world, uint32_t store);
 /* From now on moves are measured against what is necessary now. */
 void placement_measure(struct placement *world);
 /* What a region's leader says next. */
-void placement_set_region(struct placement *world, region_id id, uint64_t size, uint32_t read_load, uint32_t write_load);
+void placement_set_region(struct placement *world, region_id id, uint64_t size, uint32_t read_load,
+                          uint32_t write_load);
 /* All regions say at once what they are. */
 void placement_heartbeat_all(struct placement *world);
 /* Rules have changed. */

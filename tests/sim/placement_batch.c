@@ -23,6 +23,7 @@ static const char help[] =
     "  --seed N             another order of events (default 1)\n"
     "  --seeds A..B         all of them\n"
     "  --twice              each run twice: digests must be equal\n"
+    "  --explain N          the last N operators: steps, what was compared, what was refused (JSON, a line each)\n"
     "  --bug NAME           with this deliberate mistake in pd (only in a build with -Dbugs=true)\n"
     "  --quiet              only failures\n"
     "  -o, --output FORMAT  table, json (an object per line), or csv\n"
@@ -62,7 +63,8 @@ static bool run_apart(const struct placement_options *options, struct placement_
         return true;
     *result = (struct placement_result){.seed = options->seed};
     snprintf(result->name, sizeof(result->name), "%s", options->name);
-    snprintf(result->failure, sizeof(result->failure), "the process ended (signal %d)", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    snprintf(result->failure, sizeof(result->failure), "the process ended (signal %d)",
+             WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return true;
 }
 
@@ -128,13 +130,13 @@ static void print_csv(const struct placement_result *result, bool head)
 static void print_table(const struct placement_result *result, bool head)
 {
     if (head)
-        printf("%-22s %6s %8s %8s %9s %6s %9s %8s %8s %7s %7s %9s %10s %8s %7s %6s\n", "case", "stores", "regions", "moves",
-               "necessary", "ratio", "redundant", "99% s", "bound s", "spread", "leaders", "violated", "operators",
-               "per day", "cpu s", "MiB");
+        printf("%-22s %6s %8s %8s %9s %6s %9s %8s %8s %7s %7s %9s %10s %8s %7s %6s\n", "case", "stores", "regions",
+               "moves", "necessary", "ratio", "redundant", "99% s", "bound s", "spread", "leaders", "violated",
+               "operators", "per day", "cpu s", "MiB");
     printf("%-22s %6u %8u %8llu %9.0f %6.3f %8.2f%% %8.0f %8.0f %6.2f%% %6.2f%% %9.0f %10llu %8.1f %7.1f %6.0f%s%s\n",
-           result->name, result->stores, result->regions, (unsigned long long)result->moves_made, result->moves_necessary,
-           result->moves_ratio, result->redundant_ratio * 100, result->time_99_s, result->bound_s,
-           result->spread_ratio * 100, result->spread_leaders * 100, result->rule_violation_region_s,
+           result->name, result->stores, result->regions, (unsigned long long)result->moves_made,
+           result->moves_necessary, result->moves_ratio, result->redundant_ratio * 100, result->time_99_s,
+           result->bound_s, result->spread_ratio * 100, result->spread_leaders * 100, result->rule_violation_region_s,
            (unsigned long long)result->operators, result->operators_per_day, result->cpu_s,
            (double)result->rss_bytes / (double)PLACEMENT_MIB, result->failure[0] ? "  FAILED " : "", result->failure);
 }
@@ -190,7 +192,8 @@ static bool take_bug(const char *name)
     return bug_choose(name);
 #else
     (void)name;
-    fputs("polder sim placement: this program has no deliberate bugs; one made with `meson setup -Dbugs=true` does\n", stderr);
+    fputs("polder sim placement: this program has no deliberate bugs; one made with `meson setup -Dbugs=true` does\n",
+          stderr);
     return false;
 #endif
 }
@@ -205,16 +208,37 @@ static bool is_case(const char *name)
     return strcmp(name, "all") == 0;
 }
 
-enum { FLAG_CASE = 1, FLAG_SKIP, FLAG_STORES, FLAG_REGIONS, FLAG_SEED, FLAG_SEEDS, FLAG_JOBS, FLAG_TWICE, FLAG_BUG, FLAG_QUIET, FLAG_OUTPUT, FLAG_HELP };
+enum {
+    FLAG_CASE = 1,
+    FLAG_SKIP,
+    FLAG_STORES,
+    FLAG_REGIONS,
+    FLAG_SEED,
+    FLAG_SEEDS,
+    FLAG_JOBS,
+    FLAG_TWICE,
+    FLAG_BUG,
+    FLAG_QUIET,
+    FLAG_EXPLAIN,
+    FLAG_OUTPUT,
+    FLAG_HELP
+};
 
 static const struct option flags[] = {
-    {"case", required_argument, NULL, FLAG_CASE},   {"stores", required_argument, NULL, FLAG_STORES},
-    {"regions", required_argument, NULL, FLAG_REGIONS}, {"seed", required_argument, NULL, FLAG_SEED},
-    {"seeds", required_argument, NULL, FLAG_SEEDS}, {"jobs", required_argument, NULL, FLAG_JOBS},
+    {"case", required_argument, NULL, FLAG_CASE},
+    {"stores", required_argument, NULL, FLAG_STORES},
+    {"regions", required_argument, NULL, FLAG_REGIONS},
+    {"seed", required_argument, NULL, FLAG_SEED},
+    {"seeds", required_argument, NULL, FLAG_SEEDS},
+    {"jobs", required_argument, NULL, FLAG_JOBS},
     {"skip", required_argument, NULL, FLAG_SKIP},
-    {"twice", no_argument, NULL, FLAG_TWICE},       {"bug", required_argument, NULL, FLAG_BUG},
-    {"quiet", no_argument, NULL, FLAG_QUIET},       {"output", required_argument, NULL, FLAG_OUTPUT},
-    {"help", no_argument, NULL, FLAG_HELP},         {NULL, 0, NULL, 0},
+    {"twice", no_argument, NULL, FLAG_TWICE},
+    {"bug", required_argument, NULL, FLAG_BUG},
+    {"explain", required_argument, NULL, FLAG_EXPLAIN},
+    {"quiet", no_argument, NULL, FLAG_QUIET},
+    {"output", required_argument, NULL, FLAG_OUTPUT},
+    {"help", no_argument, NULL, FLAG_HELP},
+    {NULL, 0, NULL, 0},
 };
 
 static bool take_flag(struct settings *settings, int flag, const char *value)
@@ -250,6 +274,11 @@ static bool take_flag(struct settings *settings, int flag, const char *value)
         return settings->twice = true;
     case FLAG_BUG:
         return take_bug(value);
+    case FLAG_EXPLAIN:
+        if (!take_number(value, 0, OPERATOR_HISTORY_MAX, &number))
+            return false;
+        settings->options.explain = (uint32_t)number;
+        return true;
     case FLAG_QUIET:
         return settings->quiet = true;
     case FLAG_OUTPUT:
@@ -266,7 +295,8 @@ static void print_help(void)
     const struct placement_case *cases = placement_cases(&count);
     fputs(help, stdout);
     for (uint32_t i = 0; i < count; i++)
-        printf("  %-22s %s (%u stores, %u regions)\n", cases[i].name, cases[i].about, cases[i].stores, cases[i].regions);
+        printf("  %-22s %s (%u stores, %u regions)\n", cases[i].name, cases[i].about, cases[i].stores,
+               cases[i].regions);
 }
 
 static int usage_error(const char *what, const char *text)

@@ -97,14 +97,15 @@ static struct region_node *put(struct world *world, region_id id, uint64_t conf,
                                  .peers = peers};
     for (; stores[region.peers_count] != 0; region.peers_count++) {
         int store = stores[region.peers_count];
-        peers[region.peers_count] = (struct wire_peer){.id = 100 * id + (uint64_t)abs(store),
-                                                       .store_id = (store_id)abs(store),
-                                                       .role = (uint8_t)(store < 0)};
+        peers[region.peers_count] = (struct wire_peer){
+            .id = 100 * id + (uint64_t)abs(store), .store_id = (store_id)abs(store), .role = (uint8_t)(store < 0)};
     }
     assert_int_equal(region_tree_insert(world->tree, &region, NULL, NULL), ERR_OK);
     struct region_node *node = region_tree_find_id(world->tree, id);
-    const struct region_seen seen = {
-        .leader_peer = leader ? 100 * id + leader : 0, .term = 6, .approximate_size = 64 * MIB, .approximate_keys = 100000};
+    const struct region_seen seen = {.leader_peer = leader ? 100 * id + leader : 0,
+                                     .term = 6,
+                                     .approximate_size = 64 * MIB,
+                                     .approximate_keys = 100000};
     region_tree_see(world->tree, node, &seen);
     return node;
 }
@@ -117,7 +118,7 @@ static const struct operator *check(struct world *world, struct region_node *nod
     return replica_check_region(world->view, node, reason);
 }
 
-static void assert_steps(const struct operator *operator, const char *wanted)
+static void assert_steps(const struct operator *operator, const char * wanted)
 {
     char text[256] = "";
     assert_non_null(operator);
@@ -136,7 +137,7 @@ static void a_region_with_too_few_peers_gets_one_in_another_rack(void **state)
     struct world *world = *state;
     struct reason reason;
     add_stores(world, 6, 3); /* racks: 1,4  2,5  3,6 */
-    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
+    const struct operator *operator= check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
     assert_string_equal(operator->reason.policy, "rule-miss");
     assert_steps(operator, "add_learner 3 0, change_peers 3 0");
 }
@@ -146,7 +147,7 @@ static void a_peer_too_many_is_removed_and_never_the_leader(void **state)
     struct world *world = *state;
     struct reason reason;
     add_stores(world, 4, 4);
-    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(4, 1, 2, 3), 4), &reason);
+    const struct operator *operator= check(world, put(world, 1, 1, 1, ON(4, 1, 2, 3), 4), &reason);
     assert_string_equal(operator->reason.policy, "extra-peer");
     assert_int_not_equal(operator->steps[0].other, 4);
     assert_int_equal(operator->steps[0].kind, STEP_CHANGE);
@@ -169,7 +170,7 @@ static void peers_that_share_an_isolated_rack_are_parted(void **state)
     rule.isolation_level = 1;
     assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
     add_stores(world, 6, 3);
-    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 4, 2), 2), &reason);
+    const struct operator *operator= check(world, put(world, 1, 1, 1, ON(1, 4, 2), 2), &reason);
     assert_string_equal(operator->reason.policy, "isolation");
     assert_true(operator->steps[0].store == 3 || operator->steps[0].store == 6);
 }
@@ -209,7 +210,8 @@ static void a_learner_rule_gets_a_learner_on_the_disk_that_it_wants(void **state
 {
     struct world *world = *state;
     struct reason reason;
-    struct rule rule = {.group = "pd", .name = "copy", .index = 2, .role = RULE_LEARNER, .count = 1, .constraint_count = 1};
+    struct rule rule = {
+        .group = "pd", .name = "copy", .index = 2, .role = RULE_LEARNER, .count = 1, .constraint_count = 1};
     add_stores(world, 5, 5);
     assert_int_equal(store_table_set_label(world->table, store_table_find(world->table, 5), "disk", "hdd"), ERR_OK);
     rule.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "disk"),
@@ -218,6 +220,33 @@ static void a_learner_rule_gets_a_learner_on_the_disk_that_it_wants(void **state
                                                    .values = {store_table_intern(world->table, "hdd")}};
     assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
     assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason), "add_learner 5 0");
+}
+
+static void a_leader_rule_moves_the_leader_where_it_wants_it(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule followers = plain_rule(world), leader = plain_rule(world);
+    add_stores(world, 3, 3);
+    assert_int_equal(store_table_set_label(world->table, store_table_find(world->table, 2), "zone", "near"), ERR_OK);
+    followers.role = RULE_FOLLOWER;
+    followers.count = 2;
+    snprintf(leader.name, sizeof(leader.name), "leads");
+    leader.role = RULE_LEADER;
+    leader.count = 1;
+    leader.index = -1;
+    leader.constraint_count = 1;
+    leader.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "zone"),
+                                                     .test = RULE_IN,
+                                                     .value_count = 1,
+                                                     .values = {store_table_intern(world->table, "near")}};
+    assert_int_equal(rules_put(&world->rules, &followers, NULL), ERR_OK);
+    assert_int_equal(rules_put(&world->rules, &leader, NULL), ERR_OK);
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason);
+    assert_string_equal(operator->reason.policy, "rule-leader");
+    assert_steps(operator, "transfer_leader 2 0");
+    put(world, 2, 1, 1, ON(1, 2, 3), 2);
+    assert_null(check(world, region_tree_find_id(world->tree, 2), &reason));
 }
 
 static void rules_that_make_no_sense_are_refused_with_a_text(void **state)
@@ -262,7 +291,7 @@ static void a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not
         if (id != 3)
             store_heartbeat(store_table_find(world->table, id), world->now_ms);
     store_table_tick(world->table, world->now_ms);
-    const struct operator *operator = check(world, node, &reason);
+    const struct operator *operator= check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "down-peer");
     assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
 }
@@ -275,7 +304,7 @@ static void draining_moves_away_and_ends_as_a_tombstone(void **state)
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 3);
     pd_view_refresh(world->view, world->now_ms);
     assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
-    const struct operator *operator = check(world, node, &reason);
+    const struct operator *operator= check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "drain");
     assert_int_equal(operator->steps[0].store, 4);
     assert_int_equal(operator->steps[1].kind, STEP_TRANSFER); /* it led: somebody else must before */
@@ -432,7 +461,7 @@ static void a_decision_says_what_it_compared_and_what_it_refused(void **state)
     struct buf buf;
     add_stores(world, 5, 5);
     store_table_find(world->table, 3)->cordoned = true;
-    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
+    const struct operator *operator= check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
     buf_init(&buf, 4096);
     assert_int_equal(reason_json(&operator->reason, &buf), ERR_OK);
     assert_int_equal(buf_append_u8(&buf, 0), ERR_OK);
@@ -453,11 +482,28 @@ static void a_move_goes_from_above_the_mean_to_below_and_not_past_it(void **stat
         put(world, id, 1, 1, ON(1, 2, 3), 1);
     pd_view_refresh(world->view, world->now_ms);
     uint32_t count = 0;
-    for (const struct operator *operator; (operator = balance_region(world->view, &reason)); count++)
+    for (const struct operator *operator; (operator= balance_region(world->view, &reason)); count++)
         assert_int_equal(operator->steps[0].store, 4);
     assert_int_equal(count, 6); /* 24 peers, 6 on each */
     const struct store_entry *store = store_table_find(world->table, 4);
     assert_true(pd_view_region_excess(world->view, store) < 1);
+}
+
+static void a_store_of_twice_the_weight_holds_twice_as_much(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 5, 5);
+    store_table_find(world->table, 5)->region_weight = 2;
+    for (region_id id = 1; id <= 12; id++)
+        put(world, id, 1, 1, id % 2 ? ON(1, 2, 3) : ON(2, 3, 4), 2);
+    for (int i = 0; i < 5; i++) {
+        pd_view_refresh(world->view, world->now_ms);
+        while (balance_region(world->view, &reason))
+            continue;
+    }
+    const struct store_entry *heavy = store_table_find(world->table, 5);
+    assert_int_equal(heavy->coming_count + heavy->count, 12); /* of 36: 6, 6, 6, 6, 12 */
 }
 
 static void noise_inside_the_band_moves_nothing(void **state)
@@ -489,7 +535,7 @@ static void leaders_level_out_within_one(void **state)
     uint32_t count = 0;
     for (; count < 1000; count++) {
         pd_view_refresh(world->view, world->now_ms);
-        const struct operator *operator = balance_leader(world->view, &reason);
+        const struct operator *operator= balance_leader(world->view, &reason);
         if (!operator)
             break;
         struct region_node *node = region_tree_find_id(world->tree, operator->region);
@@ -564,7 +610,7 @@ static void small_neighbours_meet_and_merge(void **state)
         region_tree_see(world->tree, node, &seen);
     }
     pd_view_refresh(world->view, world->now_ms);
-    const struct operator *operator = merge_region(world->view, region_tree_find_id(world->tree, 1), &reason);
+    const struct operator *operator= merge_region(world->view, region_tree_find_id(world->tree, 1), &reason);
     assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0, merge 0 0");
     assert_int_equal(operator->other_region, 2);
     assert_ptr_equal(operator_list_of(world->operators, region_tree_find_id(world->tree, 2)), operator);
@@ -617,6 +663,7 @@ int main(void)
         CLAIM(a_rule_that_nothing_can_meet_is_reported_and_starts_nothing),
         CLAIM(a_rule_that_begins_inside_a_region_splits_it),
         CLAIM(a_learner_rule_gets_a_learner_on_the_disk_that_it_wants),
+        CLAIM(a_leader_rule_moves_the_leader_where_it_wants_it),
         CLAIM(rules_that_make_no_sense_are_refused_with_a_text),
         CLAIM(a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not),
         CLAIM(draining_moves_away_and_ends_as_a_tombstone),
@@ -630,6 +677,7 @@ int main(void)
         CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
         CLAIM(a_decision_says_what_it_compared_and_what_it_refused),
         CLAIM(a_move_goes_from_above_the_mean_to_below_and_not_past_it),
+        CLAIM(a_store_of_twice_the_weight_holds_twice_as_much),
         CLAIM(noise_inside_the_band_moves_nothing),
         CLAIM(leaders_level_out_within_one),
         CLAIM(one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not),
