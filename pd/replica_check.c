@@ -195,6 +195,11 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
         return NULL;
     }
     fit_region(view->stores, view->rules, node, &fit);
+    for (uint32_t i = 0; i < fit.peer_count; i++)
+        if (fit.peers[i].peer.role > WIRE_PEER_ROLE_LEARNER) { /* its leader leaves the joint configuration by itself */
+            reason_refuse(reason, "region", region_node_id(node), "in_joint");
+            return NULL;
+        }
     uint32_t problems = fit_problems(&fit);
     if (problems & FIT_CUT)
         return split_at_rule(view, node, reason);

@@ -317,6 +317,11 @@ static void enter_joint(struct placement *world, struct draft *draft, const stru
 
 static void leave_joint(struct placement *world, struct draft *draft)
 {
+    bool joint = false;
+    for (uint32_t i = 0; i < draft->region.peers_count; i++)
+        joint |= draft->peers[i].role > WIRE_PEER_ROLE_LEARNER;
+    if (!joint)
+        return;
     for (uint32_t i = 0; i < draft->region.peers_count; i++) {
         if (draft->peers[i].role == WIRE_PEER_ROLE_INCOMING_VOTER)
             draft->peers[i].role = WIRE_PEER_ROLE_VOTER;
@@ -426,6 +431,18 @@ static void merge(struct placement *world, struct draft *source, region_id into)
     report(world, &target.region, target.seen.leader_peer, target.seen.term, true);
 }
 
+/* A leader that finds its region in a joint configuration leaves it, whoever entered. */
+static void leave_joint_soon(struct placement *world, const struct region_node *node)
+{
+    for (uint32_t i = 0; i < region_node_peer_count(node); i++)
+        if (region_node_peer(node, i).role > WIRE_PEER_ROLE_LEARNER) {
+            push_change(world, (struct placement_change){.at_us = world->now_us + CONF_US,
+                                                         .kind = CHANGE_LEAVE_JOINT,
+                                                         .region = region_node_id(node)});
+            return;
+        }
+}
+
 static void elect(struct placement *world, region_id id)
 {
     struct region_node *node = region_tree_find_id(world->tree, id);
@@ -433,6 +450,7 @@ static void elect(struct placement *world, region_id id)
     if (!node)
         return;
     store_id leader = region_node_leader_store(node);
+    leave_joint_soon(world, node); /* by then there is a leader, or it is said again after the next election */
     if (leader != 0 && store_of(world, leader)->alive)
         return;
     draft_of(world, id, &draft);
