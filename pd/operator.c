@@ -9,6 +9,8 @@
 enum {
     STEP_TIMEOUT_MS = 30 * 1000,
     SNAPSHOT_TIMEOUT_MS = 10 * 60 * 1000,
+    PAUSE_MIN_MS = 60 * 1000,
+    PAUSE_MAX_MS = 60 * 60 * 1000,
     SNAPSHOT_SIZE_PER_MS = 1024, /* slower than 1 MiB/s is too slow */
 };
 
@@ -22,6 +24,7 @@ struct operator_list {
     uint32_t *free_slots;    /* owned; stack */
     uint32_t free_count, slot_count;
     struct operator *history; /* owned ring */
+    struct operator_pause pauses[OPERATOR_PAUSES_MAX]; /* by region; of two in one place the later is remembered */
     uint64_t ended_count;
 };
 
@@ -160,6 +163,24 @@ const struct operator *operator_list_of(const struct operator_list *operators, c
     return mark == 0 ? NULL : operators->slots[mark - 1];
 }
 
+static struct operator_pause *pause_of(struct operator_list *operators, region_id region)
+{
+    return &operators->pauses[(region * UINT64_C(0x9e3779b97f4a7c15) >> 32) % OPERATOR_PAUSES_MAX];
+}
+
+static void remember_end(struct operator_list *operators, const struct operator *operator, uint64_t now_ms)
+{
+    struct operator_pause *pause = pause_of(operators, operator->region);
+    if (operator->state == OPERATOR_DONE && pause->region == operator->region)
+        *pause = (struct operator_pause){0};
+    if (operator->state != OPERATOR_TIMED_OUT)
+        return;
+    if (pause->region != operator->region)
+        *pause = (struct operator_pause){.region = operator->region};
+    uint64_t wait_ms = (uint64_t)PAUSE_MIN_MS << (pause->failures < 16 ? pause->failures++ : 16);
+    pause->until_ms = now_ms + (wait_ms < PAUSE_MAX_MS ? wait_ms : PAUSE_MAX_MS);
+}
+
 static uint32_t take_slot(struct operator_list *operators)
 {
     if (operators->free_count > 0)
@@ -179,6 +200,9 @@ const struct operator *operator_list_start(struct operator_list *operators, cons
     if (!node || region_node_mark(node) != 0 || !operator_list_has_room(operators) || draft->step_count == 0)
         return NULL;
     if (draft->other_region && (!other || region_node_mark(other) != 0))
+        return NULL;
+    const struct operator_pause *pause = pause_of(operators, draft->region);
+    if (pause->region == draft->region && now_ms < pause->until_ms && !draft->by_people)
         return NULL;
     uint32_t slot = take_slot(operators);
     struct operator *operator= operators->slots[slot];
@@ -213,6 +237,7 @@ static void end(struct operator_list *operators, struct operator *operator, enum
     list_remove(&operator->link);
     operator->state = state;
     operator->ended_ms = now_ms;
+    remember_end(operators, operator, now_ms);
     operators->history[operators->ended_count++ % OPERATOR_HISTORY_MAX] = *operator;
     operators->free_slots[operators->free_count++] = slot;
     operators->count--;
@@ -296,6 +321,16 @@ const struct operator_step *operator_list_report(struct operator_list *operators
     return NULL;
 }
 
+/* Who should get something does not hear it: another one may be found. */
+static bool waits_for_the_silent(const struct operator_list *operators, const struct operator *operator)
+{
+    const struct operator_step *step = &operator->steps[operator->step];
+    if (step->kind != STEP_ADD_LEARNER && step->kind != STEP_TRANSFER)
+        return false;
+    const struct store_entry *store = store_table_find(operators->stores, step->store);
+    return !store || store->heard == STORE_DISCONNECTED || store->heard == STORE_DOWN;
+}
+
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
@@ -303,6 +338,8 @@ void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
         if (!region_tree_find_id(operators->regions, operator->region)) {
             bool merged = operator->steps[operator->step].kind == STEP_MERGE;
             end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
+        } else if (waits_for_the_silent(operators, operator)) {
+            end(operators, operator, OPERATOR_CANCELLED, now_ms);
         } else if (now_ms > operator->step_ms + operator->steps[operator->step].timeout_ms) {
             end(operators, operator, OPERATOR_TIMED_OUT, now_ms);
         }

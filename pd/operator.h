@@ -7,7 +7,8 @@
  *   (policy) -----> RUNNING(step 1) --------------------------> ... -----------------------> DONE
  *                      |  step took longer than its timeout ------------------------------> TIMED_OUT
  *                      |  membership or range changed, and not by the step under way -----> STALE
- *                      |  somebody said so, or the region is gone ------------------------> CANCELLED
+ *                      |  somebody said so, the region is gone, or who should get a peer
+ *                      |  or leadership is silent ---------------------------------------> CANCELLED
  *
  * What an operator will still change is counted at its stores at once (coming_*), and taken back piece by piece as
  * heartbeats show it: two decisions in a row see each other's work. Bytes of snapshots are taken from the buckets of
@@ -27,7 +28,7 @@
 #include "pd/region_tree.h"
 #include "pd/store_table.h"
 
-enum { OPERATOR_STEPS_MAX = 16, OPERATOR_DELTAS_MAX = 16, OPERATOR_HISTORY_MAX = 1024 };
+enum { OPERATOR_STEPS_MAX = 16, OPERATOR_DELTAS_MAX = 16, OPERATOR_HISTORY_MAX = 1024, OPERATOR_PAUSES_MAX = 1024 };
 
 enum operator_step_kind {
     STEP_ADD_LEARNER, /* on `store` */
@@ -52,6 +53,13 @@ struct operator_delta {
     bool settled;
 };
 
+/* A region whose operator timed out: the next one waits, twice as long each time. */
+struct operator_pause {
+    region_id region;
+    uint64_t until_ms;
+    uint32_t failures;
+};
+
 struct operator
 {
     struct list link; /* of running ones */
@@ -61,6 +69,7 @@ struct operator
     uint64_t conf, version; /* of the region, as far as its own steps explain them */
     uint64_t size;
     uint32_t read_load, write_load;
+    bool by_people;
     uint64_t created_ms, step_ms, ended_ms;
     enum operator_state state;
     uint32_t step, step_count, delta_count;
@@ -77,7 +86,8 @@ void operator_list_free(struct operator_list *operators); /* NULL is fine */
 /* A draft for a region, without steps. */
 void operator_draft(struct operator *draft, const struct region_node *node, const struct reason *reason);
 void operator_add_step(struct operator *draft, enum operator_step_kind kind, store_id store, store_id other);
-/* NULL: the region (or its neighbour) has one, or count_max run. Else a copy of `draft` runs. */
+/* NULL: the region (or its neighbour) has one, count_max run, or it is paused: 1 min after one timed out, twice as long
+ * each time, 1 h at most (not for people: `by_people`). Else a copy of `draft` runs. */
 const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft,
                                            uint64_t now_ms);
 bool operator_list_has_room(const struct operator_list *operators);
@@ -86,7 +96,7 @@ bool operator_list_has_room(const struct operator_list *operators);
  * NULL: none, it has no operator (any more). */
 const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node,
                                                  uint64_t now_ms);
-/* Ends those that take too long or whose region is gone. */
+/* Ends those that take too long, or cannot go on. */
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms);
 bool operator_list_cancel(struct operator_list *operators, region_id region, uint64_t now_ms); /* false: has none */
 void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms);

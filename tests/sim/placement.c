@@ -953,6 +953,7 @@ void placement_run(const struct placement_options *options, struct placement_res
     world->space_factor = 2;
     if (world->kind->setup)
         world->kind->setup(world);
+    world->heartbeat_s = options->heartbeat_s ? options->heartbeat_s : world->heartbeat_s;
     set_up(world);
     while (run_round(world))
         continue;

@@ -21,7 +21,8 @@ struct placement_options {
     const char *name;         /* of the case */
     uint32_t stores, regions; /* 0: as the case wants */
     uint64_t seed;
-    uint32_t explain; /* prints the last so many operators and why they were */
+    uint32_t heartbeat_s; /* each region says something so often; 0: as the case wants */
+    uint32_t explain;     /* prints the last so many operators and why they were */
 };
 
 /* All that is told of a run; field names are those of the JSON output. */

@@ -20,6 +20,7 @@ static const char help[] =
     "  --skip NAME          not this one\n"
     "  --stores N           stores at the beginning (default: the case's own)\n"
     "  --regions N          regions, three peers each\n"
+    "  --heartbeat-s N      each region says so often how large and busy it is (default: the case's own)\n"
     "  --seed N             another order of events (default 1)\n"
     "  --seeds A..B         all of them\n"
     "  --twice              each run twice: digests must be equal\n"
@@ -220,6 +221,7 @@ enum {
     FLAG_BUG,
     FLAG_QUIET,
     FLAG_EXPLAIN,
+    FLAG_HEARTBEAT,
     FLAG_OUTPUT,
     FLAG_HELP
 };
@@ -234,6 +236,7 @@ static const struct option flags[] = {
     {"skip", required_argument, NULL, FLAG_SKIP},
     {"twice", no_argument, NULL, FLAG_TWICE},
     {"bug", required_argument, NULL, FLAG_BUG},
+    {"heartbeat-s", required_argument, NULL, FLAG_HEARTBEAT},
     {"explain", required_argument, NULL, FLAG_EXPLAIN},
     {"quiet", no_argument, NULL, FLAG_QUIET},
     {"output", required_argument, NULL, FLAG_OUTPUT},
@@ -274,6 +277,11 @@ static bool take_flag(struct settings *settings, int flag, const char *value)
         return settings->twice = true;
     case FLAG_BUG:
         return take_bug(value);
+    case FLAG_HEARTBEAT:
+        if (!take_number(value, 1, 86400, &number))
+            return false;
+        settings->options.heartbeat_s = (uint32_t)number;
+        return true;
     case FLAG_EXPLAIN:
         if (!take_number(value, 0, OPERATOR_HISTORY_MAX, &number))
             return false;

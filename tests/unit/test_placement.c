@@ -454,6 +454,54 @@ static void an_operator_whose_step_takes_too_long_times_out_and_holds_nothing(vo
     assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
 }
 
+static void after_a_timeout_a_region_is_left_alone_longer_each_time(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    uint64_t waited_before_ms = 0;
+    add_stores(world, 3, 3);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
+    for (int i = 0; i < 4; i++) {
+        assert_non_null(check(world, node, &reason));
+        world->now_ms += 3600 * 1000;
+        operator_list_tick(world->operators, world->now_ms);
+        assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_TIMED_OUT);
+        uint64_t ended_ms = world->now_ms;
+        struct operator draft;
+        reason_begin(&reason, "balance");
+        do {
+            world->now_ms += 1000;
+            operator_draft(&draft, node, &reason);
+            operator_add_step(&draft, STEP_TRANSFER, 2, 0);
+        } while (!operator_list_start(world->operators, &draft, world->now_ms));
+        assert_true(world->now_ms - ended_ms + 2000 >= 2 * waited_before_ms && world->now_ms - ended_ms >= 60 * 1000);
+        waited_before_ms = world->now_ms - ended_ms;
+        assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    }
+    reason_begin(&reason, "people");
+    struct operator draft;
+    assert_non_null(check(world, node, &reason));
+    operator_list_tick(world->operators, world->now_ms += 3600 * 1000);
+    operator_draft(&draft, node, &reason);
+    operator_add_step(&draft, STEP_TRANSFER, 2, 0);
+    assert_null(operator_list_start(world->operators, &draft, world->now_ms));
+    draft.by_people = true;
+    assert_non_null(operator_list_start(world->operators, &draft, world->now_ms));
+}
+
+static void an_operator_whose_target_falls_silent_is_given_up(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
+    assert_int_equal(check(world, node, &reason)->steps[0].store, 3);
+    store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    operator_list_tick(world->operators, world->now_ms);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_CANCELLED);
+    assert_int_equal(check(world, node, &reason)->steps[0].store, 4);
+}
+
 static void a_decision_says_what_it_compared_and_what_it_refused(void **state)
 {
     struct world *world = *state;
@@ -675,6 +723,8 @@ int main(void)
         CLAIM(a_region_has_at_most_one_operator),
         CLAIM(an_operator_ends_when_somebody_else_changes_the_region),
         CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
+        CLAIM(after_a_timeout_a_region_is_left_alone_longer_each_time),
+        CLAIM(an_operator_whose_target_falls_silent_is_given_up),
         CLAIM(a_decision_says_what_it_compared_and_what_it_refused),
         CLAIM(a_move_goes_from_above_the_mean_to_below_and_not_past_it),
         CLAIM(a_store_of_twice_the_weight_holds_twice_as_much),
