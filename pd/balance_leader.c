@@ -93,7 +93,7 @@ static const struct operator *pull_to(struct pd_view *view, const struct store_e
         if (!node || region_node_mark(node) != 0 || pd_view_is_hot(view, node))
             continue;
         const struct store_entry *from = store_table_find(view->stores, region_node_leader_store(node));
-        const struct operator *operator= hand_over(view, node, from, to, straight, reason);
+        const struct operator *operator = hand_over(view, node, from, to, straight, reason);
         if (operator)
             return operator;
     }
@@ -125,9 +125,9 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
     store_id highs[STORES_TRIED], lows[STORES_TRIED];
     for (uint32_t i = 0; i < STORES_TRIED; i++) {
         const struct store_entry *high = furthest(view, 1, highs, i), *low = furthest(view, -1, lows, i);
-        const struct operator *operator= high ? push_from(view, high, straight, reason) : NULL;
+        const struct operator *operator = high ? push_from(view, high, straight, reason) : NULL;
         if (!operator&& low)
-            operator= pull_to(view, low, straight, reason);
+            operator = pull_to(view, low, straight, reason);
         if (operator||(!high && !low))
             return operator;
         highs[i] = high ? high->id : 0;
@@ -139,6 +139,6 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
 const struct operator *balance_leader(struct pd_view *view, struct reason *reason)
 {
     reason_begin(reason, "balance-leader");
-    const struct operator *operator= try_stores(view, true, reason);
+    const struct operator *operator = try_stores(view, true, reason);
     return operator? operator: try_stores(view, false, reason);
 }

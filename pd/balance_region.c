@@ -1,7 +1,7 @@
 #include "base/bug.h"
 #include "pd/policy.h"
 
-enum { TARGETS_TRIED = 3, SOURCES_TRIED = 4 };
+enum { TARGETS_TRIED = 4, SOURCES_TRIED = 4, STUCK_MS = 2 * 60 * 1000 };
 
 bool balance_may_move(const struct pd_view *view, const struct fit *fit, const struct store_entry *from,
                       const struct store_entry *to, struct reason *reason)
@@ -25,9 +25,19 @@ bool balance_may_move(const struct pd_view *view, const struct fit *fit, const s
 }
 
 /* Both stay on their side of the mean, but for half of the region. */
-static bool leaves_order(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
-                         double weight)
+/* Both stores in one place: what may be on the one may be on the other. */
+static bool share_location(const struct pd_view *view, const struct store_entry *a, const struct store_entry *b)
 {
+    const struct rule *rule = view->rules->count > 0 ? &view->rules->list[0] : NULL;
+    return rule && rule->location_count > 0 && store_label_value(a, rule->locations[0]) != 0 &&
+           store_label_value(a, rule->locations[0]) == store_label_value(b, rule->locations[0]);
+}
+
+static bool leaves_order(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                         double weight, bool straight)
+{
+    if (!straight)
+        return pd_view_region_excess(view, from) - pd_view_region_excess(view, to) > 2 * weight;
     double over = pd_view_region_excess(view, from), under = -pd_view_region_excess(view, to);
     if (BUG(balance_past_the_mean))
         return over > under - weight * 8;
@@ -35,7 +45,7 @@ static bool leaves_order(const struct pd_view *view, const struct store_entry *f
 }
 
 static const struct operator *move_one(struct pd_view *view, struct store_entry *from, struct store_entry *to,
-                                       struct reason *reason)
+                                       bool straight, struct reason *reason)
 {
     uint32_t count = from->count, leaders = from->leader_count;
     for (uint32_t try = 0; try < view->config->tries && count > 0; try++) {
@@ -53,7 +63,7 @@ static const struct operator *move_one(struct pd_view *view, struct store_entry 
             why = "hot";
         else if (!pd_view_sends(view, node))
             why = "send_limit";
-        else if (!leaves_order(view, from, to, pd_view_region_weight(view, node)))
+        else if (!leaves_order(view, from, to, pd_view_region_weight(view, node), straight))
             why = "too_large";
         else {
             fit_region(view->stores, view->rules, node, &fit);
@@ -107,15 +117,17 @@ static struct store_entry *lowest(struct pd_view *view, const store_id *tried, u
 }
 
 static struct store_entry *highest(struct pd_view *view, const struct store_entry *target, const store_id *tried,
-                                   uint32_t tried_count)
+                                   uint32_t tried_count, bool straight)
 {
     struct store_entry *best = NULL;
-    double best_excess = 0;
+    double excess_of_target = pd_view_region_excess(view, target);
+    double mean = pd_view_region_amount(view, target) - excess_of_target;
+    double best_excess = straight ? 0 : excess_of_target + mean * view->config->region_band_permille / 1000;
     for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
         struct store_entry *store = store_table_at(view->stores, i);
         double excess = pd_view_region_excess(view, store);
         if (excess <= best_excess || store->domain != target->domain || among(store->id, tried, tried_count) ||
-            (!store->region_out && !target->region_out) || store->wanted != STORE_SERVING || store->heard == STORE_DOWN)
+            (!store->region_out && !target->region_out) || (!straight && !share_location(view, store, target)) || store->wanted != STORE_SERVING || store->heard == STORE_DOWN)
             continue;
         best = store;
         best_excess = excess;
@@ -123,10 +135,9 @@ static struct store_entry *highest(struct pd_view *view, const struct store_entr
     return best;
 }
 
-const struct operator *balance_region(struct pd_view *view, struct reason *reason)
+static const struct operator *try_stores(struct pd_view *view, bool straight, struct reason *reason)
 {
     store_id targets[TARGETS_TRIED];
-    reason_begin(reason, "balance-region");
     for (uint32_t t = 0; t < TARGETS_TRIED; t++) {
         struct store_entry *to = lowest(view, targets, t, reason);
         if (!to)
@@ -134,7 +145,7 @@ const struct operator *balance_region(struct pd_view *view, struct reason *reaso
         store_id sources[SOURCES_TRIED];
         targets[t] = to->id;
         for (uint32_t s = 0; s < SOURCES_TRIED; s++) {
-            struct store_entry *from = highest(view, to, sources, s);
+            struct store_entry *from = highest(view, to, sources, s, straight);
             if (!from)
                 break;
             sources[s] = from->id;
@@ -147,10 +158,24 @@ const struct operator *balance_region(struct pd_view *view, struct reason *reaso
             reason_fact(reason, "target_size", (int64_t)pd_view_region_amount(view, to));
             reason_fact(reason, "target_mean_size",
                         (int64_t)(pd_view_region_amount(view, to) - pd_view_region_excess(view, to)));
-            const struct operator *operator= move_one(view, from, to, reason);
+            const struct operator *operator = move_one(view, from, to, straight, reason);
             if (operator)
                 return operator;
         }
     }
     return NULL;
+}
+
+/* Straight: from above the mean to below. Where isolation keeps a place below (or above) the mean for good, its stores
+ * level out among themselves; but only when nothing went straight for long, and nothing is under way: else what a store
+ * gets from its neighbour would leave it again. */
+const struct operator *balance_region(struct pd_view *view, struct reason *reason)
+{
+    reason_begin(reason, "balance-region");
+    const struct operator *operator = try_stores(view, true, reason);
+    if (operator)
+        view->region_moved_ms = view->now_ms;
+    if (operator || operator_list_count(view->operators) > 0 || view->now_ms < view->region_moved_ms + STUCK_MS)
+        return operator;
+    return try_stores(view, false, reason);
 }

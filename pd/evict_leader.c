@@ -44,7 +44,7 @@ static const struct operator *empty_of_leaders(struct pd_view *view,
         const struct store_entry *store = store_table_at(view->stores, i);
         if (!wants(view, store) || (int64_t)store->leader_count + store->coming_leaders <= 0)
             continue;
-        const struct operator *operator= send_away(view, store, reason);
+        const struct operator *operator = send_away(view, store, reason);
         if (operator)
             return operator;
     }

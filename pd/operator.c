@@ -205,8 +205,8 @@ const struct operator *operator_list_start(struct operator_list *operators, cons
     if (pause->region == draft->region && now_ms < pause->until_ms && !draft->by_people)
         return NULL;
     uint32_t slot = take_slot(operators);
-    struct operator *operator= operators->slots[slot];
-    *operator= * draft;
+    struct operator *operator = operators->slots[slot];
+    *operator = * draft;
     operator->number = ++ operators->last_number;
     operator->slot = slot;
     operator->created_ms = operator->step_ms = now_ms;
@@ -298,7 +298,7 @@ const struct operator_step *operator_list_report(struct operator_list *operators
     uint32_t mark = region_node_mark(node);
     if (mark == 0)
         return NULL;
-    struct operator *operator= operators->slots[mark - 1];
+    struct operator *operator = operators->slots[mark - 1];
     if (operator->region != region_node_id(node)) {
         if (!region_tree_find_id(operators->regions, operator->region))
             end(operators, operator, OPERATOR_DONE, now_ms); /* merged into this one */
@@ -334,7 +334,7 @@ static bool waits_for_the_silent(const struct operator_list *operators, const st
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
-        struct operator *operator= LIST_ENTRY(link, struct operator, link);
+        struct operator *operator = LIST_ENTRY(link, struct operator, link);
         if (!region_tree_find_id(operators->regions, operator->region)) {
             bool merged = operator->steps[operator->step].kind == STEP_MERGE;
             end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
@@ -358,7 +358,7 @@ bool operator_list_cancel(struct operator_list *operators, region_id region, uin
 void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
-        struct operator *operator= LIST_ENTRY(link, struct operator, link);
+        struct operator *operator = LIST_ENTRY(link, struct operator, link);
         end(operators, operator, OPERATOR_CANCELLED, now_ms);
     }
 }
@@ -401,7 +401,7 @@ void operator_list_check(const struct operator_list *operators)
         const struct store_entry *store = store_table_at(stores, i);
         int64_t count = 0, leaders = 0, size = 0;
         LIST_FOR_EACH (link, &operators->running) {
-            const struct operator *operator= LIST_ENTRY(link, const struct operator, link);
+            const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
             for (uint32_t k = 0; k < operator->delta_count; k++) {
                 const struct operator_delta *delta = &operator->deltas[k];
                 if (delta->settled || delta->store != store->id)
@@ -414,7 +414,7 @@ void operator_list_check(const struct operator_list *operators)
         CHECK(count == store->coming_count && leaders == store->coming_leaders && size == store->coming_size);
     }
     LIST_FOR_EACH (link, &operators->running) {
-        const struct operator *operator= LIST_ENTRY(link, const struct operator, link);
+        const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
         const struct region_node *node = region_tree_find_id(operators->regions, operator->region);
         CHECK(!node || operator_list_of(operators, node) == operator);
     }

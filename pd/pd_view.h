@@ -69,6 +69,7 @@ struct pd_view {
     region_id suspects[PD_VIEW_SUSPECTS_MAX]; /* changed: replica_check looks at them first */
     region_id patrol, size_patrol;            /* the last ones that were looked at: by replica_check, by split_merge */
     uint32_t patrol_left, size_patrol_left;   /* in this round */
+    uint64_t region_moved_ms; /* balance_region last found a move straight over the mean */
     uint32_t walk_store;                      /* position in the store table: whose turn it is to be left */
     uint64_t unsatisfied; /* regions that no rule could be met for in the last round, see the reason */
     struct reason unsatisfied_reason;

@@ -141,7 +141,7 @@ static const struct operator *spread_further(struct pd_view *view, struct region
         if (fit->peers[i].rule == FIT_ORPHAN || !fit->peers[i].store || fit->rules[rule]->location_count == 0 ||
             fit_cost(fit, rule, NULL, UINT32_MAX) == fit_cost(fit, rule, NULL, i))
             continue; /* is near nobody */
-        const struct operator *operator= replace(view, node, fit, i, true, reason);
+        const struct operator *operator = replace(view, node, fit, i, true, reason);
         if (operator)
             return operator;
     }
@@ -205,25 +205,25 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
         return split_at_rule(view, node, reason);
     if (fit.rule_count == 0)
         return NULL;
-    const struct operator *operator= NULL;
+    const struct operator *operator = NULL;
     if (problems & FIT_ROLE) {
         reason_begin(reason, "rule-role");
-        operator= fix_role(view, node, &fit, first_peer(&fit, FIT_ROLE), reason);
+        operator = fix_role(view, node, &fit, first_peer(&fit, FIT_ROLE), reason);
     }
     if (!operator&& problems & FIT_MISSES)
-        operator= fill_rules(view, node, &fit, reason);
+        operator = fill_rules(view, node, &fit, reason);
     if (!operator&& problems & FIT_DOWN)
-        operator= replace_first(view, node, &fit, FIT_DOWN, "down-peer", reason);
+        operator = replace_first(view, node, &fit, FIT_DOWN, "down-peer", reason);
     if (!operator&& problems & FIT_LEAVING)
-        operator= replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
+        operator = replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
     if (!operator&& problems & FIT_EXTRA && !(problems &FIT_MISSES)) {
         reason_begin(reason, "extra-peer");
-        operator= remove_orphan(view, node, &fit, reason);
+        operator = remove_orphan(view, node, &fit, reason);
     }
     if (!operator&& problems & FIT_NEAR)
-        operator= replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);
+        operator = replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);
     if (!operator&& problems & FIT_LEADER)
-        operator= move_leader(view, node, &fit, reason);
+        operator = move_leader(view, node, &fit, reason);
     return operator|| problems ? operator: spread_further(view, node, &fit, reason);
 }
 
@@ -246,7 +246,7 @@ static const struct operator *walk_stores(struct pd_view *view, struct reason *r
             struct region_node *node = region_tree_at(view->regions, store->id, store->walk++ % count);
             if (region_node_mark(node) != 0)
                 continue;
-            const struct operator *operator= replica_check_region(view, node, reason);
+            const struct operator *operator = replica_check_region(view, node, reason);
             if (operator) {
                 view->walk_store = index + 1;
                 return operator;
@@ -267,7 +267,7 @@ static const struct operator *take_suspects(struct pd_view *view, struct reason 
         view->suspect_first = (view->suspect_first + 1) % PD_VIEW_SUSPECTS_MAX;
         view->suspect_count--;
         struct region_node *node = region_tree_find_id(view->regions, id);
-        const struct operator *operator= node ? replica_check_region(view, node, reason) : NULL;
+        const struct operator *operator = node ? replica_check_region(view, node, reason) : NULL;
         if (operator)
             return operator;
     }
@@ -276,13 +276,13 @@ static const struct operator *take_suspects(struct pd_view *view, struct reason 
 
 const struct operator *replica_check(struct pd_view *view, struct reason *reason)
 {
-    const struct operator *operator= take_suspects(view, reason);
+    const struct operator *operator = take_suspects(view, reason);
     if (!operator)
-        operator= walk_stores(view, reason);
+        operator = walk_stores(view, reason);
     while (!operator&& view->patrol_left> 0) {
         struct region_node *node = pd_view_patrol(view, &view->patrol);
         view->patrol_left--;
-        operator= node ? replica_check_region(view, node, reason) : NULL;
+        operator = node ? replica_check_region(view, node, reason) : NULL;
     }
     return operator;
 }

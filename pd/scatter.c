@@ -52,7 +52,7 @@ static const struct operator *scatter_region(struct pd_view *view, struct scatte
     reason_fact(reason, "source_group", scatter->group_count[position_of(view, from)]);
     reason_fact(reason, "target_store", (int64_t)to->id);
     reason_fact(reason, "target_group", scatter->group_count[position_of(view, to)]);
-    const struct operator *operator= pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
+    const struct operator *operator = pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
     if (operator) {
         scatter->group_count[position_of(view, from)]--;
         scatter->group_count[position_of(view, to)]++;
@@ -69,7 +69,7 @@ const struct operator *scatter_range(struct pd_view *view, struct scatter *scatt
     struct region_node *node =
         last ? region_tree_next(view->regions, last) : region_tree_seek(view->regions, scatter->start_key);
     for (; node && in_range(scatter, node); node = region_tree_next(view->regions, node)) {
-        const struct operator *operator= scatter_region(view, scatter, node, reason);
+        const struct operator *operator = scatter_region(view, scatter, node, reason);
         scatter->last = region_node_id(node);
         if (operator)
             return operator;

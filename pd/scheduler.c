@@ -61,7 +61,7 @@ static uint32_t run_policy(struct scheduler *scheduler, enum scheduler_policy po
     struct reason reason;
     uint32_t count = 0, most = policies[policy].per_round < left ? policies[policy].per_round : left;
     while (count < most && operator_list_has_room(scheduler->view.operators)) {
-        const struct operator *operator= policies[policy].decide(&scheduler->view, &reason);
+        const struct operator *operator = policies[policy].decide(&scheduler->view, &reason);
         if (!operator) {
             state->reason = reason;
             break;

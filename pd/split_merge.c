@@ -117,7 +117,7 @@ const struct operator *merge_region(struct pd_view *view, struct region_node *no
             region_node_seen(other).approximate_size + region_node_seen(node).approximate_size >
                 view->config->split_size / 2)
             continue;
-        const struct operator *operator= merge_into(view, node, other, reason);
+        const struct operator *operator = merge_into(view, node, other, reason);
         if (operator)
             return operator;
     }
@@ -132,9 +132,9 @@ const struct operator *split_merge(struct pd_view *view, struct reason *reason)
         view->size_patrol_left--;
         if (!node)
             return NULL;
-        const struct operator *operator= split_region(view, node, reason);
+        const struct operator *operator = split_region(view, node, reason);
         if (!operator)
-            operator= merge_region(view, node, reason);
+            operator = merge_region(view, node, reason);
         if (operator)
             return operator;
     }

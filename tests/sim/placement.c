@@ -892,7 +892,7 @@ static uint64_t rss_bytes(void)
 static void explain(const struct placement *world)
 {
     for (uint32_t i = world->options.explain; i-- > 0;) {
-        const struct operator *operator= operator_list_history(world->operators, i);
+        const struct operator *operator = operator_list_history(world->operators, i);
         struct buf buf;
         if (!operator)
             continue;

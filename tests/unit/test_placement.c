@@ -537,6 +537,45 @@ static void a_move_goes_from_above_the_mean_to_below_and_not_past_it(void **stat
     assert_true(pd_view_region_excess(world->view, store) < 1);
 }
 
+/* Four stores in rack 0, one in each of three others; no rack twice: rack 0 can never hold its share. */
+static void stores_of_a_rack_that_stays_below_the_mean_level_out_among_themselves(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule rule = plain_rule(world);
+    rule.isolation_level = 1;
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 7, 1);
+    for (store_id id = 5; id <= 7; id++)
+        store_table_set_label(world->table, store_table_find(world->table, id), "rack", label("x", (uint32_t)id));
+    int places[41][4];
+    for (int id = 1; id <= 40; id++) {
+        memcpy(places[id], ON(1, 5 + id % 3, 5 + (id + 1) % 3), sizeof(places[id]));
+        put(world, (region_id)id, 1, 1, places[id], 5 + (store_id)id % 3);
+    }
+    uint64_t conf = 1;
+    for (uint32_t quiet = 0, moves = 0; quiet < 5;) {
+        pd_view_refresh(world->view, world->now_ms);
+        const struct operator *operator = balance_region(world->view, &reason);
+        quiet = operator ? 0 : quiet + 1;
+        world->now_ms += operator ? 1000 : 100 * 1000;
+        for (store_id id = 1; id <= 7; id++)
+            store_heartbeat(store_table_find(world->table, id), world->now_ms);
+        if (!operator)
+            continue;
+        int *place = places[operator->region];
+        for (int i = 0; i < 3; i++)
+            if ((store_id)place[i] == operator->steps[operator->step_count - 1].store)
+                place[i] = (int)operator->steps[0].store;
+        region_id id = operator->region;
+        assert_true(operator_list_cancel(world->operators, id, world->now_ms));
+        put(world, id, ++conf, 1, place, region_node_leader_store(region_tree_find_id(world->tree, id)));
+        assert_true(++moves < 100);
+    }
+    for (store_id id = 1; id <= 4; id++)
+        assert_in_range(region_tree_sums(world->tree, id).count, 8, 12);
+}
+
 static void a_store_of_twice_the_weight_holds_twice_as_much(void **state)
 {
     struct world *world = *state;
@@ -727,6 +766,7 @@ int main(void)
         CLAIM(an_operator_whose_target_falls_silent_is_given_up),
         CLAIM(a_decision_says_what_it_compared_and_what_it_refused),
         CLAIM(a_move_goes_from_above_the_mean_to_below_and_not_past_it),
+        CLAIM(stores_of_a_rack_that_stays_below_the_mean_level_out_among_themselves),
         CLAIM(a_store_of_twice_the_weight_holds_twice_as_much),
         CLAIM(noise_inside_the_band_moves_nothing),
         CLAIM(leaders_level_out_within_one),
