@@ -1224,7 +1224,7 @@ static bool may_lead_first(const struct peer *peer)
 
 static void maybe_campaign(struct peer *peer)
 {
-    if (peer->snapshot.damaged)
+    if (peer->snapshot.damaged && !peer_heal_must_lead(peer))
         return; /* its log is as good as any, but it could not serve */
     bool is_time = raft_wants_campaign(peer->group->raft);
     if (!is_time && !may_lead_first(peer))
@@ -1252,6 +1252,7 @@ void peer_tick(struct peer *peer, uint32_t count)
     peer->split.young_ticks -= count < peer->split.young_ticks ? count : peer->split.young_ticks;
     peer->split.hurry_ticks -= count < peer->split.hurry_ticks ? count : peer->split.hurry_ticks;
     apply_committed(peer, NULL);
+    peer_heal_count_ticks(peer, count);
     peer_heal_tick(peer);
     maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))

@@ -237,6 +237,13 @@ void peer_destroy_seen(struct peer *peer, const struct region *region)
         peer_destroy_begin(peer, region->epoch_conf);
 }
 
+void peer_destroy_ask(struct peer *peer)
+{
+    for (uint32_t i = 0; i < peer->region->peer_count && !peer->destroy.begun; i++)
+        if (peer->region->peers[i].id != peer->id)
+            say(peer, PEER_ASK, peer->region->peers[i].id, peer->region->peers[i].store_id);
+}
+
 void peer_destroy_tick(struct peer *peer, uint32_t count)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
@@ -251,7 +258,5 @@ void peer_destroy_tick(struct peer *peer, uint32_t count)
         return;
     if (++times % ASKS_BEFORE_PD == 0)
         pd_link_ask_region(region_worker_store(peer->worker)->pd_link, peer->region_id);
-    for (uint32_t i = 0; i < peer->region->peer_count; i++)
-        if (peer->region->peers[i].id != peer->id)
-            say(peer, PEER_ASK, peer->region->peers[i].id, peer->region->peers[i].store_id);
+    peer_destroy_ask(peer);
 }

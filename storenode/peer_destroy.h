@@ -58,6 +58,9 @@ bool peer_is_member(const struct peer *peer); /* false: it has applied its own r
 /* What pd knows of the region. */
 void peer_destroy_seen(struct peer *peer, const struct region *region);
 void peer_destroy_tick(struct peer *peer, uint32_t count);
+/* Am I a member? Who sleeps asks now and then, without waking anybody: its leader may have removed it while it was not heard,
+ * and has nothing more to say to it. */
+void peer_destroy_ask(struct peer *peer);
 /* Before anything else looks at the message. True: it says that we are gone, or who sent it is; nobody needs it. */
 bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire, store_id from_store);
 

@@ -145,6 +145,20 @@ void peer_heal_tick(struct peer *peer)
     region_worker_send(peer->worker, peer, &message, false);
 }
 
+void peer_heal_count_ticks(struct peer *peer, uint32_t count)
+{
+    if (peer->heal)
+        peer->heal->leaderless_ticks = raft_leader(peer->group->raft) == 0 ? peer->heal->leaderless_ticks + count : 0;
+}
+
+bool peer_heal_must_lead(const struct peer *peer)
+{
+    enum { PATIENCE_TIMEOUTS = 4 };
+    const struct store_config *config = region_worker_store(peer->worker)->config;
+    return peer->heal && !BUG(damaged_never_leads) &&
+           peer->heal->leaderless_ticks >= PATIENCE_TIMEOUTS * config->election_ticks;
+}
+
 void peer_heal_asked(struct peer *peer, peer_id from, raft_term term)
 {
     struct raft *raft = peer->group->raft;
@@ -221,7 +235,7 @@ bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
             wire_decode_log_command(entry->data, &arena, &command) != ERR_OK ||
             command.kind != WIRE_COMMAND_KIND_SPLIT || region_split_new(region, &command, index, &split) != ERR_OK)
             continue;
-        for (uint32_t i = 1; i < split->count && done && !BUG(rebuild_forgets_children); i++)
+        for (uint32_t i = 1; i < split->count && done; i++)
             done = add_child(peer, split->regions[i], task);
         region_free(region);
         region = region_copy(split->regions[0]);

@@ -3,7 +3,8 @@
  *   a read, the apply worker, a cut, a start --store_report_damage--> DAMAGED (durable: row 0x13) --asks the leader-->
  *        rows as of index A come like a snapshot --> the state machine is replaced, the log stays --> healed
  *
- * Damaged: nothing is read, applied or sent to others from its rows; it does not campaign, and what it leads it hands over.
+ * Damaged: nothing is read, applied or sent to others from its rows; what it leads it hands over, and it campaigns only
+ * when nobody leads for long: the others refuse whoever has less than it has, and may have nobody else (peer_heal_must_lead).
  * It goes on to take entries, to acknowledge them and to vote, because its log and hard state are sound and are not
  * touched: docs/decisions/0014. Splits among the entries that the new rows make needless are not left out: somebody counts on
  * the peer of the new region that is to be here. It begins as a damaged one: it votes, and asks for its rows.
@@ -27,6 +28,7 @@ enum { PEER_HEAL_CHILDREN_MAX = 64 };
 struct peer_heal {
     char *reason; /* owned */
     uint64_t since_us, asked_us;
+    uint32_t leaderless_ticks;
     bool is_logged;   /* the row is on its way to the disk */
     struct region *children[PEER_HEAL_CHILDREN_MAX]; /* owned: split off in the entries that the new rows leave out */
     uint32_t child_count;
@@ -46,6 +48,10 @@ void peer_heal_begin(struct peer *peer, const char *text, uint64_t now_us);
 void peer_heal_damaged(struct peer *peer, const char *text);
 /* Now and then, and when it is damaged: hands over, asks. */
 void peer_heal_tick(struct peer *peer);
+/* Ticks went by, with a leader or without. */
+void peer_heal_count_ticks(struct peer *peer, uint32_t count);
+/* Nobody has led for so long that its log may be the one that the others lack: it leads until they have it. */
+bool peer_heal_must_lead(const struct peer *peer);
 /* Leader: a damaged replica asks for its rows. */
 void peer_heal_asked(struct peer *peer, peer_id from, raft_term term);
 /* Before rows as of `to` are accepted: what is split off up to there gets its rows, in the same batch. False: not now. */

@@ -97,7 +97,7 @@ struct region_worker {
     bool disk_hangs;
     bool leaving; /* being stopped in order: leads nothing, if others can */
     struct store_sleep_counts sleep_counts;
-    uint64_t slept_at_trim;   /* sleep_counts.slept when memory was given back last */
+    uint64_t slept_at_trim;                   /* sleep_counts.slept when memory was given back last */
     uint32_t own_appends_out;                 /* log tasks with what was proposed here; elections close no gate */
     bool proposed;                            /* since the last log task */
     uint32_t proposals_out;                   /* entries proposed here and not committed yet */
@@ -111,15 +111,16 @@ struct region_worker {
     struct absent_peers *absent; /* owned: regions that are not here, though others think so */
     struct message *held;        /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
-    uint64_t ticked_us;       /* time up to which ticks were given */
-    uint64_t truncate_at_us;  /* next look at log retention */
-    uint64_t count_at_us;     /* a region of which little is known may be counted */
-    uint64_t heartbeat_at_us; /* next full report to pd */
-    uint64_t check_at_us;     /* next comparison of replicas */
-    region_id checked;        /* of this one the last one was */
-    uint64_t expiry_at_us;    /* the engine next hears which rows may go ... */
-    uint64_t expiry_told;     /* ... unless it is what it heard last */
-    bool stopped;             /* after a failed write: nothing is handled any more */
+    uint64_t ticked_us;         /* time up to which ticks were given */
+    uint64_t truncate_at_us;    /* next look at log retention */
+    uint64_t count_at_us;       /* a region of which little is known may be counted */
+    uint64_t stale_check_at_us; /* next question of those that sleep: are they members? */
+    uint64_t heartbeat_at_us;   /* next full report to pd */
+    uint64_t check_at_us;       /* next comparison of replicas */
+    region_id checked;          /* of this one the last one was */
+    uint64_t expiry_at_us;      /* the engine next hears which rows may go ... */
+    uint64_t expiry_told;       /* ... unless it is what it heard last */
+    bool stopped;               /* after a failed write: nothing is handled any more */
 };
 
 struct tick_message {
@@ -1088,6 +1089,19 @@ static void check_next(struct region_worker *worker)
     (void)peer_check_start(next, NULL);
 }
 
+static void ask_for_sleepers(struct region_worker *worker)
+{
+    uint64_t interval_us = worker->store->config->stale_check_interval_ms * 1000;
+    if (worker->stale_check_at_us == 0)
+        worker->stale_check_at_us = worker->now_us + interval_us;
+    if (worker->now_us < worker->stale_check_at_us)
+        return;
+    worker->stale_check_at_us = worker->now_us + interval_us;
+    for (struct peer *peer = worker->peers; peer; peer = peer->hh.next)
+        if (peer->sleep.asleep && !raft_is_leader(peer->group->raft))
+            peer_destroy_ask(peer);
+}
+
 static void on_tick(struct region_worker *worker)
 {
     uint32_t ticks = ticks_passed(worker);
@@ -1110,6 +1124,8 @@ static void on_tick(struct region_worker *worker)
     check_next(worker);
     if (truncate)
         absent_peers_sweep(worker->absent, worker->tick_count);
+    if (truncate)
+        ask_for_sleepers(worker);
     if (truncate && list_is_empty(&worker->awake))
         shrink(worker);
     if (worker->now_us >= worker->expiry_at_us)

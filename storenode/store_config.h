@@ -51,23 +51,24 @@ struct store_config {
     uint64_t split_load_size;               /* or bytes per second: 32 MiB; 0: bytes do not matter */
     uint64_t split_load_seconds;            /* if that goes on for so long: 10 */
     uint64_t log_count_max;                 /* entries per region, likewise: 1000000 */
-    uint64_t log_age_max_ms;                /* a peer that is behind for longer gets a snapshot: 3600000; 0: never for that */
-    uint64_t expiry_interval_ms;            /* how often compactions hear what has expired: 10000 */
-    uint64_t log_check_interval_ms;         /* how often the above is looked at: 1000 */
-    uint32_t tokens_save_interval;          /* entries; the log is never cut below: 512 */
-    uint32_t snapshots_max;                 /* on their way at a time, each way: 2 */
-    uint64_t snapshot_rate_size;            /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
-    uint64_t snapshot_receive_rate_size;    /* bytes per second that are taken in snapshots: 128 MiB; 0: no limit */
-    uint64_t snapshot_small_size;           /* up to which a snapshot goes as plain rows: 1 MiB */
-    uint64_t snapshot_chunk_size;           /* bytes of rows in one frame: 256 KiB */
-    uint64_t snapshot_lag_max;              /* entries committed and not applied, beyond which none is begun: 100000 */
-    uint64_t snapshot_interval_min_ms;      /* from the end of one to the begin of the next of a region: 1000 */
-    uint64_t snapshot_size_max;             /* bytes; a larger one is given up: 0, none is too large */
-    uint64_t snapshot_duration_max_ms;      /* one that took longer is said and counted: 600000 */
-    uint64_t snapshot_timeout_ms;           /* without a sign of the other side: 10000 */
-    uint64_t store_heartbeat_ms;            /* 1000 */
-    uint64_t block_cache_size;              /* 256 MiB */
-    uint64_t disk_reserve_size;             /* free space below which only reads and deletes are taken: 256 MiB */
+    uint64_t log_age_max_ms;        /* a peer that is behind for longer gets a snapshot: 3600000; 0: never for that */
+    uint64_t expiry_interval_ms;    /* how often compactions hear what has expired: 10000 */
+    uint64_t log_check_interval_ms; /* how often the above is looked at: 1000 */
+    uint32_t tokens_save_interval;  /* entries; the log is never cut below: 512 */
+    uint32_t snapshots_max;         /* on their way at a time, each way: 2 */
+    uint64_t snapshot_rate_size;    /* bytes per second that leave in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_receive_rate_size; /* bytes per second that are taken in snapshots: 128 MiB; 0: no limit */
+    uint64_t snapshot_small_size;        /* up to which a snapshot goes as plain rows: 1 MiB */
+    uint64_t snapshot_chunk_size;        /* bytes of rows in one frame: 256 KiB */
+    uint64_t snapshot_lag_max;           /* entries committed and not applied, beyond which none is begun: 100000 */
+    uint64_t snapshot_interval_min_ms;   /* from the end of one to the begin of the next of a region: 1000 */
+    uint64_t snapshot_size_max;          /* bytes; a larger one is given up: 0, none is too large */
+    uint64_t snapshot_duration_max_ms;   /* one that took longer is said and counted: 600000 */
+    uint64_t snapshot_timeout_ms;        /* without a sign of the other side: 10000 */
+    uint64_t stale_check_interval_ms;    /* how often peers that sleep ask whether they are members: 1800000 */
+    uint64_t store_heartbeat_ms;         /* 1000 */
+    uint64_t block_cache_size;           /* 256 MiB */
+    uint64_t disk_reserve_size;          /* free space below which only reads and deletes are taken: 256 MiB */
     uint64_t write_buffer_size; /* 32 MiB per column family; a restart after a crash replays up to twice that */
     uint32_t scan_limit_max;    /* rows per reply: 10000 */
     uint64_t scan_size_max;     /* bytes per reply: 8 MiB */

@@ -65,7 +65,6 @@
     X(two_conf_changes)                                                                                                \
     X(campaign_before_conf_applied)                                                                                    \
     X(tables_unchecked)                                                                                                \
-    X(tables_gone_early)                                                                                               \
     X(install_keeps_old_rows)                                                                                          \
     X(marker_ignored)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \
@@ -80,8 +79,8 @@
     X(gone_is_not_said)                                                                                                \
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
+    X(damaged_never_leads)                                                                                             \
     X(damaged_replica_serves)                                                                                          \
-    X(rebuild_forgets_children)                                                                                        \
     X(rebuild_forgets_log)                                                                                             \
     /* ranges */                                                                                                       \
     X(range_skips_at_region_edge)                                                                                      \

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chosen_bug.h"
 #include "client/client_internal.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
@@ -309,6 +310,52 @@ static void damage_that_is_known_survives_a_restart(void **state)
     cluster_free(cluster);
 }
 
+static void find_region(void *context, const struct store_peer_view *view)
+{
+    *(region_id *)context = view->region;
+}
+
+/* Of two voters the damaged one has the longer log: the other one cannot win, and nobody is left but the damaged one. */
+static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(2, 1, 0);
+    put(cluster, "a", "1");
+    assert_true(run_until(cluster, 20000, is_whole));
+    bool first_leads = false;
+    store_visit_peers(world_store(cluster->world, 1)->store, find_leader, &first_leads);
+    struct world_node *leader = world_store(cluster->world, first_leads ? 1 : 2);
+    struct world_node *follower = world_store(cluster->world, first_leads ? 2 : 1);
+    struct world_node *client = world_client(cluster->world, 1);
+    region_id region = 0;
+    store_visit_peers(leader->store, find_region, &region);
+    struct client_call call = {.op = CLIENT_PUT,
+                               .key = bytes_of_string("a"),
+                               .value = bytes_of_string("2"),
+                               .deadline_ms = 60000,
+                               .done = on_done,
+                               .user = cluster};
+    world_kill(cluster->world, follower, true);
+    cluster->answered = false;
+    sim_enter(client->node);
+    assert_int_equal(client_submit(client->client, &call), ERR_OK);
+    sim_leave(client->node);
+    run_until(cluster, 200, NULL); /* it is in one log */
+    assert_false(cluster->answered);
+    world_kill(cluster->world, leader, false);
+    struct group_key applied = group_key_indexed(region, GROUP_APPLY_STATE, 0);
+    assert_true(engine_mem_damage(leader->disk, ENGINE_RAFT, group_key_bytes(&applied)));
+    start(cluster, leader);
+    start(cluster, follower);
+    assert_true(run_until(cluster, 40000, is_answered));
+    assert_int_equal(cluster->outcome, POLDER_DONE);
+    assert_true(run_until(cluster, 20000, is_healed));
+    assert_true(run_until(cluster, 20000, is_whole));
+    get(cluster, "a", "2");
+    check_region_replicas(cluster->world);
+    cluster_free(cluster);
+}
+
 static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **state)
 {
     (void)state;
@@ -335,12 +382,14 @@ static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **st
 
 int main(void)
 {
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replicas_that_hold_the_same_have_one_hash),
         cmocka_unit_test(a_follower_that_differs_is_found_and_healed),
         cmocka_unit_test(a_leader_that_differs_is_not_believed),
         cmocka_unit_test(a_row_that_cannot_be_read_is_read_elsewhere),
         cmocka_unit_test(damage_that_is_known_survives_a_restart),
+        cmocka_unit_test(a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it),
         cmocka_unit_test(who_lost_what_it_promised_is_not_started_and_not_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
