@@ -50,7 +50,6 @@ static enum err load_applied(struct store *store, const struct region *region, r
         *ret_damaged = true;
         snprintf(damage, 256, "%.250s", error.text);
         *ret_index = *ret_term = 0;
-        code = ERR_OK;
     } else if (code != ERR_OK)
         return error_set(err, code, "%s", error.text);
     if (!*ret_damaged)

@@ -213,8 +213,8 @@ static enum err make_plan(struct peer *peer, const struct conf_ask *ask, struct 
 static enum err propose(struct peer *peer, const struct conf_ask *ask, struct plan *plan)
 {
     enum { CONTEXT_SIZE_MAX = 64 * 1024 };
-    raft_index index;
-    raft_term term;
+    raft_index index = 0;
+    raft_term term = 0;
     struct buf context;
     buf_init(&context, CONTEXT_SIZE_MAX);
     enum err code = region_conf_encode(peer->region, plan->added, plan->added_count, &context);

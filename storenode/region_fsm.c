@@ -179,7 +179,7 @@ static enum err load_applied(struct engine *engine, region_id region, struct app
 enum err region_fsm_load_applied(struct engine *engine, region_id region, raft_index *ret_index, raft_term *ret_term,
                                  struct error *err)
 {
-    struct apply_state state;
+    struct apply_state state = {0};
     enum err code = load_applied(engine, region, &state, err);
     if (code == ERR_OK) {
         *ret_index = state.index;

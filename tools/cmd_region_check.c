@@ -185,7 +185,7 @@ static int run(const struct command *command, int argc, char **argv)
             printf("  region      peer   store       index  hash                    rows         bytes  verdict\n");
         if (options.all)
             check_all(&check);
-        else
+        else if (region)
             check_by_id(&check, region);
         if (check.all)
             cli_json_print(check.all);
