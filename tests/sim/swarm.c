@@ -100,6 +100,7 @@ static void draw_calm(struct swarm *swarm)
         .snapshot_receive_rate_size = 128u << 20,
         .snapshot_small_size = 1u << 20,
         .store_heartbeat_ms = 1000,
+        .stale_check_interval_ms = 1800000,
         .scan_limit_max = 10000,
         .keys_per_region = 2,
         .threads_per_client = 2,
@@ -128,6 +129,7 @@ static void draw_sizes(struct rng *rng, struct swarm *swarm)
     swarm->append_size_max = PICK(rng, 1u << 20, 64u << 10, 1u << 10);
     swarm->log_retain_count = PICK(rng, 1024, 64, 8, 0);
     swarm->log_size_max = PICK(rng, 64u << 20, 64u << 10, 8u << 10);
+    swarm->stale_check_interval_ms = 5000; /* liveness is asked for after 30 s */
     swarm->store_heartbeat_ms = PICK(rng, 1000, 300, 3000);
     swarm->scan_limit_max = (uint32_t)PICK(rng, 10000, 3, 1);
     swarm->expiry_interval_ms = PICK(rng, 1000, 100, 10);

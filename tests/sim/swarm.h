@@ -92,6 +92,7 @@ struct swarm {
     uint64_t split_load; /* requests per second and region */
     uint32_t campaigns_max, mailbox_max, region_proposals_max, inflight_count_max;
     uint64_t inflight_size_max, append_size_max, log_retain_count, log_size_max, store_heartbeat_ms;
+    uint64_t stale_check_interval_ms;
     uint64_t log_count_max, snapshot_rate_size, snapshot_chunk_size, snapshot_timeout_ms, log_check_interval_ms;
     uint64_t snapshot_receive_rate_size, snapshot_small_size;
     uint64_t log_age_max_ms, snapshot_lag_max, snapshot_interval_min_ms;

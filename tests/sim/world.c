@@ -244,7 +244,7 @@ static void configure_store(struct world *world, struct world_node *node)
     config->snapshot_chunk_size = swarm->snapshot_chunk_size;
     config->snapshot_timeout_ms = swarm->snapshot_timeout_ms;
     config->store_heartbeat_ms = swarm->store_heartbeat_ms;
-    config->stale_check_interval_ms = 5000;
+    config->stale_check_interval_ms = swarm->stale_check_interval_ms;
     config->scan_limit_max = swarm->scan_limit_max;
 }
 
