@@ -73,7 +73,6 @@
     /* regions */                                                                                                      \
     X(split_forgets_tokens)                                                                                            \
     X(conf_keeps_epoch)                                                                                                \
-    X(strangers_unanswered)                                                                                            \
     X(conf_row_late)                                                                                                   \
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \
