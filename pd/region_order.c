@@ -109,7 +109,8 @@ static void make_room(struct region_order *order, struct place *place)
     memcpy(right->prefixes, &run->prefixes[kept], right->count * sizeof(run->prefixes[0]));
     memcpy(right->nodes, &run->nodes[kept], right->count * sizeof(run->nodes[0]));
     run->count = kept;
-    order->firsts[place->run + 1] = right->prefixes[0];
+    if (right->count > 0)
+        order->firsts[place->run + 1] = right->prefixes[0]; /* else the one that comes now is its first */
     if (place->index != BEFORE_ALL && (place->index >= kept || kept == RUN_COUNT_MAX)) {
         place->index -= kept; /* one before the first is BEFORE_ALL again */
         place->run++;

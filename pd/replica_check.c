@@ -1,3 +1,4 @@
+#include "base/check.h"
 #include "pd/policy.h"
 
 enum { FAILURES_PER_ROUND = 16, WALK_COUNT = 512 };
@@ -95,6 +96,7 @@ static const struct operator *remove_orphan(struct pd_view *view, struct region_
             worst_badness = badness;
         }
     }
+    CHECK(worst); /* asked for only when there is one */
     struct operator draft;
     reason_fact(reason, "store", (int64_t)worst->peer.store_id);
     reason_fact(reason, "peers", fit->peer_count);
