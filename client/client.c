@@ -143,6 +143,7 @@ static enum err check_call(const struct client_call *call)
             return ERR_INVALID;
         return call->key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE ? ERR_KEY_TOO_LARGE : ERR_OK;
     case CLIENT_REGION_PEERS:
+    case CLIENT_MERGE_REGION:
     case CLIENT_CLUSTER_REGIONS:
         return call->key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE ? ERR_KEY_TOO_LARGE : ERR_OK;
     case CLIENT_CLUSTER_ALLOC_IDS:
@@ -289,12 +290,13 @@ static struct operation *operation_new(struct client *client, const struct clien
     op->stats = call->stats;
     op->ttl_ms = call->ttl_ms;
     op->region_id = call->region_id;
+    op->target_region = call->target_region;
     op->count = call->count;
     op->expect_value = call->expect_value;
     uint8_t *at = op->data;
     if (call->op <= CLIENT_CAS || call->op == CLIENT_SPLIT_REGION || call->op == CLIENT_CHECK_REGION || call->op == CLIENT_TTL || call->op == CLIENT_CLUSTER_REGION_OF)
         op->key = copy_bytes(&at, true, call->key);
-    else if (call->op == CLIENT_CLUSTER_REGIONS || is_about_peers(call->op))
+    else if (call->op == CLIENT_CLUSTER_REGIONS || call->op == CLIENT_MERGE_REGION || is_about_peers(call->op))
         op->key = copy_bytes(&at, false, call->key);
     if (call->op == CLIENT_PUT || call->op == CLIENT_CAS)
         op->new_value = copy_bytes(&at, false, call->value);
@@ -452,6 +454,7 @@ static void start_operation(struct client *client, struct operation *op)
     case CLIENT_REGION_PEERS:
     case CLIENT_CHANGE_PEERS:
     case CLIENT_TRANSFER_LEADER:
+    case CLIENT_MERGE_REGION:
         break;
     default:
         client_cluster_start(op);

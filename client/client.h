@@ -56,6 +56,7 @@ enum client_op {
     CLIENT_CHANGE_PEERS,
     CLIENT_TRANSFER_LEADER,
     CLIENT_CHECK_REGION,
+    CLIENT_MERGE_REGION,
     /* answered by pd */
     CLIENT_CLUSTER_INFO,
     CLIENT_CLUSTER_STORES,
@@ -82,7 +83,7 @@ struct client_call {
     struct polder_scan scan; /* delete range, checksum: start, end and prefix */
     const struct polder_pair *pairs; /* batches: `pair_count` of them; batch get looks at the keys */
     size_t pair_count;
-    uint64_t region_id;
+    uint64_t region_id, target_region;
     uint32_t count;             /* ids, timestamps, regions */
     const struct polder_peer_change *changes; /* CHANGE_PEERS, TRANSFER_LEADER (one): `change_count` of them */
     size_t change_count;

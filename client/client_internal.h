@@ -123,7 +123,7 @@ struct operation {
     struct pd_ask *ask;         /* owned; cluster operations */
     struct polder_stats *stats; /* CLIENT_STATS */
     uint64_t ttl_ms;
-    uint64_t region_id;
+    uint64_t region_id, target_region;
     uint32_t count;
     size_t size; /* as counted in client->outstanding_size */
     uint32_t parts_open;

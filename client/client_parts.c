@@ -362,6 +362,7 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         [CLIENT_SPLIT_REGIONS] = WIRE_KV_OP_SPLIT,
         [CLIENT_SPLIT_REGION] = WIRE_KV_OP_SPLIT, /* done twice it is done once: repeated like a read */
         [CLIENT_CHECK_REGION] = WIRE_KV_OP_CHECK,
+        [CLIENT_MERGE_REGION] = WIRE_KV_OP_MERGE, /* so is this */
         [CLIENT_DELETE_RANGE] = WIRE_KV_OP_DELETE_RANGE,
         [CLIENT_CHECKSUM] = WIRE_KV_OP_CHECKSUM,
         [CLIENT_TTL] = WIRE_KV_OP_TTL,
@@ -396,6 +397,10 @@ size_t part_fill(struct part *part, struct wire_kv_request *request, size_t *ret
         request->changes_count = op->change_count;
         request->guard_conf = op->guard_conf;
         return size + op->change_count * sizeof *op->changes;
+    }
+    if (op->kind == CLIENT_MERGE_REGION) {
+        request->source_region = op->region_id;
+        request->target_region = op->target_region;
     }
     request->key = op->key;
     request->value = op->new_value;

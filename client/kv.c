@@ -423,6 +423,15 @@ struct polder_result *polder_cluster_region_of(struct polder *polder, struct pol
     return wait_for(polder, call_of_key(CLIENT_CLUSTER_REGION_OF, key, call));
 }
 
+struct polder_result *polder_region_merge(struct polder *polder, uint64_t source, struct polder_bytes start_key,
+                                          uint64_t target, const struct polder_call *options)
+{
+    struct client_call call = call_of_key(CLIENT_MERGE_REGION, start_key, options);
+    call.region_id = source;
+    call.target_region = target;
+    return wait_for(polder, call);
+}
+
 struct polder_result *polder_region_split(struct polder *polder, struct polder_bytes key,
                                           const struct polder_call *call)
 {

@@ -474,6 +474,12 @@ POLDER_API struct polder_result *polder_region_change_peers(struct polder *polde
 POLDER_API struct polder_result *polder_region_transfer_leader(struct polder *polder, uint64_t id,
                                                                struct polder_bytes start_key, uint64_t store_id,
                                                                const struct polder_call *call);
+/* Asks that the region `source`, which begins at `start_key` (encoded, as pd says it), become part of its neighbour `target`.
+ * DONE: it has begun. Then its keys wait until it is through, mostly some milliseconds; or it is given up, and all is as
+ * before (polder_cluster_regions tells). */
+POLDER_API struct polder_result *polder_region_merge(struct polder *polder, uint64_t source,
+                                                     struct polder_bytes start_key, uint64_t target,
+                                                     const struct polder_call *call);
 /* `count` ids that nobody else gets: first_id .. first_id + count - 1. */
 POLDER_API struct polder_result *polder_cluster_alloc_ids(struct polder *polder, uint32_t count,
                                                           const struct polder_call *call);

@@ -15,7 +15,7 @@
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
-enum { SPLIT_RETRY_MS = 20000, SPLIT_WAIT_MS = 3 };
+enum { SPLIT_RETRY_MS = 20000, SPLIT_WAIT_MS = 3, MERGING_WAIT_MS = 10 };
 
 static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
 static struct log_task *on_log_task(void *context, struct group *group);
@@ -136,6 +136,7 @@ void peer_free(struct peer *peer)
     free(peer->strangers);
     peer_check_fini(peer);
     campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
+    peer_merge_fini(peer);
     group_close(peer->group);
     region_fsm_free(peer->fsm);
     region_split_free(peer->split.last);
@@ -275,7 +276,8 @@ static enum err check_split(const struct peer *peer, const struct wire_kv_reques
 
 static enum err check_request(const struct peer *peer, const struct wire_kv_request *request)
 {
-    if (request->epoch_version != peer->region->epoch_version && !BUG(no_epoch_check))
+    if (request->epoch_version != peer->region->epoch_version && !BUG(no_epoch_check) &&
+        request->op != WIRE_KV_OP_MERGE)
         return ERR_EPOCH_NOT_MATCH;
     if (request->ttl_ms > REGION_TTL_MAX_MS)
         return ERR_INVALID;
@@ -304,6 +306,7 @@ static enum err check_request(const struct peer *peer, const struct wire_kv_requ
     case WIRE_KV_OP_CHANGE_PEERS:
     case WIRE_KV_OP_TRANSFER_LEADER:
     case WIRE_KV_OP_SHOW_PEERS:
+    case WIRE_KV_OP_MERGE:
         return ERR_OK;
     default:
         return ERR_UNSUPPORTED;
@@ -382,11 +385,11 @@ static bool is_all_applied(const struct peer *peer)
     return region_fsm_applied(peer->fsm) >= raft_commit_index(peer->group->raft) || BUG(lease_read_before_applied);
 }
 
-/* A split is in the engine, its task not back yet: our range is that of before, and what was cut off may be written to
+/* A split, say, is in the engine, its task not back yet: our range is that of before, and what was cut off may be written to
  * by others already. Ask this after region_fsm_applied. */
 static bool is_range_old(const struct peer *peer)
 {
-    return region_fsm_split_index(peer->fsm) != peer->split.last_index;
+    return region_fsm_split_index(peer->fsm) != peer->split.known;
 }
 
 static void take_read(struct peer *peer, struct reply_to to, const struct wire_kv_request *request, uint64_t expire_us)
@@ -454,9 +457,9 @@ static bool everybody_has_it(const struct peer *peer)
            raft_truncated(peer->group->raft).index > GROUP_FIRST_INDEX;
 }
 
-static bool may_split(const struct peer *peer)
+bool peer_may_split(const struct peer *peer)
 {
-    return everybody_has_it(peer) && !peer->split.asked && peer->split.proposed == 0 &&
+    return everybody_has_it(peer) && !region_is_merging(peer->region) && !peer->split.asked && peer->split.proposed == 0 &&
            raft_is_leader(peer->group->raft) && !region_is_joint(peer->region);
 }
 
@@ -466,7 +469,7 @@ static void take_split(struct peer *peer, struct reply_to to, const struct wire_
         refuse(peer, to, ERR_NOT_LEADER, 0);
         return;
     }
-    if (!may_split(peer)) {
+    if (!peer_may_split(peer)) {
         refuse(peer, to, ERR_BUSY, BUSY_WAIT_MS);
         return;
     }
@@ -495,7 +498,7 @@ void peer_split(struct peer *peer, struct split_ask *take_wish)
             split_ask_add(ask, take_wish->keys[i]);
     }
     message_free(&take_wish->ids.message);
-    if (ask->key_count > 0 && may_split(peer))
+    if (ask->key_count > 0 && peer_may_split(peer))
         ask_for_ids(peer, ask);
     else
         message_free(&ask->ids.message);
@@ -539,10 +542,25 @@ static void take_check(struct peer *peer, struct reply_to to)
         refuse(peer, to, code, code == ERR_NOT_LEADER ? 0 : NOT_READY_WAIT_MS);
 }
 
+static void take_merge(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
+{
+    if (request->source_region != peer->region_id)
+        refuse(peer, to, ERR_INVALID, 0);
+    else if (raft_is_leader(peer->group->raft))
+        peer_merge_request(peer, to, request);
+    else
+        refuse_not_leading(peer, to);
+}
+
 void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request *request, uint64_t received_us)
 {
     struct reply_to to = {.conn = conn, .request_id = request->id};
     uint64_t expire_us = request->deadline_ms ? received_us + (uint64_t)request->deadline_ms * 1000 : 0;
+    if (peer_is_member(peer) && region_is_merging(peer->region) && request->op != WIRE_KV_OP_MERGE &&
+        !(BUG(merge_source_reads) && !is_write(request->op)) && !(BUG(merge_source_writes) && is_write(request->op))) {
+        refuse(peer, to, ERR_NOT_READY, MERGING_WAIT_MS);
+        return;
+    }
     enum err code = peer_is_member(peer) ? check_request(peer, request) : ERR_REGION_NOT_FOUND;
     if (code == ERR_OK && expire_us != 0 && region_worker_now_us(peer->worker) >= expire_us)
         code = ERR_DEADLINE;
@@ -558,6 +576,8 @@ void peer_request(struct peer *peer, conn_id conn, const struct wire_kv_request 
         take_split(peer, to, request);
     else if (request->op == WIRE_KV_OP_CHECK)
         take_check(peer, to);
+    else if (request->op == WIRE_KV_OP_MERGE)
+        take_merge(peer, to, request);
     else if (is_write(request->op))
         take_write(peer, to, request);
     else
@@ -713,6 +733,33 @@ static enum err propose_split(struct peer *peer, struct split_ask *ask)
     return code;
 }
 
+enum err peer_propose_change(struct peer *peer, uint8_t kind, const struct wire_log_merge *merge,
+                             const struct reply_to *owed)
+{
+    enum { CHANGE_SIZE_MAX = 1024 * 1024 };
+    struct wire_log_merge copy = *merge;
+    struct wire_log_command command = {.kind = kind,
+                                       .epoch_conf = peer->region->epoch_conf,
+                                       .epoch_version = peer->region->epoch_version,
+                                       .merge = &copy};
+    struct buf encoded;
+    buf_init(&encoded, CHANGE_SIZE_MAX);
+    enum err code = wire_encode_log_command(&command, &encoded);
+    raft_index index = 0;
+    raft_term term = 0;
+    if (code == ERR_OK)
+        code = raft_propose(peer->group->raft, buf_bytes(&encoded), &index, &term);
+    if (code == ERR_OK) {
+        struct proposal *proposal = add_proposal(peer, index, term, owed != NULL, encoded.size);
+        if (owed)
+            proposal->replies[0] = *owed;
+        peer->split.proposed = index;
+        region_worker_touch(peer->worker, peer);
+    }
+    buf_fini(&encoded);
+    return code;
+}
+
 void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
 {
     peer->split.asked = false;
@@ -729,15 +776,20 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
     message_free(&take_ask->ids.message);
 }
 
+static void forget_extent(struct peer *peer)
+{
+    peer->split.counted = false;
+    peer->split.extent = peer->split.written = (struct region_extent){0};
+    peer->split.look_at_us = 0;
+}
+
 void peer_split_forget(struct peer *peer)
 {
     region_split_free(peer->split.last);
     peer->split.last = NULL;
-    peer->split.last_index = 0;
+    peer->split.known = 0;
     peer->split.proposed = 0;
-    peer->split.counted = false;
-    peer->split.extent = peer->split.written = (struct region_extent){0};
-    peer->split.look_at_us = 0;
+    forget_extent(peer);
 }
 
 /* ---- does it grow too large? */
@@ -763,7 +815,7 @@ static bool may_be_too_large(const struct peer *peer)
 static void split_for_load(struct peer *peer, struct bytes key)
 {
     struct store *store = region_worker_store(peer->worker);
-    if (!may_split(peer) || region_split_check_key(peer->region, bytes_empty(), key) != ERR_OK)
+    if (!peer_may_split(peer) || region_split_check_key(peer->region, bytes_empty(), key) != ERR_OK)
         return;
     log_event(store->env->log, LOG_INFO, "event=split_for_load region=%llu", (unsigned long long)peer->region_id);
     struct split_ask *ask = split_ask_new(peer->region_id, peer->region->epoch_version, peer->region->peer_count);
@@ -799,7 +851,7 @@ void peer_split_look(struct peer *peer)
 {
     look_at_load(peer);
     uint64_t now_us = region_worker_now_us(peer->worker);
-    if (!may_split(peer) || peer->split.written.size == 0 || now_us < peer->split.look_at_us)
+    if (!peer_may_split(peer) || peer->split.written.size == 0 || now_us < peer->split.look_at_us)
         return;
     if (!may_be_too_large(peer) && (peer->split.counted || !region_worker_may_count(peer->worker)))
         return;
@@ -831,7 +883,7 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
         forget_written(&peer->split.written.size, check->written.size);
         forget_written(&peer->split.written.keys, check->written.keys);
         struct split_ask *ask = check->ask;
-        if (ask->key_count > 0 && may_split(peer)) {
+        if (ask->key_count > 0 && peer_may_split(peer)) {
             check->ask = NULL;
             ask_for_ids(peer, ask);
         }
@@ -948,7 +1000,7 @@ static struct proposal *cut_proposals(struct proposal **list, raft_index index)
 /* Hands over what gathered: rows are cheaper by the dozen. */
 static void apply_committed(struct peer *peer, struct proposal *take_proposals)
 {
-    if (peer_snapshot_installs(&peer->snapshot))
+    if (peer_snapshot_installs(&peer->snapshot) || peer->merge.parked)
         return;
     uint32_t from = 0;
     for (uint32_t i = 0; i < peer->committed_count; i++)
@@ -1256,6 +1308,7 @@ void peer_tick(struct peer *peer, uint32_t count)
     maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);
+    peer_merge_tick(peer, count);
     peer_sleep_try(peer);
 }
 
@@ -1306,6 +1359,7 @@ void peer_round(struct peer *peer)
     if (peer->split.hurry || peer->destroy.begun)
         apply_committed(peer, NULL);
     peer->split.hurry = false;
+    peer_merge_round(peer);
     serve_applied_reads(peer);
 }
 
@@ -1322,31 +1376,62 @@ void peer_refuse_waiting(struct peer *peer)
     refuse_all_reads(peer, ERR_NOT_READY);
 }
 
-/* The region is smaller now, and there are new ones. Whatever was let in for the old range and has not been served is
- * refused: it did not happen, and the answer says where to go. */
-static void split_done(struct peer *peer, struct region_split *take_split)
+static void refuse_waiting(struct peer *peer)
 {
-    struct store *store = region_worker_store(peer->worker);
-    bool leads = raft_is_leader(peer->group->raft);
-    region_free(peer->region);
-    peer->region = region_copy(take_split->regions[0]);
-    region_split_free(peer->split.last);
-    peer->split.last = take_split;
-    peer->split.last_index = take_split->index;
-    peer->split.counted = false;
-    peer->split.extent = peer->split.written = (struct region_extent){0};
-    peer->split.look_at_us = 0;
-    split_load_fini(&peer->load);
-    peer->heartbeat_due = leads;
     for (uint32_t i = 0; i < peer->pending_count; i++)
         refuse(peer, peer->pending[i].to, ERR_EPOCH_NOT_MATCH, 0);
     peer->pending_count = 0;
     refuse_all_reads(peer, ERR_EPOCH_NOT_MATCH);
-    log_event(store->env->log, LOG_INFO, "event=split region=%llu version=%llu children=%u index=%llu",
+}
+
+void peer_refuse_all(struct peer *peer, const struct region *into)
+{
+    region_free(peer->region);
+    peer->region = region_copy(into); /* what the answers tell */
+    refuse_waiting(peer);
+    while (peer->proposals)
+        answer_proposal(peer, pop_proposal(peer), ERR_EPOCH_NOT_MATCH);
+}
+
+/* For people: whom it has to do with. */
+static region_id other_region(const struct peer *peer, const struct region_split *change)
+{
+    if (change->count > 1)
+        return change->regions[1]->id;
+    return region_is_merging(peer->region) ? peer->region->merging->target : 0;
+}
+
+/* The region is another one now. Whatever was let in for the old one and has not been served is refused: it did not
+ * happen, and the answer says where to go. */
+static void change_done(struct peer *peer, struct region_split *take_change)
+{
+    static const char *const names[] = {
+        [REGION_WAS_SPLIT] = "split",     [REGION_PREPARED] = "merge_prepared", [REGION_ROLLED_BACK] = "merge_rolled_back",
+        [REGION_REFUSED] = "merge_refused", [REGION_TOOK_IN] = "merge_done"};
+    struct store *store = region_worker_store(peer->worker);
+    bool leads = raft_is_leader(peer->group->raft), split = take_change->change == REGION_WAS_SPLIT;
+    region_free(peer->region);
+    peer->region = region_copy(take_change->regions[0]);
+    region_split_free(peer->split.last);
+    peer->split.last = NULL;
+    peer->split.known = take_change->index;
+    peer->heartbeat_due = leads;
+    if (split || take_change->change == REGION_TOOK_IN)
+        forget_extent(peer);
+    if (split)
+        split_load_fini(&peer->load);
+    refuse_waiting(peer);
+    log_event(store->env->log, LOG_INFO, "event=%s region=%llu version=%llu index=%llu%s%llu", names[take_change->change],
               (unsigned long long)peer->region_id, (unsigned long long)peer->region->epoch_version,
-              take_split->count - 1, (unsigned long long)take_split->index);
-    for (uint32_t i = 1; i < take_split->count; i++)
-        region_worker_add_child(peer->worker, take_split->regions[i], leads);
+              (unsigned long long)take_change->index, split ? " children=" : " other=",
+              split ? (unsigned long long)take_change->count - 1 : (unsigned long long)other_region(peer, take_change));
+    for (uint32_t i = 1; i < take_change->count && split; i++)
+        region_worker_add_child(peer->worker, take_change->regions[i], leads);
+    peer_merge_changed(peer, take_change);
+    if (split)
+        peer->split.last = take_change;
+    else
+        region_split_free(take_change);
 }
 
 /* In the order of the log. */
@@ -1362,7 +1447,10 @@ static void region_changed(struct peer *peer, struct region_task *task)
         }
         task->splits = split->next;
         split->next = NULL;
-        split_done(peer, split);
+        if (peer->merge.ended)
+            region_split_free(split);
+        else
+            change_done(peer, split);
     }
 }
 
@@ -1384,8 +1472,16 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         if (take_task->damaged)
             peer_heal_damaged(peer, take_task->damage);
     }
-    region_task_free(take_task);
-    peer_snapshot_go_on(peer);
+    if (take_task->parked) {
+        region_task_forget_confs(take_task);
+        peer->tasks_out++;
+        peer->urgent_out += take_task->urgent;
+        peer_merge_park(peer, take_task);
+    } else
+        region_task_free(take_task);
+    peer_merge_go_on(peer);
+    if (!peer->merge.ended)
+        peer_snapshot_go_on(peer);
     region_worker_touch(peer->worker, peer);
 }
 

@@ -22,6 +22,7 @@
 #include "storenode/peer_conf.h"
 #include "storenode/peer_destroy.h"
 #include "storenode/peer_heal.h"
+#include "storenode/peer_merge.h"
 #include "storenode/peer_sleep.h"
 #include "storenode/peer_snapshot.h"
 #include "storenode/region_fsm.h"
@@ -75,9 +76,9 @@ struct peer {
     uint64_t read_context;
     uint64_t keys_written, keys_read; /* since the last heartbeat */
     struct {
-        struct region_split *last; /* owned: the newest that we know to be done; NULL: none, or long ago */
-        raft_index last_index;     /* of the newest that we know to be done; 0: none in this life */
-        raft_index proposed;       /* by us, neither done nor given up; 0: none */
+        struct region_split *last; /* owned: the newest that we know to be done; NULL: none in this life, or a merge came */
+        raft_index known;          /* of the newest change of the region that we know to be done; 0: none in this life */
+        raft_index proposed;       /* a change: by us, neither done nor given up; 0: none */
         bool everybody;            /* each peer has been heard of, by us or by an earlier leader */
         bool asked;                /* waits for ids, or for where to split: one at a time */
         bool announce;             /* committed just now: followers should know at once */
@@ -100,6 +101,7 @@ struct peer {
     struct peer_snapshot snapshot;
     struct peer_check *check; /* owned; NULL: none yet (region_hash.h) */
     struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
+    struct peer_merge merge;
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };
@@ -124,6 +126,13 @@ void peer_split(struct peer *peer, struct split_ask *take_wish);
 void peer_split_ids(struct peer *peer, struct split_ask *take_ask);
 /* Every second: has it grown too large? The answer comes as a WORKER_SPLIT_CHECKED message. */
 void peer_split_look(struct peer *peer);
+/* It leads, and nothing changes its range just now. */
+bool peer_may_split(const struct peer *peer);
+/* A step of a merge (`kind`), as one entry for the epoch of now. `owed`: who waits for the outcome; NULL: nobody. */
+enum err peer_propose_change(struct peer *peer, uint8_t kind, const struct wire_log_merge *merge,
+                             const struct reply_to *owed);
+/* Whatever waits here did not happen, and its keys are in `into` now. */
+void peer_refuse_all(struct peer *peer, const struct region *into);
 /* The region is another one than it was: a snapshot was installed. */
 void peer_split_forget(struct peer *peer);
 void peer_split_checked(struct peer *peer, struct message *take_message);

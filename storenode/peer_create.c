@@ -207,6 +207,9 @@ enum err peer_create_start(struct store *store, struct actor *owner, struct snap
         region_free(region);
         return ERR_INVALID;
     }
+    /* It has done none of this yet: the snapshot says so once it is installed. */
+    region->merging = NULL;
+    region->merged_count = 0;
     struct create_task *task = calloc(1, sizeof *task);
     struct peer_created *created = calloc(1, sizeof *created);
     CHECK(task && created);

@@ -44,8 +44,8 @@ static bool nobody_waits(const struct peer *peer)
     return peer->pending_count == 0 && !peer->proposals && !peer->reads && !peer->round_reads &&
            !peer->round_lease_reads && peer->committed_count == 0 && peer->tasks_out == 0 && !peer->heartbeat_due &&
            !peer->leads_first && !peer->split.asked && peer->split.proposed == 0 && !peer->conf.asked &&
-           !peer->destroy.begun && !peer_snapshot_is_busy(&peer->snapshot) &&
-           !peer_check_is_busy(peer);
+           !peer->destroy.begun && !peer_snapshot_is_busy(&peer->snapshot) && !peer_check_is_busy(peer) &&
+           !region_is_merging(peer->region) && !peer->merge.querying;
 }
 
 static bool may_sleep(const struct peer *peer)

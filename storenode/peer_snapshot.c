@@ -160,13 +160,14 @@ void peer_snapshot_cut_done(struct peer *peer, struct message *take_message)
     else if (task->code != ERR_OK)
         store_fail(store, task->code, "reading a region for a snapshot");
     bool is_stale = !raft_is_leader(peer->group->raft) && task->cut->position.index != GROUP_FIRST_INDEX;
-    if (task->code != ERR_OK || !has_say(peer) || is_stale)
+    if (task->code != ERR_OK || !has_say(peer) || is_stale || peer->merge.ended)
         sending_ended(peer, task->cut->to, false);
     else {
         snapshot_sender_post(store->snapshot_sender, region_worker_actor(peer->worker), task->cut);
         task->cut = NULL;
     }
     message_free(take_message);
+    peer_merge_go_on(peer);
     peer_snapshot_go_on(peer);
 }
 
@@ -208,6 +209,7 @@ static void in_free(struct snapshot_in *in)
 static void in_end(struct peer *peer)
 {
     in_free(peer->snapshot.in);
+    peer_merge_forget_sources(peer);
     peer->snapshot.in = NULL;
     peer->snapshot.state = PEER_SNAPSHOT_NONE;
     atomic_fetch_sub(&region_worker_store(peer->worker)->snapshots_in, 1);
@@ -274,6 +276,14 @@ static bool is_of_no_use(const struct peer *peer, const struct raft_snapshot *sn
                                   : snapshot->index <= raft_commit_index(raft);
 }
 
+/* Prepared for a merge, and the snapshot is of no other state: what it holds, its rows here hold. They must stay, from the
+ * moment on that the engine says so: the target may take them in as soon. */
+static bool waits_for_target(const struct peer *peer, const struct region *region)
+{
+    return peer->merge.yields || (region_is_merging(peer->region) && region_is_merging(region) &&
+                                  peer->region->merging->index == region->merging->index);
+}
+
 /* Sequence 0 says what it is. */
 static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message *message)
 {
@@ -293,6 +303,8 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         code = ERR_INVALID;
     else if (chunk->term < raft_term_now(raft) || is_of_no_use(peer, &snapshot) || is_older(region, peer->region))
         code = ERR_EPOCH_NOT_MATCH; /* of a leader that was, or we have come further */
+    else if (waits_for_target(peer, region))
+        code = ERR_BUSY;
     else if (disk_guard_is_low(&store->disk_guard))
         code = ERR_DISK_FULL;
     else if (peer->snapshot.state == PEER_SNAPSHOT_NONE &&
@@ -382,12 +394,13 @@ static void in_offer(struct peer *peer)
         .kind = RAFT_SNAPSHOT, .from = in->from, .to = peer->id, .term = in->term, .snapshot = &in->snapshot};
     region_worker_touch(peer->worker, peer); /* it has slept, perhaps: before anything is put in */
     raft_index before = raft_pending_snapshot(raft);
-    enum err code = raft_step(raft, &message);
+    bool waits = waits_for_target(peer, in->region);
+    enum err code = waits ? ERR_BUSY : raft_step(raft, &message);
     if (code == ERR_OK && before == 0 && raft_pending_snapshot(raft) == in->snapshot.index) {
         in_accept(peer);
         return;
     }
-    if (peer->snapshot.damaged) {
+    if (peer->snapshot.damaged && !waits) {
         rebuild(peer);
         return;
     }
@@ -530,13 +543,22 @@ static void put_staged(struct peer *peer, struct log_task *task)
     log_task_add_send(task, in->conn, snapshot_ack_frame(peer->region_id, in->id, in->chunk_count, ERR_OK));
     message_free(&in->staged->message);
     in->staged = NULL;
+    peer_merge_put_sources_end(peer, task);
 }
 
 void peer_snapshot_logged(struct peer *peer)
 {
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED);
     peer->snapshot.state = PEER_SNAPSHOT_LOGGED;
+    peer_merge_end_sources(peer, peer->snapshot.in->region);
     peer_snapshot_go_on(peer);
+}
+
+void peer_snapshot_give_up(struct peer *peer)
+{
+    CHECK(peer->snapshot.state <= PEER_SNAPSHOT_WHOLE); /* else its rows were not whole, and nobody took them in */
+    if (peer->snapshot.state != PEER_SNAPSHOT_NONE)
+        in_drop(peer);
 }
 
 /* Off the region worker; a batch at a time, so that reads go on in between. */
@@ -586,7 +608,7 @@ void peer_snapshot_go_on(struct peer *peer)
 {
     if (peer->tasks_out > 0)
         return;
-    if (peer->snapshot.state == PEER_SNAPSHOT_WHOLE)
+    if (peer->snapshot.state == PEER_SNAPSHOT_WHOLE && peer_merge_sources_are_here(peer, peer->snapshot.in->region))
         in_offer(peer);
     else if (peer->snapshot.state == PEER_SNAPSHOT_LOGGED)
         start_install(peer);
@@ -625,6 +647,8 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         region_worker_share(peer->worker, peer->region);
         peer_split_forget(peer);
         store_ranges_post(store->ranges, store->apply_worker, peer->region);
+        peer->merge.told = false;
+        peer->merge.ticks = 0;
         in_end(peer);
         peer_heal_done(peer);
         peer_snapshot_end_install(peer);

@@ -91,6 +91,8 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message);
 void peer_snapshot_tick(struct peer *peer);
 /* The peer is gone: what has come so far is dropped; for what is being installed it waits. */
 void peer_snapshot_cancel(struct peer *peer);
+/* The region ends: what comes is dropped. */
+void peer_snapshot_give_up(struct peer *peer);
 void peer_snapshot_fini(struct peer *peer);
 
 #endif

@@ -79,7 +79,7 @@ enum err region_conf_new(const struct region *region, const struct raft_conf *co
     result->index = entry->index;
     arena_init(&arena);
     enum err code = read_context(&change, &arena, &command);
-    if (code == ERR_OK && change.count > 0 && command.epoch_conf != region->epoch_conf)
+    if (code == ERR_OK && ((change.count > 0 && command.epoch_conf != region->epoch_conf) || region_is_merging(region)))
         code = ERR_EPOCH_NOT_MATCH;
     if (code == ERR_OK)
         code = raft_conf_apply(conf, &change, &result->conf);

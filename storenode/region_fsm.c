@@ -12,6 +12,7 @@
 #include "group/group_log.h"
 #include "meta/keyspace.h"
 #include "storenode/key_range.h"
+#include "storenode/region_merge.h"
 #include "storenode/row.h"
 #include "storenode/snapshot_cut.h"
 #include "storenode/store_ranges.h"
@@ -41,6 +42,7 @@ struct region_fsm {
     bool removed;                     /* its peer is no member any more: what comes after that is not for it */
     bool damaged;                     /* a row cannot be read: this replica goes no further (peer_heal.h) */
     bool must_save_tokens;            /* an outcome that the log alone does not tell */
+    bool parked;                      /* waits for the source of a merge */
     enum err failure;                 /* an entry was left half applied: nothing may follow it */
     struct error *damage;             /* owned; what could not be read; NULL: nothing yet */
     struct buf row, value;
@@ -337,7 +339,9 @@ static bool is_outcome(enum err code)
 
 static struct token token_of(const struct wire_log_write *write)
 {
+    bool one_key = write->op == WIRE_KV_OP_PUT || write->op == WIRE_KV_OP_DELETE_KEY || write->op == WIRE_KV_OP_CAS;
     return (struct token){.client_id = write->client_id,
+                          .part = !one_key,
                           .sequence = write->sequence,
                           .sequence_done = write->sequence_done,
                           .retry = write->retry};
@@ -440,7 +444,9 @@ static void apply_write(struct region_fsm *fsm, struct apply_worker *worker, con
         code = tokens_check(fsm->tokens, &token, &seen, &seen_code);
     if (code == ERR_OK && seen)
         code = seen_code;
-    else if (code == ERR_OK && command->epoch_version != fsm->region->epoch_version && !BUG(no_epoch_check)) {
+    else if (code == ERR_OK && !BUG(no_epoch_check) &&
+             (command->epoch_version != fsm->region->epoch_version || region_is_merging(fsm->region)) &&
+             !(BUG(merge_source_writes) && region_is_merging(fsm->region))) {
         code = ERR_EPOCH_NOT_MATCH;
         fsm->must_save_tokens = true;
     } else if (code == ERR_OK) {
@@ -493,6 +499,14 @@ static enum err put_children(struct region_fsm *fsm, struct engine_batch *batch,
     return code;
 }
 
+static void add_change(struct region_task *task, struct region_split *take_change)
+{
+    struct region_split **last = &task->splits;
+    while (*last)
+        last = &(*last)->next;
+    *last = take_change;
+}
+
 /* `*ret_word`: what is said of it; a refusal changes nothing, here as on every replica. The other code is fatal. */
 static enum err apply_split(struct region_task *task, struct engine_batch *batch,
                             const struct wire_log_command *command, raft_index index, enum err *ret_word)
@@ -515,10 +529,7 @@ static enum err apply_split(struct region_task *task, struct engine_batch *batch
         store_ranges_set(fsm->ranges, split->regions[i]);
     region_split_free(fsm->last_split);
     fsm->last_split = region_split_copy(split);
-    struct region_split **last = &task->splits;
-    while (*last)
-        last = &(*last)->next;
-    *last = split;
+    add_change(task, split);
     return ERR_OK;
 }
 
@@ -572,6 +583,103 @@ static enum err apply_conf(struct region_task *task, struct apply_worker *worker
     return ERR_OK;
 }
 
+/* ---- a merge */
+
+/* All of the source is in the engine: its rows, its tokens as of its last entry that counts. */
+static enum err take_in(struct region_fsm *fsm, struct engine_batch *batch, const struct region *source,
+                        peer_id source_peer, raft_index index)
+{
+    struct engine *engine = fsm->env->engine;
+    struct tokens *tokens = tokens_new(engine, source->id, GROUP_FIRST_INDEX);
+    enum err code = tokens_is_loaded(fsm->tokens) ? ERR_OK : load_tokens(fsm);
+    if (code == ERR_OK)
+        code = tokens_load(tokens);
+    if (code == ERR_OK && !BUG(merge_forgets_tokens))
+        tokens_absorb(fsm->tokens, tokens, index);
+    struct region_time time = {0};
+    if (code == ERR_OK)
+        code = region_fsm_load_time(engine, source->id, &time);
+    if (!BUG(merge_forgets_time))
+        fsm->time = region_time_join(fsm->time, time);
+    if (code == ERR_OK)
+        code = region_put_tombstone(engine, batch, source, source_peer);
+    tokens_free(tokens);
+    return code;
+}
+
+static enum err commit_merge(struct region_task *task, struct engine_batch *batch,
+                             const struct wire_log_command *command, raft_index index, struct region **ret_region,
+                             struct region **ret_source, enum err *ret_word)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct error error = {0};
+    peer_id source_peer = 0;
+    *ret_word = region_merge_commit(fsm->region, command, ret_region, ret_source);
+    if (*ret_word != ERR_OK)
+        return ERR_OK;
+    enum err code = region_merge_source_is_here(fsm->env->engine, *ret_source, &source_peer, &error);
+    if (code == ERR_OK)
+        code = take_in(fsm, batch, *ret_source, source_peer, index);
+    if (code == ERR_NOT_READY) {
+        region_free(task->waits_for);
+        task->waits_for = *ret_source;
+        *ret_source = NULL;
+    } else if (code != ERR_OK)
+        log_event(fsm->env->log, LOG_ERROR, "event=merge_impossible region=%llu index=%llu code=%s msg=\"%s\"",
+                  (unsigned long long)fsm->id, (unsigned long long)index, err_name(code), error.text);
+    return code;
+}
+
+/* ERR_NOT_READY: nothing was done, wait. Else as in apply_split. */
+static enum err apply_merge(struct region_task *task, struct engine_batch *batch,
+                            const struct wire_log_command *command, const struct raft_entry *entry, enum err *ret_word)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct region *region = NULL, *source = NULL;
+    enum region_change change = REGION_TOOK_IN;
+    enum err code = ERR_OK;
+    switch (command->kind) {
+    case WIRE_COMMAND_KIND_PREPARE_MERGE:
+        change = REGION_PREPARED;
+        *ret_word = region_merge_prepare(fsm->region, command, entry->index, entry->term, &region);
+        break;
+    case WIRE_COMMAND_KIND_ROLLBACK_MERGE:
+        change = REGION_ROLLED_BACK;
+        *ret_word = region_merge_rollback(fsm->region, command, &region);
+        break;
+    case WIRE_COMMAND_KIND_REFUSE_MERGE:
+        change = REGION_REFUSED;
+        *ret_word = region_merge_refuse(fsm->region, command, &region);
+        break;
+    default:
+        code = commit_merge(task, batch, command, entry->index, &region, &source, ret_word);
+        break;
+    }
+    if (code == ERR_OK && *ret_word == ERR_OK)
+        code = region_put_state(fsm->env->engine, batch, region, fsm->local_peer);
+    if (code != ERR_OK || *ret_word != ERR_OK) {
+        region_free(region);
+        region_free(source);
+        return code;
+    }
+    region_free(fsm->region);
+    fsm->region = region_copy(region);
+    if (source && fsm->ranges) {
+        store_ranges_remove(fsm->ranges, source->id);
+        store_ranges_set(fsm->ranges, region);
+    }
+    region_split_free(fsm->last_split); /* its children may be what was taken in */
+    fsm->last_split = NULL;
+    fsm->must_save_tokens = true; /* the target reads the source's rows; what it learnt is in no entry of its own */
+    add_change(task, region_change_new(change, entry->index, region, source));
+    return ERR_OK;
+}
+
+static bool is_merge(uint8_t kind)
+{
+    return kind >= WIRE_COMMAND_KIND_PREPARE_MERGE && kind <= WIRE_COMMAND_KIND_ROLLBACK_MERGE;
+}
+
 /* ---- a task */
 
 /* Bytes that every replica agreed on and that do not parse: nothing sensible can follow. */
@@ -619,7 +727,8 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
         }
         if (BUG(time_goes_back) && command.time_ms > 0)
             fsm->time.now_ms = command.time_ms;
-        region_time_pass(&fsm->time, command.time_ms);
+        if (!region_is_merging(fsm->region)) /* its rows and its time are as of its prepare, wherever it is taken in */
+            region_time_pass(&fsm->time, command.time_ms);
         if (command.kind == WIRE_COMMAND_KIND_HASH)
             task->has_hash = true;
         if (command.kind == WIRE_COMMAND_KIND_VERIFY && command.check) {
@@ -629,13 +738,16 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
                                                 .rows = command.check->rows,
                                                 .size = command.check->size};
         }
-        uint32_t count = command.kind == WIRE_COMMAND_KIND_SPLIT ? 1 : command.writes_count;
+        bool changes = command.kind == WIRE_COMMAND_KIND_SPLIT || is_merge(command.kind);
+        uint32_t count = changes ? 1 : command.writes_count;
         *ret_results = arena_alloc(&task->results_arena, count * sizeof **ret_results);
         *ret_count = count;
-        if (command.kind == WIRE_COMMAND_KIND_SPLIT) {
+        if (changes) {
             command.writes_count = 0;
             enum err word;
-            code = apply_split(task, apply_worker_batch(worker), &command, entry->index, &word);
+            code = command.kind == WIRE_COMMAND_KIND_SPLIT
+                       ? apply_split(task, apply_worker_batch(worker), &command, entry->index, &word)
+                       : apply_merge(task, apply_worker_batch(worker), &command, entry, &word);
             if (code != ERR_OK)
                 return code;
             (*ret_results)[0].code = (uint16_t)word;
@@ -676,38 +788,82 @@ static void stop_on_damage(struct region_fsm *fsm, struct engine_batch *batch, s
         note_damage(fsm, "a row of the region cannot be read");
 }
 
+/* They are not in the engine. */
+static void drop_changes_of(struct region_task *task, raft_index index)
+{
+    struct region_split **link = &task->splits;
+    while (*link && (*link)->index < index)
+        link = &(*link)->next;
+    while (*link) {
+        struct region_split *change = *link;
+        *link = change->next;
+        region_split_free(change);
+    }
+    struct region_conf **last = &task->confs;
+    while (*last && (*last)->index < index)
+        last = &(*last)->next;
+    while (*last) {
+        struct region_conf *conf = *last;
+        *last = conf->next;
+        region_conf_free(conf);
+    }
+}
+
+/* Goes on where it stopped, if it did. True: something was applied. */
+static bool apply_entries(struct region_task *task, struct apply_worker *worker)
+{
+    struct region_fsm *fsm = task->fsm;
+    struct engine *engine = fsm->env->engine;
+    struct engine_batch *batch = apply_worker_batch(worker);
+    bool any = false;
+    for (; task->next_entry < task->entry_count && task->code == ERR_OK && !fsm->damaged; task->next_entry++) {
+        const struct raft_entry *entry = &task->entries[task->next_entry];
+        struct proposal *proposal = task->next_proposal;
+        struct wire_kv_reply *results = NULL;
+        uint32_t count = 0;
+        bool owed = proposal && proposal->index == entry->index;
+        size_t batch_count = engine_batch_count(engine, batch), batch_size = engine_batch_size(engine, batch);
+        struct raft_position before = {.index = fsm->applied_index, .term = fsm->applied_term};
+        enum err code = apply_entry(task, worker, entry, owed, &results, &count);
+        if (code == ERR_NOT_READY) {
+            task->parked = fsm->parked = true;
+            return any;
+        }
+        if (code == ERR_CORRUPT) {
+            stop_on_damage(fsm, batch, batch_count, batch_size, before);
+            drop_changes_of(task, entry->index);
+            return any;
+        }
+        any = true;
+        task->code = fsm->failure = code;
+        if (code != ERR_OK)
+            apply_worker_fail(worker, code);
+        if (owed) {
+            CHECK(code != ERR_OK || count >= proposal->count); /* nobody may wait for a split */
+            task->results[task->next_result++] = results;
+            task->next_proposal = proposal->next;
+        }
+    }
+    return any;
+}
+
 static void apply(struct apply_task *base, struct apply_worker *worker)
 {
     struct region_task *task = (struct region_task *)base;
     struct region_fsm *fsm = task->fsm;
-    struct proposal *proposal = task->proposals;
-    uint32_t proposal_index = 0;
-    task->code = fsm->failure;
-    struct engine_batch *batch = apply_worker_batch(worker);
-    bool any = false;
-    for (uint32_t i = 0; i < task->entry_count && task->code == ERR_OK && !fsm->damaged; i++) {
-        struct wire_kv_reply *results = NULL;
-        uint32_t count = 0;
-        bool owed = proposal && proposal->index == task->entries[i].index;
-        size_t batch_count = engine_batch_count(fsm->env->engine, batch), batch_size = engine_batch_size(fsm->env->engine, batch);
-        struct raft_position before = {.index = fsm->applied_index, .term = fsm->applied_term};
-        task->code = apply_entry(task, worker, &task->entries[i], owed, &results, &count);
-        if (task->code == ERR_CORRUPT) {
-            task->code = ERR_OK;
-            stop_on_damage(fsm, batch, batch_count, batch_size, before);
-            break;
-        }
-        any = true;
-        fsm->failure = task->code;
-        if (task->code != ERR_OK)
-            apply_worker_fail(worker, task->code);
-        if (owed) {
-            CHECK(task->code != ERR_OK || count >= proposal->count); /* nobody may wait for a split */
-            task->results[proposal_index++] = results;
-            proposal = proposal->next;
-        }
+    task->parked = fsm->parked && !task->resumes;
+    task->applied_index = fsm->applied_index;
+    task->time = fsm->time;
+    if (task->parked)
+        return;
+    fsm->parked = task->resumes = false;
+    if (task->gives_up) {
+        fsm->damaged = true;
+        note_damage(fsm, "a region that it has to take in is damaged here");
     }
-    task->answered_count = proposal_index;
+    task->code = fsm->failure;
+    bool any = apply_entries(task, worker);
+    task->answered_count = task->next_result;
     task->damaged = fsm->damaged;
     task->damage = fsm->damage ? fsm->damage->text : "";
     if (any && !(BUG(apply_twice) && fsm->applied_index % 8)) {
@@ -736,6 +892,7 @@ static void done(struct apply_task *base, enum err code)
     struct region_task *task = (struct region_task *)base;
     if (task->code == ERR_OK)
         task->code = code;
+    task->parked &= task->code == ERR_OK;
     if (task->code == ERR_OK) {
         if (tokens_is_loaded(task->fsm->tokens))
             atomic_store_explicit(&task->fsm->tokens_index, tokens_saved_index(task->fsm->tokens),
@@ -747,7 +904,7 @@ static void done(struct apply_task *base, enum err code)
         if (task->has_hash && task->task.alone && task->hash_store && !task->damaged)
             start_hash(task);
         uint32_t at = 0;
-        for (struct proposal *proposal = task->proposals; proposal; proposal = proposal->next, at++)
+        for (struct proposal *proposal = task->parked ? NULL : task->proposals; proposal; proposal = proposal->next, at++)
             for (uint32_t i = 0; i < proposal->count; i++) {
                 if (at >= task->answered_count) { /* it is committed: others will say */
                     replies_add_error(task->replies, proposal->replies[i], ERR_MAYBE, 0);
@@ -762,7 +919,8 @@ static void done(struct apply_task *base, enum err code)
             }
     }
     task->task.message.kind = task->done_kind;
-    if (task->urgent || task->splits || task->confs || task->damaged || task->has_verify || task->code != ERR_OK)
+    if (task->urgent || task->splits || task->confs || task->damaged || task->parked || task->has_verify ||
+        task->code != ERR_OK)
         actor_post_must(task->fsm->env->executor, task->owner, &task->task.message);
     else
         actor_post_lazy(task->fsm->env->executor, task->owner, &task->task.message);
@@ -786,6 +944,7 @@ struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner,
                                  .replies = replies,
                                  .entry_count = count,
                                  .proposals = take_proposals,
+                                 .next_proposal = take_proposals,
                                  .region_id = fsm->id};
     arena_init(&task->results_arena);
     task->entries = arena_alloc(&task->results_arena, count * sizeof *entries);
@@ -796,6 +955,15 @@ struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner,
         proposal_count++;
     task->results = arena_alloc(&task->results_arena, proposal_count * sizeof *task->results);
     return task;
+}
+
+void region_task_forget_confs(struct region_task *task)
+{
+    for (struct region_conf *conf = task->confs, *next; conf; conf = next) {
+        next = conf->next;
+        region_conf_free(conf);
+    }
+    task->confs = NULL;
 }
 
 void region_task_free(struct region_task *task)
@@ -810,10 +978,8 @@ void region_task_free(struct region_task *task)
         next = split->next;
         region_split_free(split);
     }
-    for (struct region_conf *conf = task->confs, *next; conf; conf = next) {
-        next = conf->next;
-        region_conf_free(conf);
-    }
+    region_task_forget_confs(task);
+    region_free(task->waits_for);
     arena_fini(&task->results_arena);
     free(task);
 }

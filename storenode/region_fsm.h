@@ -11,6 +11,9 @@
  * A change of members (region_conf.h) puts region row and raft configuration into the batch: after a crash both are as of the
  * apply state. That batch is synced: a peer that was removed may go as soon as anybody says so, and its vote could be needed
  * by whoever forgets that (docs/decisions/0015). What comes after the own removal is not applied.
+ * A merge (region_merge.h) that commits puts the region that ends into the batch as well. If not all of that one is here
+ * yet, nothing is applied any more: the task comes back as it was, with what it waits for, and so do those behind it,
+ * until it is posted again with `resumes`.
  *
  * Owner: the apply worker. The region worker makes a task with the entries (lent by the raft core until the task has
  * come back) and with who is owed an answer; `done` answers and posts the task to the region worker as `done_kind`.
@@ -69,6 +72,13 @@ struct region_task {
     uint32_t answered_count;     /* of the proposals */
     bool damaged;                /* rows of the region could not be read: nothing is applied any more (`damage`) */
     const char *damage; /* lent by the state machine */
+    bool parked;                 /* not done: it waits, or one before it does */
+    bool resumes;                /* what was waited for is here: set it in the first one that is posted again, ... */
+    bool gives_up;               /* ... and this as well, if it never will be: then this replica is damaged */
+    struct region *waits_for;    /* owned; parked: the source of a merge, as it was prepared */
+    struct region_task *next;    /* the owner's own, while it is parked */
+    uint32_t next_entry, next_result;
+    struct proposal *next_proposal;
 };
 
 /* `ranges`: is told of splits; may be NULL. `region` is copied; `local_peer`: the one of its peers that lives here.
@@ -80,8 +90,8 @@ void region_fsm_free(struct region_fsm *fsm);
 /* What the engine holds by now. Any thread: a task that is done comes back lazily, but a read need not wait for that.
  */
 raft_index region_fsm_applied(const struct region_fsm *fsm);
-/* Index of the newest split in this life that is in the engine; 0: none. Any thread; read it after region_fsm_applied, and
- * it knows of every split up to there. */
+/* Index of the newest entry of this life in the engine that changed what may be asked of the region (a split, a merge);
+ * 0: none. Any thread; read it after region_fsm_applied, and it knows of every one up to there. */
 raft_index region_fsm_split_index(const struct region_fsm *fsm);
 /* The region's time, of what the engine holds. Any thread; read it after region_fsm_applied. */
 struct region_time region_fsm_time(const struct region_fsm *fsm);
@@ -97,6 +107,8 @@ enum err region_fsm_cut(struct region_fsm *fsm, struct snapshot_cut *cut);
 struct region_task *region_task_new(struct region_fsm *fsm, struct actor *owner, uint32_t done_kind,
                                     struct replies *replies, const struct raft_entry *entries, uint32_t count,
                                     struct proposal *take_proposals);
+/* Those that were taken over: it is not done, and will come back. */
+void region_task_forget_confs(struct region_task *task);
 void region_task_free(struct region_task *task); /* drops replies unanswered: the connection or the process is going */
 
 /* Reads the apply state of a group; ERR_NOT_FOUND: there is none. */

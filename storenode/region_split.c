@@ -20,6 +20,17 @@ static struct region_split *split_alloc(uint32_t count, raft_index index)
     return split;
 }
 
+struct region_split *region_change_new(enum region_change change, raft_index index, struct region *take_region,
+                                       struct region *take_other)
+{
+    struct region_split *split = split_alloc(take_other ? 2 : 1, index);
+    split->change = change;
+    split->regions[0] = take_region;
+    if (take_other)
+        split->regions[1] = take_other;
+    return split;
+}
+
 void region_split_free(struct region_split *split)
 {
     if (!split)
@@ -32,6 +43,7 @@ void region_split_free(struct region_split *split)
 struct region_split *region_split_copy(const struct region_split *split)
 {
     struct region_split *copy = split_alloc(split->count, split->index);
+    copy->change = split->change;
     for (uint32_t i = 0; i < split->count; i++)
         copy->regions[i] = region_copy(split->regions[i]);
     return copy;
@@ -48,7 +60,8 @@ enum err region_split_check_key(const struct region *parent, struct bytes before
 
 static enum err check(const struct region *parent, const struct wire_log_command *command)
 {
-    if (command->epoch_conf != parent->epoch_conf || command->epoch_version != parent->epoch_version)
+    if (command->epoch_conf != parent->epoch_conf || command->epoch_version != parent->epoch_version ||
+        region_is_merging(parent))
         return ERR_EPOCH_NOT_MATCH;
     if (region_is_joint(parent))
         return ERR_NOT_READY; /* who belongs to a child would be for it to decide, and it has no leader yet */
@@ -125,7 +138,7 @@ enum err region_split_new(const struct region *parent, const struct wire_log_com
 
 static struct wire_region tell_one(const struct region *region, struct arena *arena)
 {
-    struct wire_region wire = region_to_wire(region, arena);
+    struct wire_region wire = region_to_wire_brief(region, arena);
     wire.start_key = arena_copy(arena, wire.start_key);
     wire.end_key = arena_copy(arena, wire.end_key);
     return wire;

@@ -16,12 +16,20 @@
 
 enum { REGION_SPLIT_KEYS_MAX = 64 };
 
+/* What an entry made of a region: a split, or a step of a merge (region_merge.h). */
+enum region_change { REGION_WAS_SPLIT, REGION_PREPARED, REGION_ROLLED_BACK, REGION_REFUSED, REGION_TOOK_IN };
+
 struct region_split {
     struct region_split *next; /* the user's own */
     raft_index index;          /* of the entry */
+    enum region_change change;
     uint32_t count;
-    struct region *regions[]; /* owned; [0] is the parent as it is now */
+    struct region *regions[]; /* owned; [0] is the region as it is now; then children, or what it took in */
 };
+
+/* `take_other`: what it took in; NULL: nothing. */
+struct region_split *region_change_new(enum region_change change, raft_index index, struct region *take_region,
+                                       struct region *take_other);
 
 /* ERR_EPOCH_NOT_MATCH: not of this parent as it is. ERR_INVALID, ERR_KEY_NOT_IN_REGION: keys that do not ascend strictly
  * inside of it, ids that are none. */

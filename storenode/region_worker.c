@@ -20,6 +20,7 @@
 #include "storenode/peer_create.h"
 #include "storenode/peer_time.h"
 #include "storenode/snapshot_receive.h"
+#include "storenode/region_merge.h"
 #include "storenode/store.h"
 #include "storenode/store_pairs.h"
 #include "storenode/store_ranges.h"
@@ -69,6 +70,14 @@ struct neighbour {
     UT_hash_handle hh;
 };
 
+/* Was merged into another one. */
+struct departed {
+    region_id id;
+    struct region *last; /* owned: at its end */
+    struct region *into; /* owned: what took it in, then; NULL: not known */
+    UT_hash_handle hh;
+};
+
 struct region_worker {
     struct store *store;
     struct env *env;
@@ -76,6 +85,8 @@ struct region_worker {
     struct actor *actor;
     struct raft_pool *pool;
     struct peer *peers; /* by region id */
+    struct peer *ending; /* by region id: merged into others, but something of them is still under way */
+    struct departed *departed; /* by id */
     struct list awake;  /* those that are ticked */
     struct peer *touched, **touched_last;
     struct replies *replies;
@@ -166,6 +177,22 @@ static struct peer *find_peer(const struct region_worker *worker, region_id id)
     return peer;
 }
 
+/* Whatever comes back is for these as well. */
+static struct peer *find_any_peer(const struct region_worker *worker, region_id id)
+{
+    struct peer *peer = find_peer(worker, id);
+    if (!peer)
+        HASH_FIND(hh, worker->ending, &id, sizeof id, peer);
+    return peer;
+}
+
+static struct departed *find_departed(const struct region_worker *worker, region_id id)
+{
+    struct departed *departed;
+    HASH_FIND(hh, worker->departed, &id, sizeof id, departed);
+    return departed;
+}
+
 uint64_t region_worker_tick_count(const struct region_worker *worker)
 {
     return worker->tick_count;
@@ -201,6 +228,8 @@ void region_worker_add_sleep_counts(const struct region_worker *worker, struct s
 
 void region_worker_touch(struct region_worker *worker, struct peer *peer)
 {
+    if (peer->merge.ended)
+        return;
     peer_wake(peer, WAKE_REQUEST);
     if (peer->touched)
         return;
@@ -277,7 +306,7 @@ static void touch_waiting(struct region_worker *worker)
 
 void region_worker_wait(struct region_worker *worker, struct peer *peer)
 {
-    if (peer->waiting)
+    if (peer->waiting || peer->merge.ended)
         return;
     peer->waiting = true;
     peer->next_waiting = worker->waiting;
@@ -467,6 +496,13 @@ static void refuse_request(struct region_worker *worker, const struct kv_batch *
                            const struct wire_kv_request *request)
 {
     struct reply_to to = {.conn = batch->conn, .request_id = request->id};
+    const struct departed *departed = find_departed(worker, request->region_id);
+    if (departed && departed->into && request->op != WIRE_KV_OP_PING) {
+        struct wire_kv_reply reply = {.code = ERR_EPOCH_NOT_MATCH};
+        region_split_tell(departed->into, NULL, replies_arena(worker->replies), &reply);
+        replies_add(worker->replies, to, &reply);
+        return;
+    }
     replies_add_error(worker->replies, to, request->op == WIRE_KV_OP_PING ? ERR_OK : ERR_REGION_NOT_FOUND, 0);
 }
 
@@ -533,6 +569,22 @@ static void note_absent(struct region_worker *worker, store_id from, const struc
     region_worker_send_wire(worker, from, &answer);
 }
 
+/* The region was merged into another one, and nobody else is left to say so: who was no member at its end was removed before.
+ * Who was one ends with its target. */
+static void tell_gone(struct region_worker *worker, store_id from, const struct wire_raft_message *wire)
+{
+    const struct departed *departed = find_departed(worker, wire->region_id);
+    if (!departed || region_peer_by_id(departed->last, wire->from) || wire->kind == PEER_GONE)
+        return;
+    struct wire_raft_message gone = {.region_id = wire->region_id,
+                                     .kind = PEER_GONE,
+                                     .from = wire->to,
+                                     .to = wire->from,
+                                     .epoch_conf = departed->last->epoch_conf,
+                                     .epoch_version = departed->last->epoch_version};
+    region_worker_send_wire(worker, from, &gone);
+}
+
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
     if (take_batch->batch.beat)
@@ -542,11 +594,18 @@ static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_
         struct peer *peer = find_peer(worker, wire->region_id);
         if (!peer) {
             keep_early_vote(worker, wire);
+            tell_gone(worker, take_batch->batch.from_store, wire);
             note_absent(worker, take_batch->batch.from_store, wire);
         } else if (!peer_destroy_judge(peer, wire, take_batch->batch.from_store))
             peer_step(peer, wire, &take_batch->batch_arena);
     }
     message_free(&take_batch->message); /* the core has copied what it keeps */
+}
+
+static void free_ended_peer(struct region_worker *worker, struct peer *peer)
+{
+    HASH_DEL(worker->ending, peer);
+    peer_free(peer);
 }
 
 static void on_log_done(struct region_worker *worker, struct log_task *take_task)
@@ -558,10 +617,12 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
         return;
     }
     for (uint32_t i = 0; i < take_task->append_count; i++) {
-        struct peer *peer = find_peer(worker, take_task->appends[i].group_id);
+        struct peer *peer = find_any_peer(worker, take_task->appends[i].group_id);
         CHECK(peer);
         if (take_task->appends[i].host_only) {
-            if (peer->destroy.posted)
+            if (peer->merge.ended)
+                free_ended_peer(worker, peer);
+            else if (peer->destroy.posted)
                 peer_destroy_logged(peer);
             else
                 peer_snapshot_logged(peer);
@@ -588,7 +649,7 @@ static void on_log_done(struct region_worker *worker, struct log_task *take_task
 
 static void on_apply_done(struct region_worker *worker, struct region_task *take_task)
 {
-    struct peer *peer = find_peer(worker, take_task->region_id);
+    struct peer *peer = find_any_peer(worker, take_task->region_id);
     CHECK(peer);
     if (take_task->code != ERR_OK)
         worker->stopped = true;
@@ -597,7 +658,7 @@ static void on_apply_done(struct region_worker *worker, struct region_task *take
 
 static void on_fetched(struct region_worker *worker, struct message *take_message)
 {
-    struct peer *peer = find_peer(worker, peer_fetch_region(take_message));
+    struct peer *peer = find_any_peer(worker, peer_fetch_region(take_message));
     if (peer)
         peer_fetched(peer, take_message);
     message_free(take_message);
@@ -702,6 +763,55 @@ void region_worker_add_child(struct region_worker *worker, const struct region *
     actor_post_must(worker->env->executor, other->actor, &message->message);
 }
 
+void region_worker_departed(struct region_worker *worker, const struct region *last, const struct region *into)
+{
+    struct departed *departed = find_departed(worker, last->id);
+    if (!departed) {
+        departed = calloc(1, sizeof *departed);
+        CHECK(departed);
+        departed->id = last->id;
+        HASH_ADD(hh, worker->departed, id, sizeof departed->id, departed);
+    }
+    region_free(departed->last);
+    region_free(departed->into);
+    departed->last = region_copy(last);
+    departed->into = into ? region_copy(into) : NULL;
+}
+
+void region_worker_end_peer(struct region_worker *worker, struct peer *peer, const struct region *last,
+                            const struct region *into)
+{
+    region_worker_departed(worker, last, into);
+    HASH_DEL(worker->peers, peer);
+    HASH_ADD(hh, worker->ending, region_id, sizeof peer->region_id, peer);
+    list_remove(&peer->awake);
+}
+
+/* Its rows go with the next write of the log; a start finds the tombstone and does it again. */
+static void drop_ended(struct region_worker *worker)
+{
+    for (struct peer *peer = worker->ending; peer; peer = peer->hh.next) {
+        if (peer->merge.dropped || !peer_merge_is_over(peer))
+            continue;
+        struct log_task *task = region_worker_log_task(worker);
+        region_drop_rows(worker->env->engine, task->batch, peer->region_id);
+        log_task_add_append(task, peer->region_id, (struct raft_token){0})->host_only = true;
+        peer->merge.dropped = true;
+    }
+}
+
+static void on_merge(struct region_worker *worker, struct merge_message *take_message)
+{
+    bool comes_back = take_message->word == MERGE_FENCE || take_message->word == MERGE_TARGET;
+    struct peer *peer =
+        comes_back ? find_any_peer(worker, take_message->to) : find_peer(worker, take_message->to);
+    const struct departed *departed = find_departed(worker, take_message->to);
+    if (peer)
+        peer_merge_message(peer, take_message);
+    else
+        peer_merge_message_absent(worker->store, take_message, departed ? departed->last : NULL);
+}
+
 static void on_regions(struct region_worker *worker, struct regions_message *take_message)
 {
     struct store *store = worker->store;
@@ -796,7 +906,7 @@ static void on_link_down(void *context, struct link *link, bool was_up, enum err
 static void add_heartbeat(struct region_worker *worker, struct peer *peer, struct wire_region_heartbeat *heartbeat)
 {
     struct wire_region *region = arena_alloc(&worker->round_arena, sizeof *region);
-    *region = region_to_wire(peer->region, &worker->round_arena);
+    *region = region_to_wire_brief(peer->region, &worker->round_arena);
     *heartbeat = (struct wire_region_heartbeat){.region = region,
                                                 .leader_peer = peer->id,
                                                 .term = raft_term_now(peer->group->raft),
@@ -1130,6 +1240,7 @@ static void on_tick(struct region_worker *worker)
         shrink(worker);
     if (worker->now_us >= worker->expiry_at_us)
         tell_expiry(worker);
+    drop_ended(worker);
     tick_pairs(worker, ticks); /* after the peers: who wakes now has had its ticks */
     links_tick(worker->links);
     report_to_pd(worker, all);
@@ -1245,7 +1356,7 @@ static void on_created(struct region_worker *worker, struct peer_created *take_c
 
 static void on_sent(struct region_worker *worker, struct snapshot_sent *take_message)
 {
-    struct peer *peer = find_peer(worker, take_message->region);
+    struct peer *peer = find_any_peer(worker, take_message->region);
     CHECK(peer);
     peer_snapshot_sent(peer, take_message);
     message_free(&take_message->message);
@@ -1253,14 +1364,14 @@ static void on_sent(struct region_worker *worker, struct snapshot_sent *take_mes
 
 static void on_cut(struct region_worker *worker, struct message *take_message)
 {
-    struct peer *peer = find_peer(worker, peer_snapshot_cut_region(take_message));
+    struct peer *peer = find_any_peer(worker, peer_snapshot_cut_region(take_message));
     CHECK(peer);
     peer_snapshot_cut_done(peer, take_message);
 }
 
 static void on_installed(struct region_worker *worker, struct message *take_message)
 {
-    struct peer *peer = find_peer(worker, peer_snapshot_install_region(take_message));
+    struct peer *peer = find_any_peer(worker, peer_snapshot_install_region(take_message));
     CHECK(peer);
     peer_snapshot_installed(peer, take_message);
 }
@@ -1445,6 +1556,9 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_PEER_FORGOTTEN:
         on_forgotten(worker, take_message);
         break;
+    case WORKER_MERGE:
+        on_merge(worker, (struct merge_message *)take_message);
+        break;
     case WORKER_SPLIT_IDS:
         on_split_ids(worker, (struct split_ask *)take_message);
         break;
@@ -1518,11 +1632,14 @@ static void on_round(void *state)
         worker->gate_open =
             gate_is_open(worker); /* for all of them: the first one's proposal must not shut out the next */
         for (struct peer *peer = first; peer; peer = peer->next_touched)
-            peer_round(peer);
+            if (!peer->merge.ended)
+                peer_round(peer);
         flush(worker);
         for (struct peer *peer = first, *next; peer; peer = next) {
             next = peer->next_touched;
             peer->touched = false;
+            if (peer->merge.ended)
+                continue;
             if (peer->destroy.over)
                 remove_peer(worker, peer);
             else if (!peer_release(peer))
@@ -1590,6 +1707,11 @@ void region_worker_start(struct region_worker *worker)
     post_tick(worker);
 }
 
+uint32_t region_worker_ending_count(const struct region_worker *worker)
+{
+    return HASH_COUNT(worker->ending);
+}
+
 void region_worker_visit(const struct region_worker *worker,
                          void (*visit)(void *context, const struct store_peer_view *view), void *context)
 {
@@ -1597,6 +1719,7 @@ void region_worker_visit(const struct region_worker *worker,
     for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
         struct store_peer_view view = {
             .region = peer->region_id,
+            .range = peer->region,
             .peer = peer->id,
             .raft = peer->group->raft,
             .members = peer->region,
@@ -1617,6 +1740,19 @@ void region_worker_free(struct region_worker *worker)
     {
         HASH_DEL(worker->peers, peer);
         peer_free(peer);
+    }
+    HASH_ITER(hh, worker->ending, peer, next_peer)
+    {
+        HASH_DEL(worker->ending, peer);
+        peer_free(peer);
+    }
+    struct departed *departed, *next_departed;
+    HASH_ITER(hh, worker->departed, departed, next_departed)
+    {
+        HASH_DEL(worker->departed, departed);
+        region_free(departed->last);
+        region_free(departed->into);
+        free(departed);
     }
     links_free(worker->links);
     store_pairs_free(worker->pairs);

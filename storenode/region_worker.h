@@ -33,6 +33,8 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
  * first WORKER_REGIONS or WORKER_STORES message. */
 void region_worker_start(struct region_worker *worker);
 void region_worker_add_sleep_counts(const struct region_worker *worker, struct store_sleep_counts *counts);
+/* Peers that were merged into others, and are not all gone yet. */
+uint32_t region_worker_ending_count(const struct region_worker *worker);
 void region_worker_visit(const struct region_worker *worker,
                          void (*visit)(void *context, const struct store_peer_view *view), void *context);
 
@@ -56,6 +58,11 @@ void region_worker_proposal_ended(struct region_worker *worker);
 void region_worker_wait(struct region_worker *worker, struct peer *peer);
 /* A region was split off one of this worker's: starts its peer here, on whichever worker. `campaign`: it should lead. */
 void region_worker_add_child(struct region_worker *worker, const struct region *region, bool campaign);
+/* A region that is here no more; `last`: as it was at its end, `into` (NULL: not known): what its keys are part of. */
+void region_worker_departed(struct region_worker *worker, const struct region *last, const struct region *into);
+/* The peer takes nothing any more; it is freed when peer_merge_is_over. */
+void region_worker_end_peer(struct region_worker *worker, struct peer *peer, const struct region *last,
+                            const struct region *into);
 /* A raft message to the store of another peer; lent. */
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message,
                         bool after);

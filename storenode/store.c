@@ -12,6 +12,8 @@
 #include "storenode/kv_service.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer_heal.h"
+#include "storenode/peer_merge.h"
+#include "storenode/region_merge.h"
 #include "storenode/region_row.h"
 #include "storenode/region_worker.h"
 #include "storenode/snapshot_receive.h"
@@ -89,6 +91,11 @@ void store_change_peers(struct store *store, region_id region, const struct wire
                     &ask->ids.message);
 }
 
+void store_merge_region(struct store *store, region_id source, region_id target)
+{
+    peer_merge_post_wish(store, source, target);
+}
+
 static void free_leave(struct message *message)
 {
     free(message);
@@ -111,6 +118,17 @@ bool store_has_left(const struct store *store)
         if (atomic_load(&store->leads_count[i]) > 0)
             return false;
     return true;
+}
+
+void store_add_merge_counts(const struct store *store, struct store_merge_counts *counts)
+{
+    for (uint32_t i = 0; i < store->worker_count && store->workers[i]; i++)
+        counts->ending += region_worker_ending_count(store->workers[i]);
+    counts->prepared += atomic_load(&store->merge_counts.prepared);
+    counts->rolled_back += atomic_load(&store->merge_counts.rolled_back);
+    counts->taken_in += atomic_load(&store->merge_counts.taken_in);
+    counts->waited += atomic_load(&store->merge_counts.waited);
+    counts->by_snapshot += atomic_load(&store->merge_counts.by_snapshot);
 }
 
 void store_add_snapshot_counts(const struct store *store, struct store_snapshot_counts *counts)
@@ -198,6 +216,29 @@ static enum err lose_replica(struct store *store, const struct region *region, c
     return ERR_OK;
 }
 
+/* It was merged into another one; the rest of its rows may still be there. */
+static enum err end_region(struct store *store, const struct region *region, struct error *err)
+{
+    struct engine *engine = store->env->engine;
+    struct group_key first = group_key(region->id, 0), state = group_key(region->id, STORE_REGION_STATE),
+                     end = group_key(region->id + 1, 0);
+    struct engine_iter *iter = engine_iter_new(engine, ENGINE_RAFT, group_key_bytes(&first), group_key_bytes(&end));
+    bool more = false;
+    region_worker_departed(store->workers[region->id % store->worker_count], region, NULL);
+    engine_iter_seek(engine, iter, group_key_bytes(&first));
+    for (int i = 0; i < 2 && engine_iter_valid(engine, iter); i++, engine_iter_next(engine, iter))
+        more |= !bytes_equal(engine_iter_key(engine, iter), group_key_bytes(&state));
+    enum err code = engine_iter_error(engine, iter, err);
+    engine_iter_free(engine, iter);
+    if (code != ERR_OK || !more)
+        return code;
+    struct engine_batch *batch = engine_batch_new(engine);
+    region_drop_rows(engine, batch, region->id);
+    code = engine_write(engine, batch, false, err);
+    engine_batch_free(engine, batch);
+    return code;
+}
+
 static enum err load_region(struct store *store, struct bytes value, struct error *err)
 {
     struct arena arena;
@@ -209,6 +250,8 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
         code = region_from_wire(state.region, &region);
     if (code != ERR_OK)
         code = error_set(err, ERR_CORRUPT, "a region's row: bad checksum or size");
+    else if (state.tombstone && region_is_merging(region)) /* else it was removed, and knows nothing of its end */
+        code = end_region(store, region, err);
     else if (!state.tombstone && store_ranges_find(store->ranges, region->start_key, region->end_key, region->id) != 0)
         code = error_set(err, ERR_CORRUPT, "region %llu has keys of another region", (unsigned long long)region->id);
     else if (!state.tombstone) {

@@ -50,6 +50,8 @@ void store_transfer_leader(struct store *store, region_id region, peer_id to);
 
 /* Any thread. Splits `region` at those of `keys` (encoded, ascending, at most 64) that lie inside of it; it does nothing if
  * it is not led here, or is being split already. */
+/* `source` into its neighbour `target`, if it is led here; nobody hears what became of it. Any thread. */
+void store_merge_region(struct store *store, region_id source, region_id target);
 void store_split_region(struct store *store, region_id region, const struct bytes *keys, uint32_t count);
 
 /* Any thread. Changes the members of `region` in one step (peer_conf.h); it does nothing if it is not led here, or if that is
@@ -64,8 +66,10 @@ bool store_has_left(const struct store *store);
 
 /* For checkers that run in the same thread (simulator): each peer of each region. `visit` must not keep the pointers.
  */
+struct region;
 struct store_peer_view {
     region_id region;
+    const struct region *range; /* borrowed */
     peer_id peer;
     const struct raft *raft;
     const struct region *members; /* as the peer knows it */
@@ -94,6 +98,15 @@ struct store_sleep_counts {
     uint64_t asleep;      /* now */
 };
 /* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
+/* How regions were merged here, since the start; each step once per peer. */
+struct store_merge_counts {
+    uint64_t prepared, rolled_back, taken_in;
+    uint64_t waited;      /* the target had to wait for the source's peer */
+    uint64_t by_snapshot; /* the source ended with a snapshot of the target */
+    uint64_t ending;      /* now: peers whose region was taken in, and that are not all gone. Same thread only */
+};
+void store_add_merge_counts(const struct store *store, struct store_merge_counts *counts);
+
 struct store_snapshot_counts {
     uint64_t sent, not_sent;  /* by leaders here; given up, or refused by the other side */
     uint64_t resumed;         /* connections that took the place of a broken one, half way */

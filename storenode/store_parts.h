@@ -3,6 +3,7 @@
  *   transport --KV_BATCH, RAFT_BATCH--> region workers --> log worker --LOG_DONE--> region workers
  *                                          |  \--> apply worker --APPLY_DONE--> region workers
  *                                          |  \--> read workers --FETCHED--> region workers
+ *                                          |  \--MERGE--> the region worker of a neighbour (peer_merge.h)
  *                                          |  \--CHILD--> the region worker of a region that was split off
  *                                          |  \--split_ask, conf_ask--> pd link --SPLIT_IDS, CONF_IDS--> region workers
  *                                          |  \--split_check--> read workers --SPLIT_CHECKED--> region workers
@@ -76,6 +77,9 @@ struct store {
         _Atomic uint64_t hashes, hash_mismatches;      /* region_hash.h */
     } damage_counts;
     _Atomic uint32_t checks_under_way; /* of those that are led here */
+    struct {
+        _Atomic uint64_t prepared, rolled_back, taken_in, waited, by_snapshot;
+    } merge_counts;
     /* store_leave: groups that each worker is handing over. */
     _Atomic uint32_t leads_count[STORE_WORKERS_MAX];
     /* When each region worker last had its tick with a disk that answers: what a beat vouches for. */
@@ -108,6 +112,7 @@ enum worker_message_kind {
     WORKER_CONF_CHANGE,
     WORKER_CONF_IDS,
     WORKER_PEER_FORGOTTEN,
+    WORKER_MERGE,
     WORKER_SPLIT_IDS,
     WORKER_SPLIT_CHECKED,
     WORKER_SNAPSHOT_CUT,

@@ -129,7 +129,8 @@ void store_ranges_set(struct store_ranges *ranges, const struct region *region)
 struct set_task {
     struct apply_task task;
     struct store_ranges *ranges;
-    struct region *region; /* owned */
+    struct region *region; /* owned; NULL: `gone` is */
+    region_id gone;
 };
 
 static void free_set(struct message *message)
@@ -141,7 +142,11 @@ static void free_set(struct message *message)
 static void apply_set(struct apply_task *task, struct apply_worker *worker)
 {
     (void)worker;
-    store_ranges_set(((struct set_task *)task)->ranges, ((struct set_task *)task)->region);
+    struct set_task *set = (struct set_task *)task;
+    if (set->region)
+        store_ranges_set(set->ranges, set->region);
+    else
+        store_ranges_remove(set->ranges, set->gone);
 }
 
 static void set_done(struct apply_task *task, enum err code)
@@ -150,12 +155,23 @@ static void set_done(struct apply_task *task, enum err code)
     message_free(&task->message);
 }
 
-void store_ranges_post(struct store_ranges *ranges, struct apply_worker *worker, const struct region *region)
+static void post(struct store_ranges *ranges, struct apply_worker *worker, struct region *take_region, region_id gone)
 {
     struct set_task *task = calloc(1, sizeof *task);
     CHECK(task);
     *task = (struct set_task){.task = {.message = {.free = free_set}, .apply = apply_set, .done = set_done},
                               .ranges = ranges,
-                              .region = region_copy(region)};
+                              .region = take_region,
+                              .gone = gone};
     apply_worker_post(worker, &task->task);
+}
+
+void store_ranges_post(struct store_ranges *ranges, struct apply_worker *worker, const struct region *region)
+{
+    post(ranges, worker, region_copy(region), 0);
+}
+
+void store_ranges_post_remove(struct store_ranges *ranges, struct apply_worker *worker, region_id region)
+{
+    post(ranges, worker, NULL, region);
 }

@@ -24,6 +24,7 @@ void store_ranges_free(struct store_ranges *ranges); /* NULL is fine */
 void store_ranges_set(struct store_ranges *ranges, const struct region *region);
 /* The same, by a task of the apply worker: for who is somebody else. */
 void store_ranges_post(struct store_ranges *ranges, struct apply_worker *worker, const struct region *region);
+void store_ranges_post_remove(struct store_ranges *ranges, struct apply_worker *worker, region_id region);
 /* It is gone; nothing if it was not there. */
 void store_ranges_remove(struct store_ranges *ranges, region_id region);
 bool store_ranges_has(const struct store_ranges *ranges, region_id region);

@@ -16,6 +16,9 @@ enum {
     ROW_SIZE_MAX = HEAD_SIZE + TOKENS_SEQUENCES_MAX * ENTRY_SIZE + CHECKSUM_SIZE
 };
 
+/* Beside the code, which is below these. */
+enum { DOUBTFUL = 0x8000, CODE_MASK = 0x7fff };
+
 struct entry {
     uint64_t sequence;
     uint16_t code;
@@ -192,8 +195,10 @@ enum err tokens_check(struct tokens *tokens, const struct token *token, bool *re
         return ERR_MAYBE; /* ended long ago for its client: a copy that wandered about */
     uint32_t at = position_of(window, token->sequence);
     if (at < window->count && window->entries[at].sequence == token->sequence) {
+        if (token->retry && (window->entries[at].code & DOUBTFUL))
+            return ERR_MAYBE;
         *ret_seen = true;
-        *ret_code = (enum err)window->entries[at].code;
+        *ret_code = (enum err)(window->entries[at].code & CODE_MASK);
         return ERR_OK;
     }
     if (token->retry && window->forgetful)
@@ -245,9 +250,11 @@ void tokens_record(struct tokens *tokens, const struct token *token, enum err co
     }
     raise_done(window, token->sequence_done);
     uint32_t at = position_of(window, token->sequence);
-    append_entry(window, token->sequence, (uint16_t)code);
+    bool doubtful = token->part && token->retry && !BUG(part_stands_for_all);
+    uint16_t kept = (uint16_t)((uint16_t)code | (doubtful ? DOUBTFUL : 0));
+    append_entry(window, token->sequence, kept);
     memmove(window->entries + at + 1, window->entries + at, (window->count - 1 - at) * sizeof *window->entries);
-    window->entries[at] = (struct entry){.sequence = token->sequence, .code = (uint16_t)code};
+    window->entries[at] = (struct entry){.sequence = token->sequence, .code = kept};
     window->last_index = index;
     window->dirty = true;
 }
@@ -315,6 +322,73 @@ void tokens_put_inherited(struct tokens *tokens, struct engine_batch *batch, reg
     for (const struct window *window = tokens->windows; window; window = window->hh.next)
         put_window(tokens, window, child, first_index, batch);
     put_edge(tokens, child, tokens->evicted_index > 0 ? first_index : 0, first_index, batch);
+}
+
+/* ---- two regions become one */
+
+static struct entry known_by_both(struct entry a, struct entry b)
+{
+    if (((a.code ^ b.code) & CODE_MASK) != 0)
+        a.code |= DOUBTFUL;
+    a.code |= b.code & DOUBTFUL;
+    return a;
+}
+
+/* `other`: may be NULL. */
+static void unite(struct window *window, const struct window *other)
+{
+    struct window united = {0};
+    uint32_t i = 0, j = 0, others = other ? other->count : 0;
+    uint64_t done = other && other->sequence_done > window->sequence_done ? other->sequence_done : window->sequence_done;
+    while (i < window->count || j < others) {
+        struct entry next;
+        if (j == others || (i < window->count && window->entries[i].sequence < other->entries[j].sequence))
+            next = window->entries[i++];
+        else if (i == window->count || other->entries[j].sequence < window->entries[i].sequence)
+            next = other->entries[j++];
+        else
+            next = known_by_both(window->entries[i++], other->entries[j++]);
+        if (next.sequence >= done)
+            append_entry(&united, next.sequence, next.code);
+    }
+    if (united.count > TOKENS_SEQUENCES_MAX) {
+        uint32_t gone = united.count - TOKENS_SEQUENCES_MAX;
+        memmove(united.entries, united.entries + gone, TOKENS_SEQUENCES_MAX * sizeof *united.entries);
+        united.count = TOKENS_SEQUENCES_MAX;
+        window->forgetful = true;
+    }
+    free(window->entries);
+    window->entries = united.entries;
+    window->count = united.count;
+    window->capacity = united.capacity;
+    window->sequence_done = done;
+    window->dirty = true;
+}
+
+/* The same on every replica: in whatever order the windows are met. */
+void tokens_absorb(struct tokens *tokens, const struct tokens *source, raft_index index)
+{
+    CHECK(tokens->loaded && source->loaded);
+    for (struct window *window = tokens->windows; window; window = window->hh.next) {
+        const struct window *other = find((struct tokens *)source, window->client_id);
+        unite(window, other);
+        window->forgetful |= other ? other->forgetful : source->evicted_index > 0;
+        if (other)
+            window->last_index = index;
+    }
+    for (const struct window *other = source->windows; other; other = other->hh.next) {
+        if (find(tokens, other->client_id))
+            continue;
+        struct window *window = window_new(tokens, other->client_id);
+        window->sequence_done = other->sequence_done;
+        window->last_index = index;
+        window->forgetful = other->forgetful || tokens->evicted_index > 0;
+        unite(window, other);
+    }
+    if (source->evicted_index > 0 && index > tokens->evicted_index)
+        tokens->evicted_index = index;
+    while (HASH_COUNT(tokens->windows) > TOKENS_CLIENTS_MAX)
+        evict_oldest(tokens);
 }
 
 static struct wire_snapshot_row row_of(struct arena *arena, const struct group_key *key, struct bytes value)

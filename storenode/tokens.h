@@ -12,6 +12,13 @@
  * all the time: it may be one of those that were lost. That is so as well when the client came back with newer writes.
  * A client may have SEQUENCES_MAX unfinished writes in one region; more are refused with ERR_BUSY.
  *
+ * A write of several keys that was sent before may have been cut at a border of regions since, both parts under one number;
+ * and if those regions merge, both come to one region. So what was done for a repetition of such a write is kept as doubtful
+ * (the top bit of `code`): it may have been the other part, and the next repetition is ERR_MAYBE. What was done when it was
+ * sent for the first time was all of it.
+ *
+ * When regions merge, what either knows is known to the one that is left.
+ *
  *   row  key    'g' | region id | 0x11 | client id u64 be
  *        value  sequence_done u64 | last_index u64 | forgetful u8 | n x (offset from sequence_done u32, code u16) |
  * checksum u32 key    'g' | region id | 0x12          value  evicted_index u64 | saved_index u64 | checksum u32
@@ -34,6 +41,7 @@ struct token {
     uint64_t sequence;
     uint64_t sequence_done;
     bool retry; /* an earlier send may have happened */
+    bool part;  /* of several keys: if it is a repetition, perhaps one part of what was cut */
 };
 
 /* `first_index`: what counts as saved while nothing is (a fresh region's first index). Reads nothing yet. */
@@ -45,6 +53,8 @@ enum err tokens_load(struct tokens *tokens);
 /* Puts the rows with which `child`, just split off this region, begins: it must recognise what was done before. Its log
  * is young, so that all of it counts as told at `first_index`. Loaded. */
 void tokens_put_inherited(struct tokens *tokens, struct engine_batch *batch, region_id child, raft_index first_index);
+/* The region takes in another one, whose tokens are `source` (loaded), with the entry `index`. Save them in its batch. */
+void tokens_absorb(struct tokens *tokens, const struct tokens *source, raft_index index);
 bool tokens_is_loaded(const struct tokens *tokens);
 raft_index tokens_saved_index(const struct tokens *tokens);
 

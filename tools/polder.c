@@ -29,6 +29,7 @@ const struct command *const commands[] = {
     &command_region_move_peer,
     &command_region_transfer_leader,
     &command_region_check,
+    &command_region_merge,
     &command_bench,
     &command_pd,
     &command_storenode,

@@ -93,6 +93,16 @@
     X(dropped_by_clock)                                                                                                \
     X(expiry_before_sync)                                                                                              \
     X(checksum_skips_a_row)                                                                                            \
+    X(merge_forgets_time)                                                                                              \
+    X(merge_forgets_tokens)                                                                                            \
+    X(part_stands_for_all)                                                                                             \
+    X(merge_without_source_log)                                                                                        \
+    X(merge_before_all_have)                                                                                           \
+    X(merge_source_writes)                                                                                             \
+    X(merge_source_reads)                                                                                              \
+    X(merge_any_epoch)                                                                                                 \
+    X(rollback_unasked)                                                                                                \
+    X(snapshot_keeps_source)                                                                                           \
     /* pd */                                                                                                           \
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \

@@ -10,7 +10,9 @@ static bool wire_is_sound(const struct wire_region *wire)
     if (wire->id == 0 || wire->peers_count == 0 || wire->peers_count > REGION_PEERS_MAX)
         return false;
     if (wire->start_key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE ||
-        wire->end_key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE)
+        wire->end_key.size > KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE || wire->merged_count > REGION_MERGED_MAX)
+        return false;
+    if (wire->merging && (wire->merging->target_id == 0 || wire->merging->target_id == wire->id))
         return false;
     if (wire->end_key.size > 0 && bytes_compare(wire->start_key, wire->end_key) >= 0)
         return false;
@@ -24,10 +26,13 @@ static bool wire_is_sound(const struct wire_region *wire)
     return true;
 }
 
-/* One block: the struct, its peers, then both keys. */
-static struct region *allocate(uint32_t peer_count, struct bytes start_key, struct bytes end_key)
+/* One block: the struct, its peers, what it took in, then both keys. */
+static struct region *allocate(uint32_t peer_count, uint32_t merged_count, const struct region_merging *merging,
+                               struct bytes start_key, struct bytes end_key)
 {
-    size_t head = sizeof(struct region) + peer_count * sizeof(struct region_peer);
+    size_t peers_end = sizeof(struct region) + peer_count * sizeof(struct region_peer);
+    size_t merged_end = peers_end + merged_count * sizeof(struct region_merged);
+    size_t head = merged_end + (merging ? sizeof *merging : 0);
     struct region *region = calloc(1, head + start_key.size + end_key.size);
     CHECK(region);
     uint8_t *keys = (uint8_t *)region + head;
@@ -36,6 +41,11 @@ static struct region *allocate(uint32_t peer_count, struct bytes start_key, stru
     if (end_key.size > 0)
         memcpy(keys + start_key.size, end_key.data, end_key.size);
     region->peer_count = peer_count;
+    region->merged_count = merged_count;
+    if (merging) {
+        region->merging = (struct region_merging *)((uint8_t *)region + merged_end);
+        *region->merging = *merging;
+    }
     region->start_key = bytes_of(keys, start_key.size);
     region->end_key = bytes_of(keys + start_key.size, end_key.size);
     return region;
@@ -45,25 +55,44 @@ enum err region_from_wire(const struct wire_region *wire, struct region **ret_re
 {
     if (!wire || !wire_is_sound(wire))
         return ERR_INVALID;
-    struct region *region = allocate(wire->peers_count, wire->start_key, wire->end_key);
+    struct region_merging merging = {0};
+    if (wire->merging)
+        merging = (struct region_merging){.target = wire->merging->target_id,
+                                          .epoch_conf = wire->merging->epoch_conf,
+                                          .epoch_version = wire->merging->epoch_version,
+                                          .index = wire->merging->index,
+                                          .term = wire->merging->term};
+    struct region *region = allocate(wire->peers_count, wire->merged_count, wire->merging ? &merging : NULL,
+                                     wire->start_key, wire->end_key);
     region->id = wire->id;
     region->epoch_conf = wire->epoch_conf;
     region->epoch_version = wire->epoch_version;
     for (uint32_t i = 0; i < wire->peers_count; i++)
         region->peers[i] = (struct region_peer){
             .id = wire->peers[i].id, .store_id = wire->peers[i].store_id, .role = wire->peers[i].role};
+    for (uint32_t i = 0; i < wire->merged_count; i++)
+        region_merged_list(region)[i] = (struct region_merged){
+            .id = wire->merged[i].region_id, .index = wire->merged[i].index, .term = wire->merged[i].term};
     *ret_region = region;
     return ERR_OK;
 }
 
-struct region *region_copy(const struct region *region)
+struct region *region_copy_merging(const struct region *region, uint64_t version, const struct region_merging *merging)
 {
-    struct region *copy = allocate(region->peer_count, region->start_key, region->end_key);
+    struct region *copy =
+        allocate(region->peer_count, region->merged_count, merging, region->start_key, region->end_key);
     copy->id = region->id;
     copy->epoch_conf = region->epoch_conf;
-    copy->epoch_version = region->epoch_version;
+    copy->epoch_version = version;
     memcpy(copy->peers, region->peers, region->peer_count * sizeof region->peers[0]);
+    if (region->merged_count > 0)
+        memcpy(region_merged_list(copy), region_merged_list(region), region->merged_count * sizeof(struct region_merged));
     return copy;
+}
+
+struct region *region_copy(const struct region *region)
+{
+    return region_copy_merging(region, region->epoch_version, region->merging);
 }
 
 void region_free(struct region *region)
@@ -71,7 +100,7 @@ void region_free(struct region *region)
     free(region);
 }
 
-struct wire_region region_to_wire(const struct region *region, struct arena *arena)
+struct wire_region region_to_wire_brief(const struct region *region, struct arena *arena)
 {
     struct wire_region wire = {.id = region->id,
                                .start_key = region->start_key,
@@ -86,6 +115,42 @@ struct wire_region region_to_wire(const struct region *region, struct arena *are
         wire.peers[i].role = region->peers[i].role;
     }
     return wire;
+}
+
+struct wire_region region_to_wire(const struct region *region, struct arena *arena)
+{
+    struct wire_region wire = region_to_wire_brief(region, arena);
+    if (region_is_merging(region)) {
+        wire.merging = arena_alloc(arena, sizeof *wire.merging);
+        *wire.merging = (struct wire_merging){.target_id = region->merging->target,
+                                              .epoch_conf = region->merging->epoch_conf,
+                                              .epoch_version = region->merging->epoch_version,
+                                              .index = region->merging->index,
+                                              .term = region->merging->term};
+    }
+    if (region->merged_count == 0)
+        return wire;
+    wire.merged = arena_alloc(arena, region->merged_count * sizeof *wire.merged);
+    wire.merged_count = region->merged_count;
+    for (uint32_t i = 0; i < region->merged_count; i++)
+        wire.merged[i] = (struct wire_merged){.region_id = region_merged_list(region)[i].id,
+                                              .index = region_merged_list(region)[i].index,
+                                              .term = region_merged_list(region)[i].term};
+    return wire;
+}
+
+const struct region_merged *region_find_merged(const struct region *region, region_id source)
+{
+    for (uint32_t i = 0; i < region->merged_count; i++)
+        if (region_merged_list(region)[i].id == source)
+            return &region_merged_list(region)[i];
+    return NULL;
+}
+
+bool region_overlaps(const struct region *a, const struct region *b)
+{
+    return (b->end_key.size == 0 || bytes_compare(a->start_key, b->end_key) < 0) &&
+           (a->end_key.size == 0 || bytes_compare(b->start_key, a->end_key) < 0);
 }
 
 bool region_contains(const struct region *region, struct bytes key)

@@ -179,17 +179,24 @@ bool election_ignores(const struct raft *raft, const struct raft_message *messag
            raft->election_elapsed < raft->config->election_ticks;
 }
 
+/* A leader learns it from its followers, or steps down without them. */
+bool raft_learn_commit(struct raft *raft, struct raft_position position)
+{
+    if (position.index <= raft->log.commit)
+        return true;
+    if (raft->role == RAFT_LEADER || position.term == 0 || raft->log.snapshot || !raftlog_matches(&raft->log, position))
+        return false;
+    raftlog_commit_to(&raft->log, position.index);
+    if ((raft->role == RAFT_CANDIDATE || raft->role == RAFT_PRE_CANDIDATE) && has_unapplied_conf_change(raft))
+        election_become_follower(raft, raft->term, 0);
+    return true;
+}
+
 /* A vote message tells of a commit index: it may be what we need to know to have, or see, a quorum. */
 static void use_commit_hint(struct raft *raft, const struct raft_message *message)
 {
-    struct raft_position hint = {.index = message->commit, .term = message->commit_term};
-    raft_index before = raft->log.commit;
-    if (!raft->config->vote_commit_hint || raft->role == RAFT_LEADER || hint.term == 0 || hint.index <= before ||
-        !raftlog_matches(&raft->log, hint))
-        return;
-    raftlog_commit_to(&raft->log, hint.index);
-    if ((raft->role == RAFT_CANDIDATE || raft->role == RAFT_PRE_CANDIDATE) && has_unapplied_conf_change(raft))
-        election_become_follower(raft, raft->term, 0);
+    if (raft->config->vote_commit_hint)
+        (void)raft_learn_commit(raft, (struct raft_position){.index = message->commit, .term = message->commit_term});
 }
 
 void election_on_request(struct raft *raft, const struct raft_message *message)

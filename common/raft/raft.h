@@ -276,6 +276,10 @@ void raft_leader_lost(struct raft *raft);
  * timeout to hear from a quorum. Before anything else is put in. */
 void raft_wake(struct raft *raft, uint32_t slept, uint32_t silent);
 
+/* Somebody who must know says that this entry is committed (another group's log, for a group whose leader may be gone).
+ * True: it is here, and is committed. False: it is not here, or not now (a snapshot is in the way; we lead). */
+bool raft_learn_commit(struct raft *raft, struct raft_position position);
+
 void raft_report_unreachable(struct raft *raft,
                              peer_id peer); /* a message to it was lost: probe instead of streaming */
 

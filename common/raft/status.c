@@ -108,7 +108,9 @@ raft_index raft_replicated_index(const struct raft *raft)
 {
     if (raft->role != RAFT_LEADER)
         return raft->log.applied;
-    raft_index index = raftlog_last(&raft->log);
+    /* Of whom else a change of members that is not applied may speak is not known yet. */
+    bool settled = raft->pending_conf_index <= raft->log.applied;
+    raft_index index = settled ? raftlog_last(&raft->log) : raft->log.applied;
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         if (raft->peers[i].match < index)
             index = raft->peers[i].match;

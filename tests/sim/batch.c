@@ -325,6 +325,11 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
     totals->damage.healed += result->damage.healed;
     totals->damage.hashes += result->damage.hashes;
     totals->damage.hash_mismatches += result->damage.hash_mismatches;
+    totals->merges.prepared += result->merges.prepared;
+    totals->merges.rolled_back += result->merges.rolled_back;
+    totals->merges.taken_in += result->merges.taken_in;
+    totals->merges.waited += result->merges.waited;
+    totals->merges.by_snapshot += result->merges.by_snapshot;
     totals->undecided += result->linear_undecided;
     totals->digest += result->digest * (2 * seed + 1);
     coverage_add(&totals->coverage, &result->coverage);

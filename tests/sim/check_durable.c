@@ -8,6 +8,8 @@
 #include "base/check.h"
 #include "group/group_keys.h"
 #include "raft/raft.h"
+#include "storenode/region_row.h"
+#include "storenode/store_keys.h"
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -46,11 +48,27 @@ static bool read_durable(struct check_durable *check, const struct world_node *s
            check->row.size >= ROW_SIZE_MIN;
 }
 
+/* Merged into another one there. Its log had come to the end that counts; what was acknowledged behind that is refused
+ * wherever it is applied. */
+static bool has_ended(struct check_durable *check, const struct world_node *store, region_id region)
+{
+    struct wire_region_state state;
+    struct arena arena;
+    if (!read_durable(check, store, group_key(region, STORE_REGION_STATE)))
+        return false;
+    arena_init(&arena);
+    bool ended = region_row_decode(buf_bytes(&check->row), &arena, &state) == ERR_OK && state.tombstone;
+    arena_fini(&arena);
+    return ended;
+}
+
 static bool entry_is_durable(struct check_durable *check, const struct world_node *store, region_id region,
                              raft_index index, raft_term term)
 {
     if (read_durable(check, store, group_key_indexed(region, GROUP_LOG, index)))
         return load_u64_be(check->row.data + TERM_AT_ENTRY) == term;
+    if (has_ended(check, store, region))
+        return true;
     return read_durable(check, store, group_key(region, GROUP_TRUNCATED_STATE)) &&
            load_u64_be(check->row.data + INDEX_AT_TRUNCATED) >= index;
 }

@@ -1,5 +1,7 @@
 #include "check_raft.h"
 
+#include "check_region.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -577,14 +579,22 @@ bool check_raft_is_whole(struct check_raft *check, bool equal, char *text, size_
     for (uint32_t number = 1; number <= options->store_count; number++) {
         struct world_node *store = world_store(check->world, number);
         if (store->store && store_is_ready(store->store)) {
+            struct store_merge_counts merges = {0};
             store_visit_peers(store->store, visit_convergence, convergence);
+            store_add_merge_counts(store->store, &merges);
+            if (merges.ending > 0) {
+                fine = false;
+                if (text)
+                    snprintf(text, size, "s%u has peers that were merged and are not gone", number);
+            }
             continue;
         }
         fine = false;
         if (text)
             snprintf(text, size, "s%u is not ready", number);
     }
-    if (fine && convergence->count < options->region_count) {
+    if (fine && convergence->count < options->region_count &&
+        convergence->count + check_region_ended(check->world) < options->region_count) {
         fine = false;
         if (text)
             snprintf(text, size, "%u regions of %u are served", convergence->count, options->region_count);

@@ -21,6 +21,7 @@ enum { REGIONS_MAX = 4096 };
 struct found {
     const struct wire_region *region; /* in the arena */
     uint32_t store;
+    bool ended; /* merged into another one there */
 };
 
 struct survey {
@@ -40,8 +41,9 @@ static void add_state(struct survey *survey, uint32_t store, struct bytes value)
         world_fail(survey->world, "region", 0, "s%u has a region state that cannot be read", store);
         return;
     }
-    if (!state.tombstone && survey->count < REGIONS_MAX)
-        survey->found[survey->count++] = (struct found){state.region, store};
+    /* A tombstone that was not merged is of a peer that was removed: the region goes on without it. */
+    if (survey->count < REGIONS_MAX && (!state.tombstone || state.region->merging))
+        survey->found[survey->count++] = (struct found){state.region, store, state.tombstone};
 }
 
 static void survey_store(struct survey *survey, struct world_node *store)
@@ -104,7 +106,9 @@ static int by_id_and_age(const void *a, const void *b)
     const struct found *x = a, *y = b;
     if (x->region->id != y->region->id)
         return x->region->id < y->region->id ? -1 : 1;
-    return is_newer(x->region, y->region) ? -1 : is_newer(y->region, x->region);
+    if (is_newer(x->region, y->region) || is_newer(y->region, x->region))
+        return is_newer(x->region, y->region) ? -1 : 1;
+    return (int)y->ended - (int)x->ended; /* it ended as it was */
 }
 
 static int by_start(const void *a, const void *b)
@@ -126,6 +130,15 @@ static void keep_newest(struct survey *survey)
             world_fail(survey->world, "region", region->id, "G2: s%u and s%u disagree about region %llu at one epoch",
                        before->store, survey->found[i].store, ULL(region->id));
     }
+    survey->count = kept;
+}
+
+static void drop_ended(struct survey *survey)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < survey->count; i++)
+        if (!survey->found[i].ended)
+            survey->found[kept++] = survey->found[i];
     survey->count = kept;
 }
 
@@ -151,9 +164,24 @@ void check_region_ranges(struct world *world)
     survey_init(&survey, world);
     keep_newest(&survey);
     /* A store that was away while the first regions were made knows only those it has got. */
-    if (survey.count >= world_options(world)->region_count)
+    bool all = survey.count >= world_options(world)->region_count;
+    drop_ended(&survey);
+    if (all)
         check_cover(&survey);
     survey_fini(&survey);
+}
+
+uint32_t check_region_ended(struct world *world)
+{
+    struct survey survey;
+    survey_init(&survey, world);
+    uint32_t count = 0;
+    qsort(survey.found, survey.count, sizeof survey.found[0], by_id_and_age);
+    for (uint32_t i = 0; i < survey.count; i++)
+        count += survey.found[i].ended && (i == 0 || survey.found[i - 1].region->id != survey.found[i].region->id ||
+                                           !survey.found[i - 1].ended);
+    survey_fini(&survey);
+    return count;
 }
 
 /* ---- G3 */
@@ -359,6 +387,7 @@ void check_region_replicas(struct world *world)
 {
     struct survey survey;
     survey_init(&survey, world);
+    drop_ended(&survey);
     qsort(survey.found, survey.count, sizeof survey.found[0], by_id_and_age);
     uint64_t first = 0;
     const struct found *compared = NULL; /* the last that could be read: damage that nobody has met is no difference */

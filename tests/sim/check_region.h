@@ -14,6 +14,8 @@
 /* G1, G2 over all stores, dead ones too (their disks are there). Before the first regions are made there is nothing to
  * say. */
 void check_region_ranges(struct world *world);
+/* Regions that were merged into others, by the word of any disk. */
+uint32_t check_region_ended(struct world *world);
 /* G3, G4. Call it only after check_raft_is_whole (equal). */
 void check_region_replicas(struct world *world);
 

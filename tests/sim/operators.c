@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "meta/keyspace.h"
+#include "meta/region.h"
 #include "raft/raft.h"
 
 enum { CANDIDATES_MAX = 256, SPLIT_KEYS_MAX = 24, SPLITS_MAX = 32 };
@@ -15,6 +16,7 @@ struct operators {
     uint64_t interval_ms;
     uint64_t split_interval_ms;
     uint32_t splits_left;
+    uint64_t merge_interval_ms;
     struct world_node *cut_store;
     bool stopped;
     bool stores_were_ready; /* all of them, once: every first region has its rows */
@@ -22,7 +24,11 @@ struct operators {
     struct {
         region_id region;
         peer_id to;
+        region_id neighbour;
     } moves[CANDIDATES_MAX];
+    const struct region *ranges[CANDIDATES_MAX];
+    bool led[CANDIDATES_MAX];
+    uint32_t range_count;
     uint32_t move_count;
 };
 
@@ -128,6 +134,63 @@ static void split_a_region(struct operators *operators)
     operators->cut_store = store;
 }
 
+/* ---- merges */
+
+static void visit_range(void *context, const struct store_peer_view *view)
+{
+    struct operators *operators = context;
+    if (operators->range_count == CANDIDATES_MAX)
+        return;
+    operators->led[operators->range_count] = raft_is_leader(view->raft);
+    operators->ranges[operators->range_count++] = view->range;
+}
+
+static void add_neighbours(struct operators *operators, uint32_t at)
+{
+    const struct region *region = operators->ranges[at];
+    for (uint32_t i = 0; i < operators->range_count && operators->move_count < CANDIDATES_MAX; i++) {
+        const struct region *other = operators->ranges[i];
+        if ((region->end_key.size > 0 && bytes_equal(region->end_key, other->start_key)) ||
+            (other->end_key.size > 0 && bytes_equal(other->end_key, region->start_key))) {
+            operators->moves[operators->move_count].region = region->id;
+            operators->moves[operators->move_count++].neighbour = other->id;
+        }
+    }
+}
+
+static void merge_a_region(struct operators *operators)
+{
+    struct world *world = operators->world;
+    uint32_t number = (uint32_t)rng_between(&operators->rng, 1, world_options(world)->store_count);
+    struct world_node *store = world_store(world, number);
+    if (!store->store || sim_node_is_paused(store->node))
+        return;
+    operators->move_count = operators->range_count = 0;
+    store_visit_peers(store->store, visit_range, operators);
+    for (uint32_t i = 0; i < operators->range_count; i++)
+        if (operators->led[i])
+            add_neighbours(operators, i);
+    if (operators->move_count == 0)
+        return;
+    uint32_t at = (uint32_t)rng_below(&operators->rng, operators->move_count);
+    sim_trace(world_sim(world), "operator: s%u merges region=%llu into region=%llu", number,
+              (unsigned long long)operators->moves[at].region, (unsigned long long)operators->moves[at].neighbour);
+    sim_enter(store->node);
+    store_merge_region(store->store, operators->moves[at].region, operators->moves[at].neighbour);
+    sim_leave(store->node);
+}
+
+static void act_merge(void *context)
+{
+    struct operators *operators = context;
+    struct sim *sim = world_sim(operators->world);
+    if (operators->stopped)
+        return;
+    merge_a_region(operators);
+    uint64_t wait_ns = rng_between(&operators->rng, 1, operators->merge_interval_ms) * 1000000;
+    sim_at(sim, sim_heap_ns(sim) + wait_ns, NULL, act_merge, NULL, operators);
+}
+
 static void act_split(void *context)
 {
     struct operators *operators = context;
@@ -164,6 +227,9 @@ struct operators *operators_new(struct world *world, struct workload *workload)
     operators->splits_left = SPLITS_MAX;
     if (rng_chance(&operators->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, act_split, NULL, operators);
+    operators->merge_interval_ms = rng_between(&operators->rng, 20, 3000);
+    if (rng_chance(&operators->rng, 1, 2))
+        sim_at(world_sim(world), 0, NULL, act_merge, NULL, operators);
     return operators;
 }
 

@@ -1,5 +1,6 @@
 /* operators: what people and pd do to a cluster while it works. In half of the seeds leaders are moved about; in
- * half of them regions are split, at keys in use or right behind them, often at several at once.
+ * half of them regions are split, at keys in use or right behind them, often at several at once; in half of
+ * them neighbours are merged.
  *
  * Owner: the thread of the world. */
 #ifndef SIM_OPERATORS_H

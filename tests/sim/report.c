@@ -98,6 +98,10 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
            "compared, %llu differed\n",
            ULL(totals->damage.found), ULL(totals->damage.healed), ULL(totals->damage.hashes),
            ULL(totals->damage.hash_mismatches));
+    printf("peers of regions were prepared for a merge %llu times, and rolled back %llu; %llu took in a neighbour, %llu had to "
+           "wait for it, %llu by a snapshot\n",
+           ULL(totals->merges.prepared), ULL(totals->merges.rolled_back), ULL(totals->merges.taken_in),
+           ULL(totals->merges.waited), ULL(totals->merges.by_snapshot));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -180,6 +184,11 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     add_number(object, "hashes_compared", totals->damage.hashes);
     add_number(object, "hashes_differed", totals->damage.hash_mismatches);
     add_number(object, "snapshots_installed_at_start", totals->snapshots.installed_at_start);
+    add_number(object, "merges_prepared", totals->merges.prepared);
+    add_number(object, "merges_rolled_back", totals->merges.rolled_back);
+    add_number(object, "merges_taken_in", totals->merges.taken_in);
+    add_number(object, "merges_waited", totals->merges.waited);
+    add_number(object, "merges_by_snapshot", totals->merges.by_snapshot);
     add_number(object, "committed_entries_checked", totals->raft.durable);
     cJSON_AddNumberToObject(object, "recovery_max_s", (double)totals->recovery_max_us / 1e6);
     cJSON *done = cJSON_AddObjectToObject(object, "done");

@@ -248,6 +248,7 @@ static void fill_result(struct run *run, struct run_result *result)
     world_add_snapshot_counts(run->world, &result->snapshots);
     world_add_damage_counts(run->world, &result->damage);
     world_add_sleep_counts(run->world, &result->sleep);
+    world_add_merge_counts(run->world, &result->merges);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
     result->coverage = *world_coverage(run->world);

@@ -23,6 +23,7 @@ struct world {
     struct coverage coverage;
     struct store_snapshot_counts snapshots; /* likewise */
     struct store_damage_counts damage;      /* likewise */
+    struct store_merge_counts merges;       /* likewise */
     struct store_sleep_counts sleep; /* of stores that are dead */
     bool failed;
     region_id failed_region;
@@ -315,6 +316,7 @@ static void free_role(struct world_node *node)
         store_add_snapshot_counts(node->store, &node->world->snapshots);
         store_add_damage_counts(node->store, &node->world->damage);
         store_add_sleep_counts(node->store, &node->world->sleep);
+        store_add_merge_counts(node->store, &node->world->merges);
     }
     pd_free(node->pd);
     store_free(node->store);
@@ -330,6 +332,14 @@ void world_add_sleep_counts(const struct world *world, struct store_sleep_counts
     for (uint32_t i = 0; i < world->node_count; i++)
         if (world->nodes[i].store)
             store_add_sleep_counts(world->nodes[i].store, counts);
+}
+
+void world_add_merge_counts(const struct world *world, struct store_merge_counts *counts)
+{
+    *counts = world->merges;
+    for (uint32_t i = 0; i < world->node_count; i++)
+        if (world->nodes[i].store)
+            store_add_merge_counts(world->nodes[i].store, counts);
 }
 
 void world_add_snapshot_counts(const struct world *world, struct store_snapshot_counts *counts)

@@ -104,6 +104,7 @@ void world_set_loss(struct world *world, enum engine_mem_loss loss);
 bool world_step(struct world *world);
 
 /* How regions slept and woke, in all lives of all stores. */
+void world_add_merge_counts(const struct world *world, struct store_merge_counts *counts);
 void world_add_snapshot_counts(const struct world *world, struct store_snapshot_counts *counts);
 void world_add_damage_counts(const struct world *world, struct store_damage_counts *counts);
 void world_add_sleep_counts(const struct world *world, struct store_sleep_counts *counts);

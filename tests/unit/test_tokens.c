@@ -363,6 +363,90 @@ static void replicas_agree_whenever_they_save(void **state)
     }
 }
 
+/* ---- two regions become one */
+
+static void what_either_region_did_is_known_to_the_one_that_is_left(void **state)
+{
+    (void)state;
+    struct replica target, source;
+    replica_init(&target);
+    replica_init(&source);
+    bool executed;
+    apply(&target, token(1, 5, 3, false), ERR_OK, 10, &executed);
+    apply(&source, token(1, 6, 4, false), ERR_CONDITION_FAILED, 20, &executed);
+    apply(&source, token(2, 1, 1, false), ERR_OK, 21, &executed);
+    tokens_absorb(target.tokens, source.tokens, 11);
+    assert_int_equal(apply(&target, token(1, 5, 4, true), ERR_OK, 12, &executed), ERR_OK);
+    assert_false(executed);
+    assert_int_equal(apply(&target, token(1, 6, 4, true), ERR_OK, 12, &executed), ERR_CONDITION_FAILED);
+    assert_false(executed);
+    assert_int_equal(apply(&target, token(2, 1, 1, true), ERR_OK, 12, &executed), ERR_OK);
+    assert_false(executed);
+    assert_int_equal(apply(&target, token(2, 2, 1, true), ERR_OK, 12, &executed), ERR_OK);
+    assert_true(executed);
+    save(&target);
+    restart(&target);
+    assert_int_equal(apply(&target, token(1, 6, 4, true), ERR_OK, 13, &executed), ERR_CONDITION_FAILED);
+    assert_false(executed);
+    replica_fini(&target);
+    replica_fini(&source);
+}
+
+/* Cut at a border under one number, both parts then in one region: the one is done, the other is asked for, and neither may
+ * be taken for the other. */
+static void what_was_done_for_a_repetition_of_many_keys_is_in_doubt(void **state)
+{
+    (void)state;
+    struct replica target, source;
+    replica_init(&target);
+    replica_init(&source);
+    bool executed;
+    struct token whole = token(1, 5, 3, false), part = token(1, 6, 3, true), theirs = token(1, 7, 3, true);
+    whole.part = part.part = theirs.part = true;
+    assert_int_equal(apply(&target, part, ERR_OK, 10, &executed), ERR_OK);
+    assert_true(executed);
+    apply(&source, whole, ERR_OK, 20, &executed);
+    apply(&source, theirs, ERR_OK, 20, &executed);
+    tokens_absorb(target.tokens, source.tokens, 11);
+    save(&target);
+    restart(&target);
+    whole.retry = true;
+    assert_int_equal(apply(&target, part, ERR_OK, 12, &executed), ERR_MAYBE);
+    assert_false(executed);
+    assert_int_equal(apply(&target, theirs, ERR_OK, 12, &executed), ERR_MAYBE);
+    assert_false(executed);
+    assert_int_equal(apply(&target, whole, ERR_OK, 12, &executed), ERR_OK); /* all of it was */
+    assert_false(executed);
+    struct token one_key = token(1, 8, 3, true);
+    apply(&target, one_key, ERR_OK, 13, &executed);
+    assert_int_equal(apply(&target, one_key, ERR_OK, 14, &executed), ERR_OK);
+    assert_false(executed);
+    replica_fini(&target);
+    replica_fini(&source);
+}
+
+static void what_one_of_them_has_forgotten_is_in_doubt_for_both(void **state)
+{
+    (void)state;
+    struct replica target, source;
+    replica_init(&target);
+    replica_init(&source);
+    bool executed;
+    for (uint64_t client = 1; client <= TOKENS_CLIENTS_MAX + 1; client++) /* client 1 is forgotten */
+        apply(&source, token(client, 1, 1, false), ERR_OK, 20 + client, &executed);
+    apply(&target, token(1, 2, 1, false), ERR_OK, 10, &executed);
+    tokens_absorb(target.tokens, source.tokens, 11);
+    assert_int_equal(apply(&target, token(1, 1, 1, true), ERR_OK, 12, &executed), ERR_MAYBE);
+    assert_false(executed);
+    assert_int_equal(apply(&target, token(5000, 1, 1, true), ERR_OK, 12, &executed), ERR_MAYBE); /* perhaps it was, too */
+    save(&target);
+    restart(&target); /* no more rows than there may be */
+    assert_int_equal(apply(&target, token(7, 1, 1, true), ERR_OK, 13, &executed), ERR_OK);
+    assert_false(executed);
+    replica_fini(&target);
+    replica_fini(&source);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +462,9 @@ int main(void)
         cmocka_unit_test(a_first_write_far_from_what_is_done_is_refused),
         cmocka_unit_test(rows_that_no_store_writes_are_corrupt),
         cmocka_unit_test(replicas_agree_whenever_they_save),
+        cmocka_unit_test(what_either_region_did_is_known_to_the_one_that_is_left),
+        cmocka_unit_test(what_was_done_for_a_repetition_of_many_keys_is_in_doubt),
+        cmocka_unit_test(what_one_of_them_has_forgotten_is_in_doubt_for_both),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
