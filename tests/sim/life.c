@@ -447,6 +447,32 @@ static bool remove_and_add(struct life *life)
            change_until(life, regions[0].id, &promote, 1, votes_everywhere, store) && put_some(life, 6, 4);
 }
 
+static bool merge(struct life *life)
+{
+    struct known regions[REGIONS_MAX];
+    uint32_t count, before;
+    uint64_t until_us = now_us(life) + PATIENCE_US;
+    if (!list_regions(life, regions, &before))
+        return false;
+    CHECK(before == 3);
+    while (now_us(life) < until_us) {
+        if (!list_regions(life, regions, &count))
+            return false;
+        if (count < before)
+            return put_some(life, 12, 12);
+        struct client_call wanted = {.op = CLIENT_MERGE_REGION,
+                                     .key = regions[2].start_key,
+                                     .region_id = regions[2].id,
+                                     .target_region = regions[1].id,
+                                     .deadline_ms = 1000};
+        if (!call_once(life, &wanted) || !wait_for_us(life, 100000))
+            return false;
+    }
+    world_fail(life->world, "life", 0, "%d s, and two regions are not merged: %s", PATIENCE_US / 1000000,
+               life->answer ? life->answer->text : "");
+    return false;
+}
+
 /* Every row, and none that is not. */
 static bool read_all(struct life *life)
 {
@@ -485,8 +511,8 @@ static const struct {
     const char *name;
     bool (*run)(struct life *life);
 } script[] = {
-    {"create", create},         {"load", load},     {"split", split}, {"snapshot", snapshot}, {"move", move},
-    {"remove", remove_and_add}, {"settle", settle},
+    {"create", create}, {"load", load}, {"split", split}, {"snapshot", snapshot}, {"move", move},
+    {"merge", merge}, {"remove", remove_and_add}, {"settle", settle},
 };
 
 /* ---- a run */
