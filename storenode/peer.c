@@ -1413,7 +1413,7 @@ static void change_done(struct peer *peer, struct region_split *take_change)
     region_free(peer->region);
     peer->region = region_copy(take_change->regions[0]);
     region_split_free(peer->split.last);
-    peer->split.last = NULL;
+    peer->split.last = split ? take_change : NULL; /* those that are refused below are told where to go */
     peer->split.known = take_change->index;
     peer->heartbeat_due = leads;
     if (split || take_change->change == REGION_TOOK_IN)
@@ -1428,9 +1428,7 @@ static void change_done(struct peer *peer, struct region_split *take_change)
     for (uint32_t i = 1; i < take_change->count && split; i++)
         region_worker_add_child(peer->worker, take_change->regions[i], leads);
     peer_merge_changed(peer, take_change);
-    if (split)
-        peer->split.last = take_change;
-    else
+    if (!split)
         region_split_free(take_change);
 }
 
