@@ -45,6 +45,7 @@ void peer_destroy_put(struct engine *engine, struct engine_batch *batch, const s
 static struct region *tombstone_of(const struct peer *peer)
 {
     struct region *region = region_copy(peer->region);
+    region->merging = NULL; /* a tombstone that is prepared says of the region that it was taken in, not of a peer that it left */
     if (region->epoch_conf < peer->destroy.epoch_conf)
         region->epoch_conf = peer->destroy.epoch_conf;
     return region;
@@ -214,6 +215,11 @@ bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire,
     const struct region *region = peer->region;
     if (peer->destroy.begun)
         return true;
+    if (wire->kind == PEER_MERGED) {
+        if (wire->to == peer->id)
+            peer_merge_heard_end(peer, (struct raft_position){.index = wire->index, .term = wire->log_term});
+        return true;
+    }
     if (wire->to != peer->id || wire->kind == PEER_GONE) {
         if (wire->epoch_conf >= region->epoch_conf + peer_is_member(peer) &&
             (wire->to == peer->id) == (wire->kind == PEER_GONE))

@@ -35,8 +35,9 @@ struct region;
 struct region_worker;
 struct wire_raft_message;
 
-/* Kinds of raft messages beside enum raft_message_kind, not for the core: `to` is no member at `epoch_conf`; am I one? */
-enum { PEER_GONE = STORE_ROWS_WANTED + 1, PEER_ASK };
+/* Kinds of raft messages beside enum raft_message_kind, not for the core: `to` is no member at `epoch_conf`; am I one? the
+ * region was prepared by the entry at `index`, `log_term`, and taken in by another (peer_merge.h). */
+enum { PEER_GONE = STORE_ROWS_WANTED + 1, PEER_ASK, PEER_MERGED };
 
 struct peer_destroy {
     uint64_t epoch_conf;   /* at which it is no member */

@@ -338,7 +338,8 @@ static bool tell_nested(struct peer *peer, const struct merge_message *message)
     struct arena arena;
     arena_init(&arena);
     bool all = true;
-    for (raft_index index = raft_applied_index(peer->group->raft) + 1; index <= message->position.index && all; index++) {
+    for (raft_index index = raft_applied_index(peer->group->raft) + 1; index <= message->position.index && all;
+         index++) {
         const struct raft_entry *entry = raft_log_entry(peer->group->raft, index);
         struct wire_log_command command;
         all = entry != NULL;
@@ -373,8 +374,12 @@ static void on_catch_up(struct peer *peer, const struct merge_message *message)
         peer->merge.yields |= message->for_snapshot;
         peer->merge.waiter = 0;
         atomic_fetch_add(&peer->snapshot.generation, 1);
-        post(store_of(peer), merge_new(message->for_snapshot ? MERGE_CAUGHT_UP : MERGE_DAMAGED, peer->region_id,
-                                       message->from, peer->region));
+        struct region *last = region_copy_merging(
+            peer->region, peer->region->epoch_version,
+            &(struct region_merging){.target = message->from}); /* of its PREPARE it knows nothing */
+        post(store_of(peer),
+             merge_new(message->for_snapshot ? MERGE_CAUGHT_UP : MERGE_DAMAGED, peer->region_id, message->from, last));
+        region_free(last);
         return;
     }
     peer->merge.waiter = message->from;
@@ -405,6 +410,41 @@ static void on_caught_up(struct peer *peer, struct merge_message *message, bool 
         }
     if (sources)
         peer_snapshot_go_on(peer);
+}
+
+/* ---- a source's peer that is left over
+ *
+ * All of its region have ended but this one: the target's peer beside it was removed before it applied COMMIT. No other peer
+ * of the target that comes here ever applies that entry, it is behind it; and none that has our keys comes before we are gone. */
+
+void peer_merge_heard_end(struct peer *peer, struct raft_position prepared)
+{
+    if (region_is_merging(peer->region) && peer->region->merging->index == prepared.index) {
+        if (BUG(left_over_ends_unasked))
+            peer_destroy_begin(peer, peer->region->epoch_conf + 1);
+        else
+            post(store_of(peer),
+                 merge_new(MERGE_LEFT_OVER, peer->region_id, peer->region->merging->target, peer->region));
+        return;
+    }
+    region_worker_touch(peer->worker, peer);
+    (void)raft_learn_commit(peer->group->raft, prepared);
+    peer->split.hurry = true;
+}
+
+static void on_target_left(struct peer *peer, const struct merge_message *message)
+{
+    if (region_is_merging(peer->region) && peer->region->merging->index == message->position.index)
+        peer_destroy_begin(peer, peer->region->epoch_conf + 1);
+}
+
+static bool has_left(struct store *store, region_id target, const struct region_merging *merging)
+{
+    struct region *last;
+    enum err code = region_load_state(store->env->engine, target, &last, NULL, NULL);
+    bool left = code == ERR_NOT_FOUND && last && last->epoch_conf > merging->epoch_conf;
+    region_free(last);
+    return left;
 }
 
 /* ---- a snapshot of the target */
@@ -534,8 +574,7 @@ void peer_merge_end(struct peer *peer, const struct region *into)
 bool peer_merge_is_over(const struct peer *peer)
 {
     return peer->merge.ended && peer->merge.fenced && peer->tasks_out == 0 && peer->group->appends_under_way == 0 &&
-           peer->snapshot.sending == 0 && !peer->touched && !peer->waiting &&
-           !peer->merge.querying;
+           peer->snapshot.sending == 0 && !peer->touched && !peer->waiting && !peer->merge.querying;
 }
 
 /* ---- dispatch */
@@ -574,6 +613,11 @@ void peer_merge_message(struct peer *peer, struct merge_message *take_message)
     case MERGE_TAKEN:
         peer_merge_end(peer, take_message->region);
         break;
+    case MERGE_LEFT_OVER:
+        break; /* we are here, and take it in: with COMMIT, or with a snapshot from after it */
+    case MERGE_TARGET_LEFT:
+        on_target_left(peer, take_message);
+        break;
     case MERGE_FENCE:
         peer->merge.fenced = true;
         break;
@@ -600,6 +644,10 @@ void peer_merge_message_absent(struct store *store, struct merge_message *take_m
     } else if (take_message->word == MERGE_ASK && departed &&
                region_merge_judge(take_message->region, departed) == REGION_MERGE_NEVER) {
         reply = merge_new(MERGE_REFUSED, take_message->to, take_message->from, NULL);
+        reply->position.index = take_message->region->merging->index;
+    } else if (take_message->word == MERGE_LEFT_OVER &&
+               has_left(store, take_message->to, take_message->region->merging)) {
+        reply = merge_new(MERGE_TARGET_LEFT, take_message->to, take_message->from, NULL);
         reply->position.index = take_message->region->merging->index;
     } else if (take_message->word == MERGE_CATCH_UP && take_message->for_snapshot &&
                (departed || has_no_rows(store, take_message->to)))

@@ -7,6 +7,8 @@
  *   target's peer, applying COMMIT where the source's peer is behind (the task is parked)
  *                     --CATCH_UP--> source's peer: all up to PREPARE is committed --CAUGHT_UP--> target's peer goes on
  *   target's peer, COMMIT applied --TAKEN--> source's peer ends
+ *   source's peer that hears from another store that the region was taken in --LEFT_OVER--> target's peer, which was removed
+ *                     before it applied COMMIT: its worker finds the tombstone --TARGET_LEFT--> source's peer is destroyed
  *
  * Both regions lie on the same stores, so every message stays inside a process, and each store has all it needs: no entry of
  * the source travels with COMMIT, because COMMIT is not proposed before every peer of the source has its whole log on disk.
@@ -49,6 +51,8 @@ enum merge_word {
     MERGE_DAMAGED,
     MERGE_ALSO,
     MERGE_TAKEN,
+    MERGE_LEFT_OVER,
+    MERGE_TARGET_LEFT,
     MERGE_FENCE
 };
 
@@ -58,8 +62,8 @@ struct merge_message {
     enum merge_word word;
     region_id to, from;
     region_id also; /* ALSO: this one, too; it ends where `from`, which is damaged, was to take it in */
-    struct region *region;         /* owned. QUERY, ASK, CAUGHT_UP: the source; TARGET, TAKEN: the target; else NULL */
-    struct raft_position position; /* CATCH_UP: the end of the source's log; REFUSED: the index of its PREPARE */
+    struct region *region;         /* owned. QUERY, ASK, CAUGHT_UP, LEFT_OVER: the source; TARGET, TAKEN: the target; else NULL */
+    struct raft_position position; /* CATCH_UP: the end of the source's log; REFUSED, TARGET_LEFT: the index of its PREPARE */
     bool ready, refuse;            /* ASK: all have its log; it has waited too long for that */
     bool for_snapshot;             /* CATCH_UP */
     bool owed;                     /* QUERY, TARGET: somebody waits */
@@ -111,6 +115,8 @@ void peer_merge_put_sources_end(struct peer *peer, struct log_task *task);
 void peer_merge_end_sources(struct peer *peer, const struct region *region);
 void peer_merge_forget_sources(struct peer *peer);
 
+/* Another store says that the region, prepared by this entry, was taken in. */
+void peer_merge_heard_end(struct peer *peer, struct raft_position prepared);
 /* The peer takes nothing any more; `into`: where its keys are. */
 void peer_merge_end(struct peer *peer, const struct region *into);
 /* It has ended, and nothing of it is under way. */

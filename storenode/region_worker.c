@@ -570,16 +570,22 @@ static void note_absent(struct region_worker *worker, store_id from, const struc
 }
 
 /* The region was merged into another one, and nobody else is left to say so: who was no member at its end was removed before.
- * Who was one ends with its target. */
+ * Who was one ends with its target, or when that has left. */
 static void tell_gone(struct region_worker *worker, store_id from, const struct wire_raft_message *wire)
 {
     const struct departed *departed = find_departed(worker, wire->region_id);
-    if (!departed || region_peer_by_id(departed->last, wire->from) || wire->kind == PEER_GONE)
+    if (!departed || wire->kind == PEER_GONE || wire->kind == PEER_MERGED)
+        return;
+    bool member = region_peer_by_id(departed->last, wire->from) != NULL;
+    const struct region_merging *merging = departed->last->merging;
+    if (member && (!merging || merging->index == 0 || BUG(end_is_not_said)))
         return;
     struct wire_raft_message gone = {.region_id = wire->region_id,
-                                     .kind = PEER_GONE,
+                                     .kind = member ? PEER_MERGED : PEER_GONE,
                                      .from = wire->to,
                                      .to = wire->from,
+                                     .index = merging ? merging->index : 0,
+                                     .log_term = merging ? merging->term : 0,
                                      .epoch_conf = departed->last->epoch_conf,
                                      .epoch_version = departed->last->epoch_version};
     region_worker_send_wire(worker, from, &gone);

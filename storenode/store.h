@@ -97,8 +97,7 @@ struct store_sleep_counts {
     uint64_t handed_over; /* groups whose leadership was given away: the disk hung, or the store was to stop */
     uint64_t asleep;      /* now */
 };
-/* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
-/* How regions were merged here, since the start; each step once per peer. */
+/* How regions were merged here, since the start; each step once per peer. Any thread. */
 struct store_merge_counts {
     uint64_t prepared, rolled_back, taken_in;
     uint64_t waited;      /* the target had to wait for the source's peer */
@@ -107,6 +106,7 @@ struct store_merge_counts {
 };
 void store_add_merge_counts(const struct store *store, struct store_merge_counts *counts);
 
+/* Snapshots of regions since the start, at both ends (peer_snapshot.h). Any thread. */
 struct store_snapshot_counts {
     uint64_t sent, not_sent;  /* by leaders here; given up, or refused by the other side */
     uint64_t resumed;         /* connections that took the place of a broken one, half way */

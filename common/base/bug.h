@@ -101,6 +101,8 @@
     X(merge_source_writes)                                                                                             \
     X(merge_source_reads)                                                                                              \
     X(merge_any_epoch)                                                                                                 \
+    X(end_is_not_said)                                                                                                 \
+    X(left_over_ends_unasked)                                                                                          \
     X(rollback_unasked)                                                                                                \
     X(snapshot_keeps_source)                                                                                           \
     /* pd */                                                                                                           \

@@ -403,6 +403,90 @@ static void what_cannot_be_is_refused_with_a_reason(void **unused)
     cluster_free(cluster);
 }
 
+/* ---- with a merge under way */
+
+struct leaders {
+    struct region *first, *second; /* owned: in key order, as their leaders know them */
+    store_id of_first, of_second;
+};
+
+static void visit_leader(void *context, const struct store_peer_view *view)
+{
+    struct leaders *leaders = context;
+    if (!raft_is_leader(view->raft))
+        return;
+    bool is_first = view->members->start_key.size == 0;
+    struct region **region = is_first ? &leaders->first : &leaders->second;
+    region_free(*region);
+    *region = region_copy(view->members);
+    *(is_first ? &leaders->of_first : &leaders->of_second) = region_peer_by_id(view->members, view->peer)->store_id;
+}
+
+static void find_leaders(struct cluster *cluster, struct leaders *leaders)
+{
+    *leaders = (struct leaders){0};
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        store_visit_peers(world_store(cluster->world, i)->store, visit_leader, leaders);
+    assert_true(leaders->of_first && leaders->of_second);
+}
+
+static bool is_taken_in(struct cluster *cluster)
+{
+    struct store_merge_counts counts = {0};
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_add_merge_counts(world_store(cluster->world, i)->store, &counts);
+    return counts.taken_in > 0;
+}
+
+/* The store has applied what prepares the source, dies before it hears that the target took it in, and when it comes back
+ * the target has no peer there any more. */
+static void a_source_is_not_left_over_where_its_target_was_removed(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(4);
+    struct store_merge_counts counts = {0};
+    struct leaders leaders;
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    find_leaders(cluster, &leaders);
+    store_id from = 0, to = 0;
+    for (uint32_t i = 1; i <= 4; i++) {
+        store_id id = store_get_id(world_store(cluster->world, i)->store);
+        if (!region_peer_on_store(leaders.first, id))
+            to = id;
+        else if (id != leaders.of_first && id != leaders.of_second)
+            from = id;
+    }
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
+                                                       .key = leaders.second->start_key,
+                                                       .region_id = leaders.second->id,
+                                                       .target_region = leaders.first->id}),
+                     POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_taken_in));
+    struct world_node *away = node_of(cluster, from);
+    store_add_merge_counts(away->store, &counts);
+    assert_int_equal(counts.taken_in, 0);
+    world_kill(cluster->world, away, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, to), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, from), POLDER_OK);
+    assert_true(count_rows(away->disk, ENGINE_DEFAULT) > 0);
+    start(cluster, away);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(run_until(cluster, 5000, NULL));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, from), POLDER_OK); /* nothing is in its way */
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
+    region_free(leaders.first);
+    region_free(leaders.second);
+    cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
+        cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
