@@ -137,6 +137,9 @@ static enum err propose_prepare(struct peer *peer, const struct merge_message *m
     enum err code = region_merge_check(peer->region, message->region, ret_reason);
     if (code != ERR_OK)
         return code;
+    *ret_reason = "the target has no leader: nobody could take it in, or refuse";
+    if (!message->ready)
+        return ERR_NOT_READY;
     *ret_reason = "it does not lead any more, or changes";
     if (!peer_may_split(peer))
         return raft_is_leader(peer->group->raft) ? ERR_BUSY : ERR_NOT_LEADER;
@@ -159,6 +162,7 @@ static void on_target(struct peer *peer, const struct merge_message *message)
 static void on_query(const struct peer *peer, const struct merge_message *message)
 {
     struct merge_message *reply = merge_new(MERGE_TARGET, peer->region_id, message->from, peer->region);
+    reply->ready = raft_leader(peer->group->raft) != 0;
     reply->owed = message->owed;
     reply->reply_to = message->reply_to;
     post(store_of(peer), reply);

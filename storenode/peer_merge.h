@@ -62,11 +62,13 @@ struct merge_message {
     enum merge_word word;
     region_id to, from;
     region_id also; /* ALSO: this one, too; it ends where `from`, which is damaged, was to take it in */
-    struct region *region;         /* owned. QUERY, ASK, CAUGHT_UP, LEFT_OVER: the source; TARGET, TAKEN: the target; else NULL */
-    struct raft_position position; /* CATCH_UP: the end of the source's log; REFUSED, TARGET_LEFT: the index of its PREPARE */
-    bool ready, refuse;            /* ASK: all have its log; it has waited too long for that */
-    bool for_snapshot;             /* CATCH_UP */
-    bool owed;                     /* QUERY, TARGET: somebody waits */
+    struct region
+        *region; /* owned. QUERY, ASK, CAUGHT_UP, LEFT_OVER: the source; TARGET, TAKEN: the target; else NULL */
+    struct raft_position
+        position;       /* CATCH_UP: the end of the source's log; REFUSED, TARGET_LEFT: the index of its PREPARE */
+    bool ready, refuse; /* ASK: all have its log; it has waited too long for that. TARGET: ready: it has a leader */
+    bool for_snapshot;  /* CATCH_UP */
+    bool owed;          /* QUERY, TARGET: somebody waits */
     struct reply_to reply_to;
     uint32_t reader; /* FENCE */
 };

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Regions are merged: by hand under load, and by themselves when most of what they held was deleted. Every acknowledged
-write is there, the regions cover the key space, replicas are equal, and a restart changes nothing of that.
+"""Regions are merged by hand under load. Every acknowledged write is there, the regions cover the key space, replicas are
+equal, and a restart changes nothing of that.
 
     tests/e2e/merge.py BUILD [--megabytes 48] [--split-size 2MiB] [--limit-ms 1000] [--keep]
 
-The cluster begins with one region, and --megabytes of rows of 1 KiB make many of it. Then 95 of 100 rows are deleted.
+The cluster begins with one region, and --megabytes of rows of 1 KiB make many of it.
 """
 import argparse
 import json
