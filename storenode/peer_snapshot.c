@@ -366,9 +366,9 @@ static void rebuild(struct peer *peer)
     enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
     if (code != ERR_OK)
         engine_batch_cut(store->env->engine, task->batch, count, size);
-    if (code == ERR_NOT_READY)
+    if (code == ERR_NOT_READY && in->term >= raft_term_now(peer->group->raft))
         return; /* not committed and durable here yet: the next tick */
-    if (code != ERR_OK) {
+    if (code != ERR_OK) { /* or of a leader that was: nobody may be left who would send us what is missing up to there */
         log_event(store->env->log, LOG_WARN, "event=rows_not_wanted region=%llu index=%llu code=%s",
                   ULL(peer->region_id), ULL(in->snapshot.index), err_name(code));
         answer(peer, in, in->chunk_count, ERR_OK);
