@@ -94,14 +94,16 @@ static void answer(struct peer *peer, struct reply_to to, enum err code, const c
     replies_add(region_worker_replies(peer->worker), to, &reply);
 }
 
-/* Every peer of it hears us and has nearly all: it will not wait long. */
+/* Every peer of it hears us, was made, and has nearly all: it will not wait long. One that was not made yet speaks, too
+ * (RAFT_ABSENT), and lacks little of a short log. */
 static bool everybody_is_near(const struct peer *peer)
 {
     struct raft_status status;
     raft_get_status(peer->group->raft, &status);
     for (uint32_t i = 0; i < status.peer_count; i++)
         if (status.peers[i].id != peer->id &&
-            (!status.peers[i].recent_active || status.peers[i].match + LAG_COUNT_MAX < status.last))
+            (!status.peers[i].recent_active || status.peers[i].match == 0 ||
+             status.peers[i].match + LAG_COUNT_MAX < status.last))
             return false;
     return true;
 }
