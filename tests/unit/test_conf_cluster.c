@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chosen_bug.h"
 #include "client/client_internal.h"
 #include "meta/region.h"
 #include "tests/sim/check_raft.h"
@@ -500,5 +501,6 @@ int main(void)
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
     };
+    choose_bug();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

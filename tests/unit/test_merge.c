@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "chosen_bug.h"
 #include "env/clock.h"
 #include "env/engine_mem.h"
 #include "group/group.h"
@@ -310,6 +311,40 @@ static void a_target_that_has_changed_takes_nothing_in(void **state)
     assert_false(pair->changed);
 }
 
+/* It still has the border: nothing but the epoch says that this is too late. */
+static void nor_if_it_is_a_neighbour_still(void **state)
+{
+    struct pair *pair = *state;
+    prepare(pair, &pair->left, &pair->right);
+    uint64_t peers[] = {51, 52, 53};
+    struct wire_log_split split = {.key = b("rp"), .region_id = 50, .peer_ids = peers, .peer_ids_count = 3};
+    struct wire_log_command command = {
+        .kind = WIRE_COMMAND_KIND_SPLIT, .epoch_conf = 3, .epoch_version = 11, .splits = &split, .splits_count = 1};
+    apply(pair, &pair->right, &command);
+    assert_true(pair->changed);
+    decide(pair, &pair->right, pair->left.region, WIRE_COMMAND_KIND_COMMIT_MERGE);
+    assert_false(pair->changed);
+    assert_int_equal(region_merge_judge(pair->left.region, pair->right.region), REGION_MERGE_NEVER);
+}
+
+static void the_later_of_both_times_counts(void **state)
+{
+    struct pair *pair = *state;
+    struct region_time time;
+    struct wire_log_write put = {.op = WIRE_KV_OP_PUT, .key = b("rn"), .value = b("right")};
+    struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_WRITE,
+                                       .epoch_conf = 3,
+                                       .epoch_version = 11,
+                                       .time_ms = 5000,
+                                       .writes = &put,
+                                       .writes_count = 1};
+    apply(pair, &pair->right, &command);
+    prepare(pair, &pair->right, &pair->left);
+    decide(pair, &pair->left, pair->right.region, WIRE_COMMAND_KIND_COMMIT_MERGE);
+    assert_int_equal(region_fsm_load_time(pair->env.engine, LEFT, &time), ERR_OK);
+    assert_int_equal(time.now_ms, 5000);
+}
+
 static void a_target_waits_until_all_of_the_source_is_here(void **state)
 {
     struct pair *pair = *state;
@@ -356,7 +391,8 @@ static void a_snapshot_on_its_way_into_the_source_is_waited_for(void **state)
     assert_int_equal(region_merge_source_is_here(pair->env.engine, other, &peer, NULL), ERR_NOT_READY);
     region_free(other);
     struct engine_batch *batch = engine_batch_new(pair->env.engine);
-    region_fsm_put_applied(pair->env.engine, batch, RIGHT, 0, 0, NULL); /* an empty peer whose row came with a snapshot */
+    region_fsm_put_applied(pair->env.engine, batch, RIGHT, 0, 0,
+                           NULL); /* an empty peer whose row came with a snapshot */
     assert_int_equal(engine_write(pair->env.engine, batch, true, NULL), ERR_OK);
     engine_batch_free(pair->env.engine, batch);
     assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_NOT_READY);
@@ -436,11 +472,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_prepared_source_takes_no_writes_and_no_splits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_source_that_was_rolled_back_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_target_that_has_changed_takes_nothing_in, setup, teardown),
+        cmocka_unit_test_setup_teardown(nor_if_it_is_a_neighbour_still, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_later_of_both_times_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_target_waits_until_all_of_the_source_is_here, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_on_its_way_into_the_source_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_to_the_source_that_comes_again_is_not_done_twice, setup, teardown),
         cmocka_unit_test(who_has_taken_in_too_many_takes_no_more),
         cmocka_unit_test(only_neighbours_on_the_same_stores_are_merged),
     };
+    choose_bug();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "chosen_bug.h"
 #include "base/rng.h"
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
@@ -466,5 +467,6 @@ int main(void)
         cmocka_unit_test(what_was_done_for_a_repetition_of_many_keys_is_in_doubt),
         cmocka_unit_test(what_one_of_them_has_forgotten_is_in_doubt_for_both),
     };
+    choose_bug();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
