@@ -28,6 +28,7 @@ struct cluster {
     enum polder_outcome outcome;
     int code;
     char text[200];
+    char value[40];
 };
 
 static uint64_t now_ms(const struct cluster *cluster)
@@ -67,7 +68,7 @@ static struct cluster *cluster_new(uint32_t stores)
     struct swarm swarm;
     swarm_draw(1, false, 0, 0, &swarm);
     cluster->world = world_new(
-        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 1, .region_count = 1}, &swarm);
+        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
     cluster->check = check_raft_new(cluster->world);
     for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
         start(cluster, world_node(cluster->world, i));
@@ -162,6 +163,8 @@ static void on_done(void *user, struct polder_result *take_result)
     cluster->outcome = take_result->outcome;
     cluster->code = take_result->code;
     snprintf(cluster->text, sizeof cluster->text, "%s", take_result->text);
+    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
+             (const char *)take_result->value.data);
     polder_result_free(take_result);
 }
 
@@ -170,9 +173,9 @@ static bool is_answered(struct cluster *cluster)
     return cluster->answered;
 }
 
-static int ask(struct cluster *cluster, struct client_call call)
+static int ask_with(struct cluster *cluster, uint32_t number, struct client_call call)
 {
-    struct world_node *client = world_client(cluster->world, 1);
+    struct world_node *client = world_client(cluster->world, number);
     call.done = on_done;
     call.user = cluster;
     cluster->answered = false;
@@ -181,6 +184,11 @@ static int ask(struct cluster *cluster, struct client_call call)
     sim_leave(client->node);
     assert_true(run_until(cluster, 40000, is_answered));
     return cluster->outcome == POLDER_DONE ? POLDER_OK : cluster->code;
+}
+
+static int ask(struct cluster *cluster, struct client_call call)
+{
+    return ask_with(cluster, 1, call);
 }
 
 static void put(struct cluster *cluster, const char *key)
@@ -440,6 +448,75 @@ static bool is_taken_in(struct cluster *cluster)
     return counts.taken_in > 0;
 }
 
+static void start_merge(struct cluster *cluster, const struct leaders *leaders)
+{
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
+                                                       .key = leaders->second->start_key,
+                                                       .region_id = leaders->second->id,
+                                                       .target_region = leaders->first->id}),
+                     POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_taken_in));
+}
+
+static void cut_off(struct cluster *cluster, const struct world_node *store, bool blocked)
+{
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
+        struct world_node *other = world_store(cluster->world, i);
+        if (other == store)
+            continue;
+        net_block(world_net(cluster->world), store->node, other->node, blocked);
+        net_block(world_net(cluster->world), other->node, store->node, blocked);
+    }
+}
+
+/* The source's leader is cut off before it hears that the target took it in and goes on; its lease lasts, and a client
+ * still has its address. */
+static void who_leads_a_source_serves_no_reads(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3);
+    struct store_merge_counts counts = {0};
+    struct leaders leaders;
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    find_leaders(cluster, &leaders);
+    const struct polder_peer_change away = {.store_id = leaders.of_first % 3 + 1};
+    if (leaders.of_second == leaders.of_first)
+        assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_TRANSFER_LEADER,
+                                                           .region_id = leaders.second->id,
+                                                           .changes = &away,
+                                                           .change_count = 1}),
+                         POLDER_OK);
+    region_free(leaders.first);
+    region_free(leaders.second);
+    assert_true(run_until(cluster, 2000, NULL));
+    find_leaders(cluster, &leaders);
+    assert_true(leaders.of_first != leaders.of_second);
+    struct client_call get = {.op = CLIENT_GET, .key = bytes_of_string("z"), .deadline_ms = 400};
+    assert_int_equal(ask_with(cluster, 2, get), POLDER_OK);
+    assert_string_equal(cluster->value, "");
+    start_merge(cluster, &leaders);
+    struct world_node *source = node_of(cluster, leaders.of_second);
+    store_add_merge_counts(source->store, &counts);
+    assert_int_equal(counts.taken_in, 0);
+    cut_off(cluster, source, true);
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_PUT,
+                                                       .key = bytes_of_string("z"),
+                                                       .value = bytes_of_string("new"),
+                                                       .deadline_ms = 20000}),
+                     POLDER_OK);
+    if (ask_with(cluster, 2, get) == POLDER_OK)
+        assert_string_equal(cluster->value, "new");
+    cut_off(cluster, source, false);
+    assert_true(run_until(cluster, 20000, is_whole));
+    region_free(leaders.first);
+    region_free(leaders.second);
+    cluster_free(cluster);
+}
+
 /* The store has applied what prepares the source, dies before it hears that the target took it in, and when it comes back
  * the target has no peer there any more. */
 static void a_source_is_not_left_over_where_its_target_was_removed(void **unused)
@@ -462,12 +539,7 @@ static void a_source_is_not_left_over_where_its_target_was_removed(void **unused
         else if (id != leaders.of_first && id != leaders.of_second)
             from = id;
     }
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
-                                                       .key = leaders.second->start_key,
-                                                       .region_id = leaders.second->id,
-                                                       .target_region = leaders.first->id}),
-                     POLDER_OK);
-    assert_true(run_until(cluster, 20000, is_taken_in));
+    start_merge(cluster, &leaders);
     struct world_node *away = node_of(cluster, from);
     store_add_merge_counts(away->store, &counts);
     assert_int_equal(counts.taken_in, 0);
@@ -499,6 +571,7 @@ int main(void)
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
+        cmocka_unit_test(who_leads_a_source_serves_no_reads),
         cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
     };
     choose_bug();
