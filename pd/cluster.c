@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "pd/pd_sched.h"
 
 struct cluster_store {
     uint64_t id;
@@ -166,7 +167,7 @@ static enum cluster_verdict judge_unknown(const struct region_tree *regions, con
 }
 
 enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const struct wire_region_heartbeat *heartbeat,
-                                              struct error *err)
+                                              bool *ret_leader_changed, struct error *err)
 {
     const struct wire_region *region = heartbeat->region;
     if (!region) {
@@ -190,6 +191,9 @@ enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const str
                                .term = heartbeat->term,
                                .approximate_size = heartbeat->approximate_size,
                                .approximate_keys = heartbeat->approximate_keys};
+    pd_sched_load(node, heartbeat, &seen);
+    if (ret_leader_changed)
+        *ret_leader_changed = region_node_seen(node).leader_peer != heartbeat->leader_peer;
     region_tree_see(cluster->regions, node, &seen);
     return CLUSTER_SEEN;
 }

@@ -49,8 +49,9 @@ enum cluster_verdict {
     CLUSTER_WRONG, /* not a region at all; `err` says why */
 };
 /* `heartbeat->region` may be NULL (wrong). */
+/* `ret_leader_changed` (may be NULL): somebody else leads than was known. */
 enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const struct wire_region_heartbeat *heartbeat,
-                                              struct error *err);
+                                              bool *ret_leader_changed, struct error *err);
 
 /* The answer for one region: descriptor and leader as far as known. `peers` must hold REGION_PEER_COUNT_MAX; all memory
  * is borrowed from node, peers and ret_region. */

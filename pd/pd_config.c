@@ -1,5 +1,7 @@
 #include "pd/pd_config.h"
 
+#include <string.h>
+
 #include "config/address.h"
 #include "config/settings.h"
 
@@ -128,6 +130,67 @@ static const struct setting table[] = {
      .default_text = "30min",
      .min = 1000,
      .help = "silence until a store counts as down"},
+    {.key = "scheduling",
+     .env = "POLDER_SCHEDULING",
+     .type = SETTING_BOOL,
+     .advanced = true,
+     FIELD(scheduling),
+     .default_text = "false",
+     .help = "pd decides by itself where peers and leaders are; false: only what people ask for is done"},
+    {.key = "schedule-interval",
+     .env = "POLDER_SCHEDULE_INTERVAL",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(schedule_interval_ms),
+     .default_text = "500ms",
+     .min = 10,
+     .max = 3600000,
+     .help = "between two rounds of deciding"},
+    {.key = "region-merge-size",
+     .env = "POLDER_REGION_MERGE_SIZE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(region_merge_size),
+     .default_text = "20MiB",
+     .help = "a region that is no larger is merged with a neighbour; 0B: none is"},
+    {.key = "region-merge-keys",
+     .env = "POLDER_REGION_MERGE_KEYS",
+     .type = SETTING_U64,
+     .advanced = true,
+     FIELD(region_merge_keys),
+     .default_text = "200000",
+     .help = "and has no more keys"},
+    {.key = "split-merge-interval",
+     .env = "POLDER_SPLIT_MERGE_INTERVAL",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(split_merge_interval_ms),
+     .default_text = "1min",
+     .help = "and was not split for so long"},
+    {.key = "hot-region-load",
+     .env = "POLDER_HOT_REGION_LOAD",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(hot_region_load),
+     .default_text = "1000",
+     .min = 1,
+     .help = "keys and 4 KiB blocks per second from which on a region is hot"},
+    {.key = "store-limit",
+     .env = "POLDER_STORE_LIMIT",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(store_limit_size),
+     .default_text = "100MiB",
+     .help = "bytes of snapshots that a store sends, and receives, per second; 0B: no limit"},
+    {.key = "operators-max",
+     .env = "POLDER_OPERATORS_MAX",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(operators_max),
+     .default_text = "4096",
+     .min = 1,
+     .max = 1048576,
+     .help = "changes of regions under way at a time"},
     {.key = "timestamp-window",
      .env = "POLDER_TIMESTAMP_WINDOW",
      .type = SETTING_DURATION,
@@ -201,6 +264,43 @@ void pd_config_init(struct pd_config *config)
 void pd_config_fini(struct pd_config *config)
 {
     settings_fini_target(table, TABLE_COUNT, config);
+}
+
+static const char *const online_keys[] = {"scheduling",        "schedule-interval",    "region-merge-size",
+                                          "region-merge-keys", "split-merge-interval", "hot-region-load",
+                                          "store-limit",       "store-down-after",     "store-disconnected-after"};
+
+bool pd_config_is_online(const char *key)
+{
+    for (size_t i = 0; i < sizeof online_keys / sizeof online_keys[0]; i++)
+        if (strcmp(online_keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* All of these are numbers. */
+static void copy_field(const struct setting *row, const struct pd_config *from, struct pd_config *to)
+{
+    size_t size = row->type == SETTING_BOOL  ? sizeof(bool)
+                  : row->type == SETTING_U32 ? sizeof(uint32_t)
+                                             : sizeof(uint64_t);
+    memcpy((char *)to + row->offset, (const char *)from + row->offset, size);
+}
+
+enum err pd_config_set_online(struct pd_config *config, const char *key, const char *text, struct error *err)
+{
+    if (!pd_config_is_online(key))
+        return error_set(err, ERR_NOT_FOUND, "%s cannot be set while pd runs", key);
+    struct settings *settings = settings_new(table, TABLE_COUNT);
+    struct pd_config other = {0};
+    enum err code = settings_set(settings, key, ORIGIN_FLAG, "online", text, err);
+    settings_fill(settings, &other);
+    for (size_t i = 0; i < TABLE_COUNT && code == ERR_OK; i++)
+        if (strcmp(table[i].key, key) == 0)
+            copy_field(&table[i], &other, config);
+    pd_config_fini(&other);
+    settings_free(settings);
+    return code;
 }
 
 enum err pd_config_finish(struct pd_config *config, struct error *err)

@@ -29,6 +29,14 @@ struct pd_config {
     uint32_t mailbox_max;           /* 65536 */
     uint64_t store_disconnected_ms; /* a store is "disconnected" after this long without a heartbeat: 5 s */
     uint64_t store_down_ms;         /* and "down" after this long: 30 min */
+    bool scheduling;                /* pd decides by itself; false: only what people ask for is done */
+    uint64_t schedule_interval_ms;  /* between two rounds of deciding: 500 */
+    uint64_t region_merge_size;     /* a region that is no larger is merged with a neighbour: 20 MiB; 0: none is */
+    uint64_t region_merge_keys;     /* and has no more keys: 200000 */
+    uint64_t split_merge_interval_ms; /* and was not split for so long: 1 min */
+    uint32_t hot_region_load;       /* keys and 4 KiB blocks per second; from this on a region is left where it is: 1000 */
+    uint64_t store_limit_size;      /* bytes of snapshots a store sends, and receives, per second: 100 MiB; 0: no limit */
+    uint32_t operators_max;         /* under way at a time: 4096 */
     uint64_t timestamp_window_ms;   /* persisted ahead: 3 s */
     uint64_t block_cache_size;      /* 32 MiB */
     uint64_t disk_reserve_size;     /* a quarter of it is kept for a full disk: 64 MiB */
@@ -45,6 +53,9 @@ void pd_config_init(struct pd_config *config);
 void pd_config_fini(struct pd_config *config);
 /* After settings_fill: completes addresses (`host:port` becomes tcp://host:port, no advertise_address becomes address)
  * and checks what one key alone cannot tell. ERR_INVALID names the key. */
+/* While it runs: `key` as in the file. ERR_NOT_FOUND: not one of those that can be set so; ERR_INVALID. */
+bool pd_config_is_online(const char *key);
+enum err pd_config_set_online(struct pd_config *config, const char *key, const char *text, struct error *err);
 enum err pd_config_finish(struct pd_config *config, struct error *err);
 
 #endif

@@ -25,6 +25,7 @@ struct pd_fsm {
     struct pd_store *stores; /* owned; in order of id */
     uint32_t store_count, store_capacity;
     struct region_tree *regions; /* owned */
+    struct pd_settings settings;
     struct arena command_arena;
     struct buf row; /* scratch of one row */
 };
@@ -62,6 +63,7 @@ void pd_fsm_free(struct pd_fsm *fsm)
         store_fini(&fsm->stores[i]);
     free(fsm->stores);
     region_tree_free(fsm->regions);
+    pd_settings_fini(&fsm->settings);
     arena_fini(&fsm->command_arena);
     buf_fini(&fsm->row);
     free(fsm);
@@ -342,6 +344,53 @@ static enum err apply_timestamp_window(const struct rows *rows, const struct wir
     return ERR_OK;
 }
 
+static enum err apply_put_setting(const struct rows *rows, const struct wire_pd_command *command)
+{
+    enum err code = pd_settings_put(&rows->fsm->settings, command->name, command->value);
+    if (code != ERR_OK)
+        return code;
+    uint8_t key[1 + PD_SETTING_NAME_MAX] = {'o'};
+    struct bytes row_key = bytes_of(key, 1 + command->name.size);
+    memcpy(key + 1, command->name.data, command->name.size);
+    if (command->value.size == 0) {
+        engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, row_key);
+        return ERR_OK;
+    }
+    uint8_t *value = arena_alloc(&rows->fsm->command_arena, ROW_HEAD_SIZE + command->value.size);
+    value[0] = ROW_FORMAT;
+    memcpy(value + ROW_HEAD_SIZE, command->value.data, command->value.size);
+    engine_batch_put(rows->engine, rows->batch, ENGINE_DEFAULT, row_key,
+                     bytes_of(value, ROW_HEAD_SIZE + command->value.size));
+    return ERR_OK;
+}
+
+static void delete_row(const struct rows *rows, struct row_key key)
+{
+    engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size));
+}
+
+/* Its token goes, too: who comes with it later is a new store. */
+static enum err apply_remove_store(const struct rows *rows, const struct wire_pd_command *command)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    if (!store_is_sane(command->store))
+        return ERR_CORRUPT;
+    uint64_t id = command->store->id;
+    uint32_t position = store_position(fsm, id);
+    if (!pd_fsm_find_store(fsm, id))
+        return ERR_NOT_FOUND;
+    if (region_tree_sums(fsm->regions, id).count > 0)
+        return ERR_CONDITION_FAILED;
+    if (fsm->stores[position].token != 0)
+        delete_row(rows, row_key('k', fsm->stores[position].token));
+    delete_row(rows, row_key('s', id));
+    store_fini(&fsm->stores[position]);
+    fsm->store_count--;
+    memmove(&fsm->stores[position], &fsm->stores[position + 1],
+            (fsm->store_count - position) * sizeof(*fsm->stores));
+    return ERR_OK;
+}
+
 static enum err apply_command(const struct rows *rows, const struct wire_pd_command *command,
                               struct pd_fsm_result *result)
 {
@@ -351,6 +400,7 @@ static enum err apply_command(const struct rows *rows, const struct wire_pd_comm
     case WIRE_PD_COMMAND_KIND_SET_CLUSTER:
         return apply_set_cluster(rows, command);
     case WIRE_PD_COMMAND_KIND_PUT_STORE:
+        result->placement = true;
         return apply_put_store(rows, command, result);
     case WIRE_PD_COMMAND_KIND_PUT_REGIONS:
         return apply_put_regions(rows, command, result);
@@ -358,6 +408,12 @@ static enum err apply_command(const struct rows *rows, const struct wire_pd_comm
         return apply_alloc_ids(rows, command, result);
     case WIRE_PD_COMMAND_KIND_TIMESTAMP_WINDOW:
         return apply_timestamp_window(rows, command);
+    case WIRE_PD_COMMAND_KIND_PUT_SETTING:
+        result->placement = true;
+        return apply_put_setting(rows, command);
+    case WIRE_PD_COMMAND_KIND_REMOVE_STORE:
+        result->placement = true;
+        return apply_remove_store(rows, command);
     default:
         return ERR_UNSUPPORTED;
     }
@@ -491,6 +547,15 @@ static enum err load_region(const struct load *load)
     return ERR_OK;
 }
 
+static enum err load_setting(const struct load *load)
+{
+    if (load->value.size <= ROW_HEAD_SIZE || load->value.data[0] != ROW_FORMAT ||
+        pd_settings_put(&load->fsm->settings, bytes_of(load->key.data + 1, load->key.size - 1),
+                        bytes_of(load->value.data + ROW_HEAD_SIZE, load->value.size - ROW_HEAD_SIZE)) != ERR_OK)
+        return load_corrupt(load, "not a setting of format 1");
+    return ERR_OK;
+}
+
 static enum err load_row(const struct load *load)
 {
     switch (load->key.data[0]) {
@@ -508,6 +573,8 @@ static enum err load_row(const struct load *load)
         return load_store(load);
     case 'g':
         return load_region(load);
+    case 'o':
+        return load_setting(load);
     case 'm':
         return ERR_OK;
     default:
@@ -598,6 +665,11 @@ uint64_t pd_fsm_timestamp_limit_ms(const struct pd_fsm *fsm)
     return fsm->timestamp_limit_ms;
 }
 
+const struct pd_settings *pd_fsm_settings(const struct pd_fsm *fsm)
+{
+    return &fsm->settings;
+}
+
 struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm)
 {
     return fsm->regions;
@@ -669,6 +741,10 @@ uint64_t pd_fsm_digest(const struct pd_fsm *fsm)
     for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
          node = region_tree_next(fsm->regions, node))
         digest_region(state, node);
+    for (uint32_t i = 0; i < fsm->settings.count; i++) {
+        digest_bytes(state, fsm->settings.list[i].name);
+        digest_bytes(state, fsm->settings.list[i].value);
+    }
     uint64_t digest = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return digest;

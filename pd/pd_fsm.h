@@ -16,6 +16,7 @@
  *   'k' | token u64         01 | store id u64
  *   's' | store id u64      01 | 7 zero bytes | Store
  *   'g' | region id u64     01 | 7 zero bytes | Route
+ *   'o' | name              01 | 7 zero bytes | value of a setting (pd_settings.h)
  *   'm'                     identity: "polder pd" (pd.c)
  *
  * (A storenode's rows in this column family begin with 'r' or 'x', so neither program takes the other's for its own.)
@@ -36,6 +37,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "env/engine.h"
+#include "pd/pd_settings.h"
 #include "pd/region_tree.h"
 #include "proto/wire.h"
 
@@ -63,6 +65,7 @@ struct pd_fsm_result {
     enum err code;          /* ERR_OK, or why it changed nothing */
     uint64_t first_id;      /* alloc_ids */
     uint64_t store_id;      /* put_store: the store; with ERR_EXISTS the one that the token named before */
+    bool placement;         /* stores or settings changed */
     uint32_t refused_count; /* put_regions: regions that were not newer; the others are in */
 };
 
@@ -79,7 +82,9 @@ enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *er
  *   ERR_CLUSTER_NOT_MATCH  set_cluster: there is another id already
  *   ERR_EXISTS             put_store: the token names another store; put_regions: bootstrapped already
  *   ERR_INVALID            put_store: an id that was never allocated; alloc_ids: 0, or ids run out; put_store: too many
- *   ERR_CONDITION_FAILED   put_regions: `bootstrapped` with a gap in the map (the regions are in, the map stays
+ *   ERR_NOT_FOUND          remove_store: there is none
+ *   ERR_BUSY               put_setting: too many
+ *   ERR_CONDITION_FAILED   remove_store: a region has a peer there; put_regions: `bootstrapped` with a gap in the map (the regions are in, the map stays
  * FILLING) */
 void pd_fsm_apply(struct pd_fsm *fsm, struct bytes command, struct engine *engine, struct engine_batch *batch,
                   struct pd_fsm_result *ret_result);
@@ -95,6 +100,7 @@ uint64_t pd_fsm_cluster_id(const struct pd_fsm *fsm); /* 0: not set yet */
 bool pd_fsm_bootstrapped(const struct pd_fsm *fsm);
 uint64_t pd_fsm_next_id(const struct pd_fsm *fsm);
 uint64_t pd_fsm_timestamp_limit_ms(const struct pd_fsm *fsm);
+const struct pd_settings *pd_fsm_settings(const struct pd_fsm *fsm); /* borrowed, until the next apply */
 struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm); /* borrowed; only what was seen may be changed */
 
 /* Stores in order of id. Valid until the next apply. */

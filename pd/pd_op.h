@@ -15,6 +15,7 @@ struct pd_op {
     struct frame *frame;            /* owned; the request borrows from it */
     struct arena arena;             /* ends with the request */
     struct wire_pd_request request; /* verified */
+    uint8_t *split;                 /* region_heartbeat: by heartbeat, whether it tells of a split; of the arena, NULL: none */
     uint64_t store_id;              /* register_store: the id that was proposed */
 };
 

@@ -20,6 +20,7 @@ struct pd_service {
     const struct pd_config *config;
     struct pd_fsm *fsm;
     struct cluster *cluster;  /* owned */
+    struct pd_sched *sched;   /* owned */
     struct pd_writes *writes; /* owned */
     struct pd_service_host host;
     bool leading;
@@ -82,7 +83,7 @@ static void cluster_info(struct pd_service *service, struct pd_op *take_op)
     answer(service, take_op, &reply);
 }
 
-static void store_heartbeat(struct pd_service *service, struct pd_op *take_op)
+static void take_store_heartbeat(struct pd_service *service, struct pd_op *take_op)
 {
     const struct wire_store *store = take_op->request.store;
     if (!store || store->id == 0) {
@@ -90,10 +91,15 @@ static void store_heartbeat(struct pd_service *service, struct pd_op *take_op)
         return;
     }
     struct error error = {0};
+    struct wire_pd_reply reply = {0};
     enum err code = cluster_store_heartbeat(service->cluster, store, clock_now_us(service->env->clock));
-    if (code != ERR_OK)
-        error_set(&error, code, "cluster %llu has no store %llu", (unsigned long long)pd_fsm_cluster_id(service->fsm),
-                  (unsigned long long)store->id);
+    if (code == ERR_OK) {
+        pd_sched_store_heartbeat(service->sched, store, &take_op->arena, &reply);
+        answer(service, take_op, &reply);
+        return;
+    }
+    error_set(&error, code, "cluster %llu has no store %llu", (unsigned long long)pd_fsm_cluster_id(service->fsm),
+              (unsigned long long)store->id);
     refuse(service, take_op, code, 0, error.text);
 }
 
@@ -217,6 +223,7 @@ static void bootstrap_regions(struct pd_service *service, struct pd_op *take_op)
     }
     /* A store that waits for its first regions has no heartbeats to send yet: this question is one. */
     cluster_store_registered(service->cluster, request->store_id, clock_now_us(service->env->clock));
+    pd_sched_store_registered(service->sched, request->store_id);
     struct route_list list = {0};
     uint32_t limit = limit_of(request, PD_SCAN_LIMIT_MAX);
     struct region_node *node = pd_fsm_bootstrapped(service->fsm) ? region_tree_seek(regions, request->key) : NULL;
@@ -251,7 +258,7 @@ static void handle(struct pd_service *service, struct pd_op *take_op)
         pd_writes_register_store(service->writes, take_op);
         break;
     case WIRE_PD_OP_STORE_HEARTBEAT:
-        store_heartbeat(service, take_op);
+        take_store_heartbeat(service, take_op);
         break;
     case WIRE_PD_OP_REGION_HEARTBEAT:
         pd_writes_region_heartbeat(service->writes, take_op);
@@ -383,7 +390,9 @@ struct pd_service *pd_service_new(struct env *env, const struct pd_config *confi
     list_init(&service->sealed);
     service->cluster = cluster_new(config);
     const struct pd_writes_host writes_host = {.context = service, .propose = propose, .answer = answer};
-    service->writes = pd_writes_new(env, config, fsm, service->cluster, &writes_host);
+    const struct pd_sched_host sched_host = {.context = service, .propose = propose};
+    service->sched = pd_sched_new(env, config, fsm, &sched_host);
+    service->writes = pd_writes_new(env, config, fsm, service->cluster, service->sched, &writes_host);
     return service;
 }
 
@@ -400,6 +409,7 @@ void pd_service_free(struct pd_service *service)
     drop_all(&service->queued);
     drop_all(&service->sealed);
     pd_writes_free(service->writes);
+    pd_sched_free(service->sched);
     cluster_free(service->cluster);
     free(service);
 }
@@ -414,6 +424,7 @@ void pd_service_begin(struct pd_service *service)
     cluster_reset(service->cluster, pd_fsm_regions(service->fsm), clock_now_us(service->env->clock));
     for (uint32_t i = 0; i < pd_fsm_store_count(service->fsm); i++)
         CHECK(cluster_add_store(service->cluster, pd_fsm_store_at(service->fsm, i)->id));
+    pd_sched_begin(service->sched);
     pd_writes_begin(service->writes);
     service->leading = true;
 }
@@ -433,13 +444,21 @@ void pd_service_end(struct pd_service *service)
         return;
     service->leading = false;
     pd_writes_end(service->writes);
+    pd_sched_end(service->sched);
     refuse_queued(service);
+}
+
+struct pd_sched *pd_service_sched(const struct pd_service *service)
+{
+    return service->sched;
 }
 
 void pd_service_tick(struct pd_service *service)
 {
-    if (service->leading)
+    if (service->leading) {
+        pd_sched_tick(service->sched);
         return;
+    }
     for (; service->aged_count > 0; service->aged_count--, service->queued_count--)
         run_one(service, LIST_ENTRY(service->queued.next, struct pd_op, link));
     service->aged_count = service->queued_count;
@@ -448,6 +467,8 @@ void pd_service_tick(struct pd_service *service)
 void pd_service_applied(struct pd_service *service, raft_index index, raft_term term,
                         const struct pd_fsm_result *result)
 {
+    if (result->placement)
+        pd_sched_applied(service->sched);
     pd_writes_applied(service->writes, index, term, result);
 }
 

@@ -61,6 +61,8 @@ void pd_service_end(struct pd_service *service);
 /* Who else leads, as far as known: for NotLeader. `address` is borrowed until the next call; NULL: nobody is known. */
 void pd_service_set_leader(struct pd_service *service, const char *address);
 
+struct pd_sched *pd_service_sched(const struct pd_service *service); /* for what people ask and read */
+
 void pd_service_request(struct pd_service *service, conn_id conn, struct frame *take_frame);
 /* What was queued is the next batch; false: there is nothing, or the batch before was not run yet. */
 bool pd_service_seal(struct pd_service *service);

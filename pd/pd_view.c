@@ -18,6 +18,7 @@ void pd_view_config_init(struct pd_view_config *config)
                                       .split_size = 96 * MIB,
                                       .merge_size = 8 * MIB,
                                       .merge_keys = 80 * 1000,
+                                      .merged_size_max = 48 * MIB,
                                       .slow_score_max = 80,
                                       .space_low_permille = 200,
                                       .tries = 12,

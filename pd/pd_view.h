@@ -37,6 +37,10 @@ struct pd_view_config {
     uint32_t hot_load_min;         /* regions below are never hot: 100 */
     uint64_t split_size, merge_size; /* 96 MiB and more: split; 8 MiB and less: merge */
     uint64_t merge_keys;
+    uint64_t merged_size_max;         /* what comes out of a merge: 48 MiB */
+    bool store_splits;                /* stores split what is too large by themselves: split_region does nothing */
+    uint64_t split_merge_interval_ms; /* a region that was split is not merged for so long: 0 */
+    uint64_t begun_ms;                /* of regions that were split before nothing is known */
     uint32_t slow_score_max;      /* 80 */
     uint32_t space_low_permille;  /* a store with less of its capacity left gets nothing: 200 */
     uint32_t tries;               /* regions drawn per pair of stores: 12 */

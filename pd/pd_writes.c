@@ -40,6 +40,7 @@ struct pd_writes {
     const struct pd_config *config;
     struct pd_fsm *fsm;
     struct cluster *cluster;
+    struct pd_sched *sched;
     struct pd_writes_host host;
     bool leading;
     struct tso tso;
@@ -55,7 +56,7 @@ struct pd_writes {
 };
 
 struct pd_writes *pd_writes_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
-                                struct cluster *cluster, const struct pd_writes_host *host)
+                                struct cluster *cluster, struct pd_sched *sched, const struct pd_writes_host *host)
 {
     struct pd_writes *writes = calloc(1, sizeof(*writes));
     CHECK(writes);
@@ -63,6 +64,7 @@ struct pd_writes *pd_writes_new(struct env *env, const struct pd_config *config,
     writes->config = config;
     writes->fsm = fsm;
     writes->cluster = cluster;
+    writes->sched = sched;
     writes->host = *host;
     list_init(&writes->proposals);
     list_init(&writes->id_waiters);
@@ -291,6 +293,7 @@ static void store_applied(struct pd_writes *writes, struct pd_op *op, const stru
         reply.text = bytes_of_string("the registration was refused: the cluster has as many stores as it can have");
     if (reply.code == ERR_OK) {
         cluster_store_registered(writes->cluster, result->store_id, clock_now_us(writes->env->clock));
+        pd_sched_store_registered(writes->sched, result->store_id);
         const struct pd_store *store = pd_fsm_find_store(writes->fsm, result->store_id);
         log_event(writes->env->log, LOG_INFO, "event=store_registered store=%llu address=%s",
                   (unsigned long long)store->id, store->address);
@@ -300,16 +303,39 @@ static void store_applied(struct pd_writes *writes, struct pd_op *op, const stru
 
 /* ---- region_heartbeat */
 
+/* Its range is smaller than it was, or it is new. */
+static bool tells_of_split(const struct pd_writes *writes, const struct wire_region *region)
+{
+    const struct region_node *node = region_tree_find_id(pd_fsm_regions(writes->fsm), region->id);
+    return !node || bytes_compare(region->start_key, region_node_start(node)) > 0 ||
+           (region->end_key.size > 0 && (region_node_end(node).size == 0 ||
+                                         bytes_compare(region->end_key, region_node_end(node)) < 0));
+}
+
+static void add_step(struct pd_writes *writes, struct pd_op *op, uint32_t index, enum region_news news,
+                     struct wire_pd_reply *reply)
+{
+    if (!reply->steps)
+        reply->steps = arena_alloc(&op->arena, op->request.heartbeats_count * sizeof(*reply->steps));
+    reply->steps_count += pd_sched_region(writes->sched, op->request.heartbeats[index].region->id, news, &op->arena,
+                                          &reply->steps[reply->steps_count]);
+}
+
 /* Notes what is old news; regions that must go through the log are collected in `ret_newer` (of the op's arena). */
 static uint32_t sort_heartbeats(struct pd_writes *writes, struct pd_op *op, struct wire_route *ret_newer,
-                                struct error *err)
+                                struct wire_pd_reply *reply, struct error *err)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < op->request.heartbeats_count; i++) {
         const struct wire_region_heartbeat *heartbeat = &op->request.heartbeats[i];
-        if (cluster_region_heartbeat(writes->cluster, heartbeat, err) == CLUSTER_NEWER)
-            ret_newer[count++] =
-                (struct wire_route){.region = heartbeat->region, .leader_peer = heartbeat->leader_peer};
+        bool other_leader = false;
+        enum cluster_verdict verdict = cluster_region_heartbeat(writes->cluster, heartbeat, &other_leader, err);
+        if (verdict == CLUSTER_SEEN)
+            add_step(writes, op, i, other_leader ? REGION_CHANGED : REGION_SAME, reply);
+        if (verdict != CLUSTER_NEWER)
+            continue;
+        op->split[i] = tells_of_split(writes, heartbeat->region);
+        ret_newer[count++] = (struct wire_route){.region = heartbeat->region, .leader_peer = heartbeat->leader_peer};
     }
     return count;
 }
@@ -324,11 +350,13 @@ void pd_writes_region_heartbeat(struct pd_writes *writes, struct pd_op *take_op)
     struct error error = {0};
     struct wire_route *newer = arena_alloc(&op->arena, (op->request.heartbeats_count + 1) * sizeof(*newer));
     struct wire_pd_command command = {.kind = WIRE_PD_COMMAND_KIND_PUT_REGIONS, .regions = newer};
-    command.regions_count = sort_heartbeats(writes, op, newer, &error);
+    struct wire_pd_reply reply = {0};
+    op->split = arena_alloc(&op->arena, op->request.heartbeats_count + 1);
+    command.regions_count = sort_heartbeats(writes, op, newer, &reply, &error);
     if (error.code != ERR_OK)
         refuse(writes, op, error.code, 0, error.text);
     else if (command.regions_count == 0)
-        answer(writes, op, &(struct wire_pd_reply){0});
+        answer(writes, op, &reply);
     else if (admit(writes, op))
         propose_for(writes, PROPOSAL_REGIONS, &command, op);
 }
@@ -342,7 +370,8 @@ static void regions_applied(struct pd_writes *writes, struct pd_op *op, const st
         reply.text = bytes_of_string("a region or peer id was never allocated");
     }
     for (uint32_t i = 0; i < op->request.heartbeats_count; i++)
-        cluster_region_heartbeat(writes->cluster, &op->request.heartbeats[i], &error);
+        if (cluster_region_heartbeat(writes->cluster, &op->request.heartbeats[i], NULL, &error) == CLUSTER_SEEN)
+            add_step(writes, op, i, op->split[i] ? REGION_SPLIT : REGION_CHANGED, &reply);
     finish(writes, op, &reply);
 }
 

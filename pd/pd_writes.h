@@ -27,6 +27,7 @@
 #include "pd/pd_config.h"
 #include "pd/pd_fsm.h"
 #include "pd/pd_op.h"
+#include "pd/pd_sched.h"
 
 enum { PD_WRITES_WAITING_MAX = 4096, PD_HEARTBEATS_MAX = 10000 /* regions in one region_heartbeat request */ };
 
@@ -42,7 +43,7 @@ struct pd_writes_host {
 
 /* Everything is borrowed and outlives us. */
 struct pd_writes *pd_writes_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
-                                struct cluster *cluster, const struct pd_writes_host *host);
+                                struct cluster *cluster, struct pd_sched *sched, const struct pd_writes_host *host);
 void pd_writes_free(struct pd_writes *writes); /* drops who waits unanswered; NULL is fine */
 
 void pd_writes_begin(struct pd_writes *writes);

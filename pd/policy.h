@@ -26,6 +26,11 @@ const struct operator *hot_write(struct pd_view *view, struct reason *reason);
 /* For one region: too large; both it and a neighbour small. */
 const struct operator *split_region(struct pd_view *view, struct region_node *node, struct reason *reason);
 const struct operator *merge_region(struct pd_view *view, struct region_node *node, struct reason *reason);
+/* Why it is not merged, or that nothing speaks against it. */
+void merge_judge(const struct pd_view *view, const struct region_node *node, struct reason *reason);
+/* The first into the second: its peers go where the other's are before, if they must. */
+const struct operator *merge_pair(struct pd_view *view, struct region_node *source, struct region_node *target,
+                                  bool by_people, struct reason *reason);
 const struct operator *split_merge(struct pd_view *view, struct reason *reason); /* a few regions per round */
 
 /* Leaders leave stores that people, a planned restart, or their own slowness want empty of leaders. */

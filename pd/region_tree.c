@@ -19,6 +19,7 @@ struct region_node {
     uint64_t size, keys;
     uint32_t read_load, write_load;
     uint32_t mark;
+    uint32_t split_s;
     uint16_t start_size, end_size;
     uint8_t peer_count;
     uint8_t leader; /* index of the peer + 1; 0: not known */
@@ -438,6 +439,7 @@ static void keep_seen(struct region_node *node, const struct region_node *old)
     node->read_load = old->read_load;
     node->write_load = old->write_load;
     node->mark = old->mark;
+    node->split_s = old->split_s;
     if (old->leader)
         node->leader = leader_index(node, old->peers[old->leader - 1].id);
     if (node->leader)
@@ -590,6 +592,16 @@ uint32_t region_node_mark(const struct region_node *node)
 void region_node_set_mark(struct region_node *node, uint32_t mark)
 {
     node->mark = mark;
+}
+
+uint32_t region_node_split_s(const struct region_node *node)
+{
+    return node->split_s;
+}
+
+void region_node_set_split_s(struct region_node *node, uint32_t split_s)
+{
+    node->split_s = split_s;
 }
 
 uint64_t region_node_store_of(const struct region_node *node, peer_id id)

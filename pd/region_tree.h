@@ -114,6 +114,9 @@ store_id region_node_leader_store(const struct region_node *node); /* 0: not kno
 /* A number that the policies keep with a region, 0 at first; it stays over newer epochs. */
 uint32_t region_node_mark(const struct region_node *node);
 void region_node_set_mark(struct region_node *node, uint32_t mark);
+/* When it was last split, in seconds of the caller's clock; 0: not known. Stays over newer epochs. */
+uint32_t region_node_split_s(const struct region_node *node);
+void region_node_set_split_s(struct region_node *node, uint32_t split_s);
 size_t region_node_size(const struct region_node *node); /* memory, for the sum in tests and metrics */
 
 void region_tree_check(const struct region_tree *tree);

@@ -26,6 +26,11 @@ const char *scheduler_policy_name(enum scheduler_policy policy)
     return policies[policy].name;
 }
 
+bool scheduler_policy_is_chaos(enum scheduler_policy policy)
+{
+    return policies[policy].chaos;
+}
+
 void scheduler_init(struct scheduler *scheduler, struct region_tree *regions, struct store_table *stores,
                     struct rules *rules, struct operator_list *operators, const struct pd_view_config *config,
                     uint64_t seed)

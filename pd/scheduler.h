@@ -50,5 +50,6 @@ typedef void (*scheduler_started)(void *context, const struct operator *operator
 void scheduler_round(struct scheduler *scheduler, uint64_t now_ms, scheduler_started started, void *context);
 
 const char *scheduler_policy_name(enum scheduler_policy policy);
+bool scheduler_policy_is_chaos(enum scheduler_policy policy); /* off unless somebody wants it */
 
 #endif

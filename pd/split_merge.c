@@ -7,7 +7,7 @@ const struct operator *split_region(struct pd_view *view, struct region_node *no
     reason_begin(reason, "split");
     reason_fact(reason, "region_size", (int64_t)size);
     reason_fact(reason, "split_size", (int64_t)view->config->split_size);
-    if (size <= view->config->split_size || region_node_mark(node) != 0)
+    if (view->config->store_splits || size <= view->config->split_size || region_node_mark(node) != 0)
         return NULL;
     operator_draft(&draft, node, reason);
     operator_add_step(&draft, STEP_SPLIT, 0, 0);
@@ -61,8 +61,8 @@ static bool same_rules(const struct fit *a, const struct fit *b)
     return true;
 }
 
-static const struct operator *merge_into(struct pd_view *view, struct region_node *source, struct region_node *target,
-                                         struct reason *reason)
+const struct operator *merge_pair(struct pd_view *view, struct region_node *source, struct region_node *target,
+                                  bool by_people, struct reason *reason)
 {
     struct fit fit, target_fit;
     struct operator draft;
@@ -79,6 +79,7 @@ static const struct operator *merge_into(struct pd_view *view, struct region_nod
         if (add_meeting_steps(view, &fit, target, &draft)) {
             operator_add_step(&draft, STEP_MERGE, 0, 0);
             draft.other_region = region_node_id(target);
+            draft.by_people = by_people;
             return operator_list_start(view->operators, &draft, view->now_ms);
         }
         why = "too_many_steps";
@@ -103,21 +104,53 @@ static bool is_small(const struct pd_view *view, const struct region_node *node)
            seen.approximate_keys <= view->config->merge_keys;
 }
 
-const struct operator *merge_region(struct pd_view *view, struct region_node *node, struct reason *reason)
+/* It was split for a reason, which may be there again. */
+static const char *why_not_now(const struct pd_view *view, const struct region_node *node)
+{
+    struct region_seen seen = region_node_seen(node);
+    uint64_t split_ms = (uint64_t)region_node_split_s(node) * 1000;
+    if (split_ms < view->config->begun_ms)
+        split_ms = view->config->begun_ms;
+    if (region_node_mark(node) != 0)
+        return "has_operator";
+    if (view->config->store_splits && (seen.leader_peer == 0 || seen.approximate_size == 0))
+        return "size_unknown";
+    if (view->config->store_splits && pd_view_is_hot(view, node))
+        return "hot";
+    if (view->now_ms < split_ms + view->config->split_merge_interval_ms)
+        return "split_lately";
+    return NULL;
+}
+
+void merge_judge(const struct pd_view *view, const struct region_node *node, struct reason *reason)
 {
     reason_begin(reason, "merge");
     reason_fact(reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
     reason_fact(reason, "merge_size", (int64_t)view->config->merge_size);
-    if (!is_small(view, node) || region_node_mark(node) != 0)
+    reason_fact(reason, "region_keys", (int64_t)region_node_seen(node).approximate_keys);
+    reason_fact(reason, "merge_keys", (int64_t)view->config->merge_keys);
+    const char *why = why_not_now(view, node);
+    if (why || !is_small(view, node))
+        reason_refuse(reason, "region", region_node_id(node), why ? why : "too_large");
+}
+
+const struct operator *merge_region(struct pd_view *view, struct region_node *node, struct reason *reason)
+{
+    const char *why;
+    merge_judge(view, node, reason);
+    if (reason->refusal_count > 0)
         return NULL;
     for (int behind = 1; behind >= 0; behind--) {
         struct region_node *other = neighbour(view, node, behind);
+        why = other ? why_not_now(view, other) : NULL;
+        if (why)
+            reason_refuse(reason, "region", region_node_id(other), why);
         /* What comes out must be far from being split again. */
-        if (!other || region_node_mark(other) != 0 ||
+        if (!other || why ||
             region_node_seen(other).approximate_size + region_node_seen(node).approximate_size >
-                view->config->split_size / 2)
+                view->config->merged_size_max)
             continue;
-        const struct operator *operator = merge_into(view, node, other, reason);
+        const struct operator *operator = merge_pair(view, node, other, false, reason);
         if (operator)
             return operator;
     }
@@ -152,5 +185,5 @@ const struct operator *random_merge(struct pd_view *view, struct reason *reason)
         return NULL;
     struct region_node *node = region_tree_at(view->regions, store->id, (uint32_t)rng_below(&view->rng, store->count));
     struct region_node *other = node ? neighbour(view, node, rng_chance(&view->rng, 1, 2)) : NULL;
-    return other ? merge_into(view, node, other, reason) : NULL;
+    return other ? merge_pair(view, node, other, false, reason) : NULL;
 }

@@ -26,6 +26,12 @@ struct store_table *store_table_new(uint64_t disconnected_ms, uint64_t down_ms)
     return table;
 }
 
+void store_table_set_silence(struct store_table *table, uint64_t disconnected_ms, uint64_t down_ms)
+{
+    table->disconnected_ms = disconnected_ms;
+    table->down_ms = down_ms;
+}
+
 void store_table_free(struct store_table *table)
 {
     if (!table)
@@ -109,6 +115,12 @@ uint16_t store_table_text(const struct store_table *table, const char *text)
         if (strcmp(table->texts[i], text) == 0)
             return (uint16_t)(i + 1);
     return 0;
+}
+
+const char *store_table_text_of(const struct store_table *table, uint16_t text)
+{
+    CHECK(text > 0 && text <= table->text_count);
+    return table->texts[text - 1];
 }
 
 uint16_t store_table_intern(struct store_table *table, const char *text)

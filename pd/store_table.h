@@ -28,7 +28,7 @@
 #include "base/types.h"
 
 enum {
-    STORE_TABLE_COUNT_MAX = 4096,
+    STORE_TABLE_COUNT_MAX = STORE_COUNT_MAX,
     STORE_LABELS_MAX = 8,
     LABEL_TEXT_SIZE = 64, /* with the zero */
     LABEL_TEXTS_MAX = 8192,
@@ -65,6 +65,9 @@ struct store_entry {
     struct store_label labels[STORE_LABELS_MAX];
     struct store_bucket send, receive;
     int64_t backoff_permille; /* of the rates; 1000: no back-off */
+    uint64_t receive_limit, send_limit; /* as people set them; 0: the default */
+    uint64_t restart_until_wall_ms;     /* as people said */
+    bool tombstone_said;                /* it is in pd's log that it is one */
     uint32_t drain_count;     /* peers when draining began */
     uint64_t drain_ms;
 
@@ -84,6 +87,7 @@ struct store_entry {
 struct store_table;
 
 struct store_table *store_table_new(uint64_t disconnected_ms, uint64_t down_ms);
+void store_table_set_silence(struct store_table *table, uint64_t disconnected_ms, uint64_t down_ms);
 void store_table_free(struct store_table *table); /* NULL is fine */
 
 /* ERR_EXISTS; ERR_BUSY: STORE_TABLE_COUNT_MAX. Pointers to entries are valid until the next add or remove. */
@@ -98,6 +102,7 @@ enum err store_table_set_label(struct store_table *table, struct store_entry *st
                                const char *value);
 /* 0: never seen. */
 uint16_t store_table_text(const struct store_table *table, const char *text);
+const char *store_table_text_of(const struct store_table *table, uint16_t text); /* not 0 */
 uint16_t store_table_intern(struct store_table *table, const char *text);   /* 0: full or too long */
 uint16_t store_label_value(const struct store_entry *store, uint16_t name); /* 0: has none */
 

@@ -15,7 +15,7 @@ enum {
     KEY_SIZE_MAX = 8 * 1024,          /* user key, before the mode prefix */
     VALUE_SIZE_MAX = 8 * 1024 * 1024, /* inline value */
     FRAME_SIZE_MAX = 32 * 1024 * 1024, /* payload of one frame; larger is a protocol error */
-    STORE_COUNT_MAX = 1024,
+    STORE_COUNT_MAX = 4096,
 };
 
 #endif

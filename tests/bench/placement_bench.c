@@ -105,7 +105,7 @@ int main(int argc, char **argv)
                                                       .term = 6,
                                                       .approximate_size = 64 << 20,
                                                       .approximate_keys = 100000};
-            CHECK(cluster_region_heartbeat(cluster, &heartbeat, NULL) == CLUSTER_SEEN);
+            CHECK(cluster_region_heartbeat(cluster, &heartbeat, NULL, NULL) == CLUSTER_SEEN);
             pd_view_report(&scheduler.view, region_tree_find_id(tree, region.id), false);
         }
         say(round ? "heartbeats applied, again" : "heartbeats applied, the first of each", (double)count,

@@ -100,14 +100,14 @@ static void the_newest_term_names_the_leader(void **state)
     struct world *world = *state;
     struct wire_region region = region_of(1, "", "m", 2);
     struct wire_region_heartbeat heartbeat = {.region = &region, .leader_peer = 12, .term = 8};
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_SEEN);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 12);
     heartbeat.leader_peer = 13;
     heartbeat.term = 7; /* deposed, and does not know it */
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_SEEN);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 12);
     heartbeat.term = 9;
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_SEEN);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_SEEN);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 13);
     struct wire_peer out[REGION_PEER_COUNT_MAX];
     struct wire_region wire;
@@ -122,16 +122,16 @@ static void epochs_decide_what_must_go_through_the_log(void **state)
     struct world *world = *state;
     struct wire_region region = region_of(1, "", "m", 1);
     struct wire_region_heartbeat heartbeat = {.region = &region, .leader_peer = 11, .term = 1};
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_STALE);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_STALE);
     region.epoch_version = 3;
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_NEWER);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_NEWER);
     region.epoch_version = 2;
     region.epoch_conf = 2;
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_NEWER);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_NEWER);
     region = region_of(9, "a", "c", 3); /* half of a split whose other half was not reported yet */
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_NEWER);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_NEWER);
     region = region_of(9, "a", "c", 2); /* merged away long ago */
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL), CLUSTER_STALE);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL), CLUSTER_STALE);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 0);
 }
 
@@ -141,12 +141,12 @@ static void nonsense_is_told_apart(void **state)
     struct error error = {0};
     struct wire_region region = region_of(1, "", "m", 2);
     struct wire_region_heartbeat heartbeat = {0};
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, &error), CLUSTER_WRONG);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, &error), CLUSTER_WRONG);
     heartbeat = (struct wire_region_heartbeat){.region = &region, .leader_peer = 99, .term = 5};
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, &error), CLUSTER_WRONG);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, &error), CLUSTER_WRONG);
     assert_non_null(strstr(error.text, "not one of its peers"));
     region.id = 0;
-    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, &error), CLUSTER_WRONG);
+    assert_int_equal(cluster_region_heartbeat(world->cluster, &heartbeat, NULL, &error), CLUSTER_WRONG);
 }
 
 static void a_new_leader_of_pd_starts_knowing_nothing(void **state)
@@ -155,12 +155,12 @@ static void a_new_leader_of_pd_starts_knowing_nothing(void **state)
     struct wire_region region = region_of(1, "", "m", 2);
     struct wire_region_heartbeat heartbeat = {.region = &region, .leader_peer = 12, .term = 8};
     cluster_add_store(world->cluster, 1);
-    cluster_region_heartbeat(world->cluster, &heartbeat, NULL);
+    cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL);
     cluster_reset(world->cluster, world->regions, START_US);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 0);
     heartbeat.term = 3; /* terms of before do not count */
     heartbeat.leader_peer = 11;
-    cluster_region_heartbeat(world->cluster, &heartbeat, NULL);
+    cluster_region_heartbeat(world->cluster, &heartbeat, NULL, NULL);
     assert_int_equal(region_node_seen(region_tree_find_id(world->regions, 1)).leader_peer, 11);
 }
 
