@@ -561,9 +561,12 @@ void peer_snapshot_give_up(struct peer *peer)
         in_drop(peer);
 }
 
-/* Off the region worker; a batch at a time, so that reads go on in between. */
+/* Off the region worker; a batch at a time, so that reads go on in between. What makes it count is written by the apply
+ * worker, which learns of the new range in the same moment: a neighbour that this region is merged into looks at its rows
+ * there, and may take it in right behind. */
 struct install_job {
     struct snapshot_job job;
+    struct apply_task end;
     struct store *store;
     struct actor *owner;
     struct snapshot_install *install; /* the peer's, which waits for us */
@@ -577,17 +580,52 @@ static void free_install(struct message *message)
     free(message);
 }
 
+static struct install_job *job_of_end(void *end)
+{
+    return (struct install_job *)((char *)end - offsetof(struct install_job, end));
+}
+
+static void free_install_end(struct message *message)
+{
+    free(job_of_end(message));
+}
+
+static void post_installed(struct install_job *job)
+{
+    job->job.message.kind = WORKER_SNAPSHOT_INSTALLED;
+    actor_post_must(job->store->env->executor, job->owner, &job->job.message);
+}
+
+static void apply_install_end(struct apply_task *task, struct apply_worker *worker)
+{
+    struct install_job *job = job_of_end(task);
+    if (snapshot_install_put_end(job->install, job->store->env->engine, apply_worker_batch(worker)))
+        apply_worker_sync(worker);
+    store_ranges_set(job->store->ranges, job->install->region);
+}
+
+static void install_end_written(struct apply_task *take_task, enum err code)
+{
+    struct install_job *job = job_of_end(take_task);
+    job->code = code;
+    if (code == ERR_OK)
+        snapshot_install_end(job->install, job->store->env->engine);
+    else
+        error_set(&job->error, code, "region %llu: the end of a snapshot cannot be written", ULL(job->region));
+    post_installed(job);
+}
+
 static void run_install(struct snapshot_job *base)
 {
     struct install_job *job = (struct install_job *)base;
     job->code = snapshot_install_step(job->install, job->store->env->engine,
                                       CHUNKS_PER_BATCH * job->store->config->snapshot_chunk_size, &job->error);
-    if (job->code == ERR_OK && !job->install->done) {
+    if (job->code == ERR_OK && !job->install->whole)
         snapshot_receiver_post_job(job->store->snapshot_receiver, &job->job);
-        return;
-    }
-    job->job.message.kind = WORKER_SNAPSHOT_INSTALLED;
-    actor_post_must(job->store->env->executor, job->owner, &job->job.message);
+    else if (job->code == ERR_OK)
+        apply_worker_post(job->store->apply_worker, &job->end);
+    else
+        post_installed(job);
 }
 
 static void start_install(struct peer *peer)
@@ -596,6 +634,10 @@ static void start_install(struct peer *peer)
     struct install_job *job = calloc(1, sizeof *job);
     CHECK(job);
     *job = (struct install_job){.job = {.message = {.free = free_install}, .run = run_install},
+                                .end = {.message = {.free = free_install_end},
+                                        .apply = apply_install_end,
+                                        .alone = true,
+                                        .done = install_end_written},
                                 .store = store,
                                 .owner = region_worker_actor(peer->worker),
                                 .install = &peer->snapshot.in->install,
@@ -646,7 +688,6 @@ void peer_snapshot_installed(struct peer *peer, struct message *take_message)
         peer->time = region_fsm_time(peer->fsm);
         region_worker_share(peer->worker, peer->region);
         peer_split_forget(peer);
-        store_ranges_post(store->ranges, store->apply_worker, peer->region);
         peer->merge.told = false;
         peer->merge.ticks = 0;
         in_end(peer);

@@ -289,20 +289,43 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
         code = move_chunk(install, engine, batch, err);
         install->next++;
     }
-    if (code == ERR_OK && install->next == chunk_end) {
-        region_fsm_put_applied(engine, batch, install->region->id, install->marker.position.index,
-                               install->marker.position.term, &install->marker.time);
-        snapshot_stage_drop(engine, batch, install->region->id);
-        damage_delete(engine, batch, install->region->id);
-        install->done = true;
-    }
     if (code == ERR_OK)
-        code = engine_write(engine, batch, install->done && install->tables.count > 0, err);
+        code = engine_write(engine, batch, false, err);
     engine_batch_free(engine, batch);
     if (code != ERR_OK)
         *install = before;
-    else if (install->done)
-        snapshot_tables_remove(&install->tables, engine);
+    else
+        install->whole = install->next == chunk_end;
+    return code;
+}
+
+bool snapshot_install_put_end(const struct snapshot_install *install, struct engine *engine, struct engine_batch *batch)
+{
+    region_fsm_put_applied(engine, batch, install->region->id, install->marker.position.index,
+                           install->marker.position.term, &install->marker.time);
+    snapshot_stage_drop(engine, batch, install->region->id);
+    damage_delete(engine, batch, install->region->id);
+    return install->tables.count > 0;
+}
+
+void snapshot_install_end(struct snapshot_install *install, struct engine *engine)
+{
+    snapshot_tables_remove(&install->tables, engine);
+}
+
+enum err snapshot_install_all(struct snapshot_install *install, struct engine *engine, struct error *err)
+{
+    enum err code = ERR_OK;
+    while (!install->whole && code == ERR_OK)
+        code = snapshot_install_step(install, engine, 0, err);
+    if (code != ERR_OK)
+        return code;
+    struct engine_batch *batch = engine_batch_new(engine);
+    bool sync = snapshot_install_put_end(install, engine, batch);
+    code = engine_write(engine, batch, sync, err);
+    engine_batch_free(engine, batch);
+    if (code == ERR_OK)
+        snapshot_install_end(install, engine);
     return code;
 }
 
@@ -359,8 +382,8 @@ static enum err finish(struct env *env, region_id id, const struct snapshot_mark
         code = engine_tables_check(env->engine, install.tables.items[i].name, &found);
     if (code == ERR_NOT_FOUND)
         code = ERR_CORRUPT;
-    while (code == ERR_OK && !install.done)
-        code = snapshot_install_step(&install, env->engine, 0, &found);
+    if (code == ERR_OK)
+        code = snapshot_install_all(&install, env->engine, &found);
     if (code == ERR_OK)
         log_event(env->log, LOG_INFO, "event=snapshot_installed region=%llu index=%llu rows=%llu at=start", ULL(id),
                   ULL(marker->position.index), ULL(install.row_count));

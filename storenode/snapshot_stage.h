@@ -53,16 +53,24 @@ struct snapshot_install {
     struct snapshot_tables tables; /* owned */
     int ingested_cf;               /* up to which the tables are in */
     uint32_t next;                 /* chunk to move; the first step also removes what was there */
-    bool begun, done;
+    bool begun, whole;
     uint64_t row_count, size;
 };
 void snapshot_install_init(struct snapshot_install *install, struct region *take_region,
                            const struct snapshot_marker *marker, struct snapshot_tables *take_tables);
 void snapshot_install_fini(struct snapshot_install *install);
-/* The tables of one column family, or one batch of about `size_max` bytes (0: a few MiB). ERR_DISK_FULL: nothing was
- * written, try again. May wait for the disk. */
+/* The tables of one column family, or one batch of about `size_max` bytes (0: a few MiB), until `whole`. ERR_DISK_FULL:
+ * nothing was written, try again. May wait for the disk. */
 enum err snapshot_install_step(struct snapshot_install *install, struct engine *engine, size_t size_max,
                                struct error *err);
+/* All data are in: what makes them count. True: the batch must be durable before snapshot_install_end. Who reads a
+ * region's rows to learn how far it is (region_merge_source_is_here) must not do so between that write and what else the
+ * region's new state means on this store, so both are one task of the apply worker. */
+bool snapshot_install_put_end(const struct snapshot_install *install, struct engine *engine, struct engine_batch *batch);
+/* That batch is written: the files go. */
+void snapshot_install_end(struct snapshot_install *install, struct engine *engine);
+/* All of that at once: before anybody else runs. */
+enum err snapshot_install_all(struct snapshot_install *install, struct engine *engine, struct error *err);
 
 /* Start-up: finishes what a marker asks for, drops what has none. `*ret_installed`: how many it did. A chunk or table that
  * cannot be read makes the replica a damaged one, which says which (peer_heal.h). ERR_CORRUPT: a marker or the region's row. */
