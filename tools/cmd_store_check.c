@@ -194,7 +194,7 @@ static void check_log(struct check *check, size_t log)
     const char *then =
         check->logs.names[log][0] == 'M'
             ? ""
-            : "; a start would take the log up to there, and what was written later is lost to this store";
+            : "; the store does not start without what was promised there: `polder store rebuild`";
     if (rocks_records_check(path, &is_cut, &err) != ERR_OK)
         inspect_found(&check->inspect, false, "%s%s", err.text, then);
     else if (is_cut && is_followed(check, log))
@@ -216,6 +216,11 @@ static void check_logs(struct check *check)
     add_manifest(check);
     for (size_t i = 0; i < check->logs.count; i++)
         check_log(check, i);
+    if (check->inspect.totals.finding_count == 0 &&
+        rocks_records_check_syncs(check->dir.engine_path, &err) == ERR_CORRUPT) {
+        inspect_found(&check->inspect, false, "%s", err.text);
+        check->has_bad_log = true;
+    }
 }
 
 static void check_files(struct check *check)

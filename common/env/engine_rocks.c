@@ -42,7 +42,7 @@ struct engine_rocks {
     struct rocks_reserve *reserve;
     char *path;            /* owned */
     bool read_only;
-    atomic_uint_fast64_t sync_number;
+    atomic_uint_fast64_t synced_sequence; /* all up to there is durable */
     atomic_bool is_broken; /* a write failed: what a later success means is not known */
     struct rocks_expiry *expiry; /* owned */
 };
@@ -274,11 +274,31 @@ static enum err check_ids(struct engine_rocks *self, struct error *err)
     return ERR_OK;
 }
 
+/* Behind the last synced batch, so that it is known to be one. A batch of nothing: there is nothing to be lost in it. */
+static void write_last_mark(struct engine_rocks *self)
+{
+    uint8_t mark[ROCKS_RECORDS_MARK_SIZE];
+    uint64_t synced = atomic_load(&self->synced_sequence);
+    if (synced == 0 || atomic_load(&self->is_broken))
+        return;
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    rocks_records_mark(synced, mark);
+    rocksdb_writebatch_put_log_data(batch, (const char *)mark, sizeof mark);
+    char *text = NULL;
+    rocksdb_write(self->db, self->write_options, batch, &text);
+    if (!text)
+        rocksdb_flush_wal(self->db, 1, &text);
+    rocksdb_free(text); /* the disk is full: then it is a start as after a crash */
+    rocksdb_writebatch_destroy(batch);
+}
+
 void engine_rocks_close(struct engine *engine)
 {
     if (!engine)
         return;
     struct engine_rocks *self = self_of(engine);
+    if (self->db && !self->read_only)
+        write_last_mark(self);
     if (self->db) {
         for (int cf = 0; cf < ENGINE_CF_COUNT; cf++)
             rocksdb_column_family_handle_destroy(self->cfs[cf]);
@@ -392,6 +412,13 @@ static enum err write_failed(struct engine_rocks *self, char *take_text, const c
     return code;
 }
 
+static void note_synced(struct engine_rocks *self, uint64_t sequence)
+{
+    uint64_t known = atomic_load(&self->synced_sequence);
+    while (known < sequence && !atomic_compare_exchange_weak(&self->synced_sequence, &known, sequence))
+        ;
+}
+
 static enum err engine_rocks_write(struct engine *engine, struct engine_batch *batch, bool sync, struct error *err)
 {
     struct engine_rocks *self = self_of(engine);
@@ -407,7 +434,7 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
         rocksdb_writebatch_t *inner = rocksdb_writebatch_create_from((const char *)batch->data.data, batch->data.size);
         if (sync) {
             uint8_t mark[ROCKS_RECORDS_MARK_SIZE];
-            rocks_records_mark(atomic_fetch_add(&self->sync_number, 1), mark);
+            rocks_records_mark(atomic_load(&self->synced_sequence), mark);
             rocksdb_writebatch_put_log_data(inner, (const char *)mark, sizeof mark);
         }
         rocksdb_write(self->db, self->write_options, inner, &text);
@@ -416,6 +443,7 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
             return write_failed(self, text, "write", err);
     }
     if (sync) {
+        uint64_t written = rocksdb_get_latest_sequence_number(self->db);
         rocksdb_flush_wal(self->db, 1, &text);
         if (text) {
             enum err code = write_failed(self, text, "sync", err);
@@ -425,6 +453,7 @@ static enum err engine_rocks_write(struct engine *engine, struct engine_batch *b
         }
         if (atomic_load(&self->is_broken)) /* another thread's sync failed: ours may have succeeded because of that */
             return error_set(err, ERR_IO, "data directory %s: another write failed", self->path);
+        note_synced(self, written);
     }
     return ERR_OK;
 }

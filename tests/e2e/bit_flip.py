@@ -20,7 +20,7 @@ import cluster
 from cluster import check
 
 STORE = 3
-KINDS = {"SST-data": "*.sst", "SST-raft": "*.sst", "WAL": "*.log", "MANIFEST": "MANIFEST-*", "CURRENT": "CURRENT", "OPTIONS": "OPTIONS-*",
+KINDS = {"SST-data": "*.sst", "SST-raft": "*.sst", "WAL": "*.log", "WAL-end": "*.log", "MANIFEST": "MANIFEST-*", "CURRENT": "CURRENT", "OPTIONS": "OPTIONS-*",
          "IDENTITY": "IDENTITY"}
 
 
@@ -40,11 +40,12 @@ def file_of(directory, pattern, family=None):
     return max(paths, key=os.path.getsize)
 
 
-def flip(path):
-    """The offset: the middle, or for a file that begins with more than half of zeros, where it still says something."""
+def flip(path, kind):
+    """The offset: the middle of what it says, or its end, which is in the record that was synced last."""
     with open(path, "r+b") as file:
         content = file.read()
-        at = len(content.rstrip(b"\0")) // 2
+        size = len(content.rstrip(b"\0"))
+        at = size - 8 if kind == "WAL-end" else size // 2
         file.seek(at)
         file.write(bytes([content[at] ^ 0x40]))
     return at
@@ -97,7 +98,7 @@ def one(options, kind):
         if family:
             c.run("store", "compact", "--data-dir", directory)
         path = file_of(directory, KINDS[kind], family)
-        offset = flip(path)
+        offset = flip(path, kind)
         name = os.path.basename(path)
         offline = c.run("store", "check", "--data-dir", directory, check_code=None)
         named_offline = name in offline.stdout + offline.stderr and offline.returncode != 0

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -636,7 +637,9 @@ static void a_torn_end_of_the_log_loses_only_itself(void **state)
     put_one(engine, "first", "1", true);
     put_one(engine, "second", "2", false);
     engine_rocks_close(engine);
-    assert_int_equal(damage(".log", 2), 0);
+    char command[256];
+    snprintf(command, sizeof command, "truncate -s -50 %s/*.log", database_path()); /* the last mark, and some more */
+    assert_int_equal(system(command), 0);
     engine = open_rocks();
     assert_true(has(engine, "first"));
     assert_false(has(engine, "second"));
@@ -697,7 +700,7 @@ static void a_log_that_is_bad_in_the_middle_is_an_error_if_strict(void **state)
     put_one(engine, "second", "2", true);
     put_one(engine, "third", "3", true);
     engine_rocks_close(engine);
-    assert_int_equal(damage(".log", 40), 0); /* in the second record, or the third */
+    assert_int_equal(damage(".log", 85), 0); /* in the second record */
     struct engine_rocks_options options = rocks_options();
     options.create = false;
     options.read_only = options.strict_wal = true;
@@ -746,22 +749,157 @@ static void a_log_that_lost_what_was_synced_is_not_opened(void **state)
     }
 }
 
-static void damage_in_a_small_log_is_found_too_and_a_bad_end_is_none(void **state)
+/* A process that is killed has written these rows, each synced. */
+static void write_rows_and_die(const char *const *values, size_t count)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct engine *engine = open_rocks();
+        char key[32];
+        for (size_t i = 0; i < count; i++) {
+            snprintf(key, sizeof key, "key%06zu", i);
+            put_one(engine, key, values[i], true);
+        }
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* Of the one log: its path, and what is in it without the zeros behind. */
+static size_t read_log(char path[256], uint8_t *data, size_t room)
+{
+    glob_t found;
+    char pattern[256];
+    snprintf(pattern, sizeof pattern, "%s/*.log", database_path());
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    snprintf(path, 256, "%s", found.gl_pathv[0]);
+    globfree(&found);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t size = fread(data, 1, room, file);
+    fclose(file);
+    assert_true(size < room);
+    while (size > 0 && data[size - 1] == 0)
+        size--;
+    return size;
+}
+
+static enum err check_log(const char *path, const uint8_t *data, size_t size, struct error *err)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+    return rocks_records_check_syncs(database_path(), err);
+}
+
+static bool is_last_of_a_record(const uint8_t *data, size_t at)
+{
+    enum { BLOCK = 32 * 1024 };
+    size_t end = 0;
+    while (end <= at)
+        end += BLOCK - end % BLOCK < 7 ? BLOCK - end % BLOCK : 7 + ((size_t)data[end + 4] | (size_t)data[end + 5] << 8);
+    return end == at + 1;
+}
+
+static void no_byte_of_what_was_synced_can_be_changed(void **state)
 {
     (void)state;
+    enum { ROOM = 1024 * 1024, BLOCK = 32 * 1024 };
+    char path[256], large[3000];
+    memset(large, 'z', sizeof large);
+    large[sizeof large - 1] = '\0';
+    uint8_t *data = calloc(1, ROOM);
+    assert_non_null(data);
+    const char *const values[] = {"1", "2", large, "4", large};
     struct error err = {.text = ""};
-    struct engine_rocks_options options = rocks_options();
-    long size = write_synced_rows(8);
-    assert_int_equal(damage(".log", 10), 0); /* the last record: perhaps its sync never ended */
+    for (size_t count = 1; count <= 5; count += 2) {
+        assert_int_equal(remove_directory(state), 0);
+        assert_int_equal(make_directory(state), 0);
+        write_rows_and_die(values, count);
+        memset(data, 0, ROOM);
+        size_t size = read_log(path, data, ROOM);
+        assert_true(size < BLOCK);
+        assert_int_equal(check_log(path, data, size + 5000, &err), ERR_OK);
+        for (size_t at = 0; at < size; at += at < 100 || at + 100 > size ? 1 : 101)
+            for (unsigned change = 1; change < 256; change = at % 31 == 0 ? change + 1 : 4 * change) {
+                data[at] ^= (uint8_t)change;
+                assert_int_equal(check_log(path, data, size + 5000, &err), ERR_CORRUPT);
+                assert_non_null(strstr(err.text, path));
+                data[at] ^= (uint8_t)change;
+            }
+        for (size_t left = 0; left < size; left++) { /* who dies while it writes leaves a part of it */
+            uint8_t copy[BLOCK] = {0};
+            memcpy(copy, data, left);
+            assert_int_equal(check_log(path, copy, left, &err), ERR_OK);
+            if (!is_last_of_a_record(data, left) && check_log(path, copy, left + 700, &err) != ERR_OK)
+                fail_msg("%zu of %zu: %s", left, size, err.text); /* else that would be one byte changed */
+        }
+    }
+    free(data);
+}
+
+static void a_sector_that_was_not_written_is_no_damage_unless_it_was_synced(void **state)
+{
+    (void)state;
+    enum { ROOM = 1024 * 1024, SECTOR = 512 };
+    char path[256], large[3000];
+    memset(large, 'z', sizeof large);
+    large[sizeof large - 1] = '\0';
+    uint8_t *data = calloc(1, ROOM);
+    assert_non_null(data);
+    const char *const values[] = {"1", large, large, "4"};
+    struct error err = {.text = ""};
+    write_rows_and_die(values, 3);
+    size_t size = read_log(path, data, ROOM);
+    memset(data + SECTOR * (size / SECTOR - 2), 0, SECTOR); /* within the last one */
+    assert_int_equal(check_log(path, data, size, &err), ERR_OK);
     struct engine *engine = open_rocks();
-    assert_true(has(engine, "key000006"));
-    assert_false(has(engine, "key000007"));
+    assert_true(has(engine, "key000000"));
+    assert_false(has(engine, "key000002"));
     engine_rocks_close(engine);
     assert_int_equal(remove_directory(state), 0);
     assert_int_equal(make_directory(state), 0);
-    (void)write_synced_rows(8);
-    assert_int_equal(damage(".log", size / 2), 0);
-    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+    write_rows_and_die(values, 4);
+    memset(data, 0, ROOM);
+    size = read_log(path, data, ROOM);
+    memset(data + SECTOR * (size / SECTOR - 2), 0, SECTOR); /* the one before it, of which the last one tells */
+    assert_int_equal(check_log(path, data, size, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "is lost"));
+    free(data);
+}
+
+/* Logs are changed for new ones when a memtable is full; an old one that a kill left has zeros behind it. */
+static void a_record_that_a_newer_log_tells_of_cannot_be_cut(void **state)
+{
+    (void)state;
+    char command[512];
+    struct error err = {.text = ""};
+    const char *const values[] = {"1", "2", "3", "4", "5", "6"};
+    write_rows_and_die(values, 3);
+    snprintf(command, sizeof command, "cd %s && mv *.log older && cp older 000001.log", database_path());
+    assert_int_equal(system(command), 0);
+    struct engine_rocks_options options = rocks_options();
+    assert_int_equal(rocks_records_check_syncs(options.path, &err), ERR_OK);
+    snprintf(command, sizeof command, "mkdir %s/save && mv %s/older %s/*.log %s/save", database_path(), database_path(),
+             database_path(), database_path());
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof command, "cd %s && mv save ../save && rm -r *", database_path());
+    assert_int_equal(system(command), 0);
+    write_rows_and_die(values, 6); /* as if the first three were in the log before it */
+    snprintf(command, sizeof command, "cd %s && cp ../save/older 000001.log", database_path());
+    assert_int_equal(system(command), 0);
+    assert_int_equal(rocks_records_check_syncs(options.path, &err), ERR_OK);
+    snprintf(command, sizeof command, "cd %s && truncate -s 60 000001.log", database_path());
+    assert_int_equal(system(command), 0);
+    assert_int_equal(rocks_records_check_syncs(options.path, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "000001.log"));
+    snprintf(command, sizeof command, "rm -r %s/../save", database_path());
+    assert_int_equal(system(command), 0);
 }
 
 enum whole { IS_WHOLE, IS_CUT, IS_DAMAGED };
@@ -818,6 +956,8 @@ static void a_record_that_a_crash_cut_is_told_from_one_that_is_damaged(void **st
         char path[128];
         snprintf(path, sizeof path, "%s/records", directory);
         for (size_t zeros = 0; zeros < 2; zeros++) { /* the file ends there, or zeros follow */
+            if (zeros && is_last_of_a_record(data, left))
+                continue; /* that would be one byte changed */
             file = fopen(path, "wb");
             assert_non_null(file);
             assert_int_equal(fwrite(copy, 1, left + zeros * 100000, file), left + zeros * 100000);
@@ -866,6 +1006,10 @@ static void a_damaged_manifest_refuses_to_open_and_is_logged(void **state)
     struct engine_rocks_options options = rocks_options();
     struct error err = {.text = ""};
     options.log = &log;
+    assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "/MANIFEST-"));
+    snprintf(command, sizeof command, "for f in %s/MANIFEST*; do truncate -s 20 $f; done", database_path());
+    assert_int_equal(system(command), 0); /* a record that is cut: that is RocksDB's to say */
     assert_int_equal(engine_rocks_open(&options, &engine, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.text, database_path()));
     assert_non_null(strstr(logged, "event=rocksdb"));
@@ -1479,15 +1623,20 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
         cmocka_unit_test_setup_teardown(an_iterator_sees_the_state_at_its_creation, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(raft_rows_in_any_order_are_kept_in_order, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(a_log_that_lost_what_was_synced_is_not_opened, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(damage_in_a_small_log_is_found_too_and_a_bad_end_is_none, make_directory,
+        cmocka_unit_test_setup_teardown(a_log_that_lost_what_was_synced_is_not_opened, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(no_byte_of_what_was_synced_can_be_changed, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_sector_that_was_not_written_is_no_damage_unless_it_was_synced, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(a_record_that_a_newer_log_tells_of_cannot_be_cut, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(a_value_that_does_not_fit_is_refused, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_directory_that_is_open_is_locked, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_file_in_place_of_the_directory_is_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_damaged_table_is_corrupt_and_named, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_torn_end_of_the_log_loses_only_itself, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(read_only_changes_nothing_and_replays_the_log, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(read_only_changes_nothing_and_replays_the_log, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(a_log_that_is_bad_in_the_middle_is_an_error_if_strict, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(a_record_that_a_crash_cut_is_told_from_one_that_is_damaged, make_directory,
