@@ -5,6 +5,7 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "storenode/hand_over.h"
 #include "storenode/peer.h"
 #include "storenode/region_merge.h"
 #include "storenode/region_worker.h"
@@ -203,6 +204,15 @@ static void rollback(struct peer *peer, raft_index index)
         return;
     struct wire_log_merge merge = {.index = index};
     (void)peer_propose_change(peer, WIRE_COMMAND_KIND_ROLLBACK_MERGE, &merge, NULL);
+}
+
+/* The target's peer of this store was removed, and we prepared ourselves before it heard of that: a REFUSED of another one
+ * would come to a peer of ours that does not lead. */
+static void on_no_target(struct peer *peer, const struct merge_message *message)
+{
+    if (region_is_merging(peer->region) && peer->region->merging->index == message->position.index &&
+        !BUG(no_target_is_waited_for))
+        (void)hand_over_try(peer);
 }
 
 static void send_catch_up(struct peer *peer, const struct region_merged *source, bool for_snapshot)
@@ -603,6 +613,9 @@ void peer_merge_message(struct peer *peer, struct merge_message *take_message)
     case MERGE_REFUSED:
         rollback(peer, take_message->position.index);
         break;
+    case MERGE_NO_TARGET:
+        on_no_target(peer, take_message);
+        break;
     case MERGE_CATCH_UP:
         on_catch_up(peer, take_message);
         break;
@@ -650,6 +663,9 @@ void peer_merge_message_absent(struct store *store, struct merge_message *take_m
     } else if (take_message->word == MERGE_ASK && departed &&
                region_merge_judge(take_message->region, departed) == REGION_MERGE_NEVER) {
         reply = merge_new(MERGE_REFUSED, take_message->to, take_message->from, NULL);
+        reply->position.index = take_message->region->merging->index;
+    } else if (take_message->word == MERGE_ASK && take_message->refuse) {
+        reply = merge_new(MERGE_NO_TARGET, take_message->to, take_message->from, NULL);
         reply->position.index = take_message->region->merging->index;
     } else if (take_message->word == MERGE_LEFT_OVER &&
                has_left(store, take_message->to, take_message->region->merging)) {

@@ -4,6 +4,7 @@
  *   each peer of the source that has applied PREPARE and knows that all of them have its entry
  *                     --ASK--> target's peer on the same store; the one that leads proposes COMMIT
  *   a target that has moved on --REFUSED--> source's leader: proposes ROLLBACK
+ *   no target's peer there any more --NO_TARGET--> source's leader: leaves leadership to who may have one beside it
  *   target's peer, applying COMMIT where the source's peer is behind (the task is parked)
  *                     --CATCH_UP--> source's peer: all up to PREPARE is committed --CAUGHT_UP--> target's peer goes on
  *   target's peer, COMMIT applied --TAKEN--> source's peer ends
@@ -45,6 +46,7 @@ enum merge_word {
     MERGE_TARGET,
     MERGE_ASK,
     MERGE_REFUSED,
+    MERGE_NO_TARGET,
     MERGE_CATCH_UP,
     MERGE_CAUGHT_UP,
     MERGE_ABSENT,
@@ -65,7 +67,7 @@ struct merge_message {
     struct region
         *region; /* owned. QUERY, ASK, CAUGHT_UP, LEFT_OVER: the source; TARGET, TAKEN: the target; else NULL */
     struct raft_position
-        position;       /* CATCH_UP: the end of the source's log; REFUSED, TARGET_LEFT: the index of its PREPARE */
+        position;       /* CATCH_UP: the end of the source's log; REFUSED, TARGET_LEFT, NO_TARGET: the index of its PREPARE */
     bool ready, refuse; /* ASK: all have its log; it has waited too long for that. TARGET: ready: it has a leader */
     bool for_snapshot;  /* CATCH_UP */
     bool owed;          /* QUERY, TARGET: somebody waits */

@@ -99,6 +99,7 @@
     X(merge_without_source_log)                                                                                        \
     X(merge_before_all_have)                                                                                           \
     X(merge_source_writes)                                                                                             \
+    X(no_target_is_waited_for)                                                                                         \
     X(merge_source_reads)                                                                                              \
     X(merge_any_epoch)                                                                                                 \
     X(end_is_not_said)                                                                                                 \

@@ -439,6 +439,24 @@ static void find_leaders(struct cluster *cluster, struct leaders *leaders)
     assert_true(leaders->of_first && leaders->of_second);
 }
 
+/* ... on two stores. */
+static void find_apart_leaders(struct cluster *cluster, struct leaders *leaders)
+{
+    find_leaders(cluster, leaders);
+    const struct polder_peer_change away = {.store_id = leaders->of_first % 3 + 1};
+    if (leaders->of_second == leaders->of_first)
+        assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_TRANSFER_LEADER,
+                                                           .region_id = leaders->second->id,
+                                                           .changes = &away,
+                                                           .change_count = 1}),
+                         POLDER_OK);
+    region_free(leaders->first);
+    region_free(leaders->second);
+    assert_true(run_until(cluster, 2000, NULL));
+    find_leaders(cluster, leaders);
+    assert_true(leaders->of_first != leaders->of_second);
+}
+
 static bool is_taken_in(struct cluster *cluster)
 {
     struct store_merge_counts counts = {0};
@@ -482,19 +500,7 @@ static void who_leads_a_source_serves_no_reads(void **unused)
     assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
                      POLDER_OK);
     assert_true(run_until(cluster, 20000, is_whole));
-    find_leaders(cluster, &leaders);
-    const struct polder_peer_change away = {.store_id = leaders.of_first % 3 + 1};
-    if (leaders.of_second == leaders.of_first)
-        assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_TRANSFER_LEADER,
-                                                           .region_id = leaders.second->id,
-                                                           .changes = &away,
-                                                           .change_count = 1}),
-                         POLDER_OK);
-    region_free(leaders.first);
-    region_free(leaders.second);
-    assert_true(run_until(cluster, 2000, NULL));
-    find_leaders(cluster, &leaders);
-    assert_true(leaders.of_first != leaders.of_second);
+    find_apart_leaders(cluster, &leaders);
     struct client_call get = {.op = CLIENT_GET, .key = bytes_of_string("z"), .deadline_ms = 400};
     assert_int_equal(ask_with(cluster, 2, get), POLDER_OK);
     assert_string_equal(cluster->value, "");
@@ -511,6 +517,43 @@ static void who_leads_a_source_serves_no_reads(void **unused)
     if (ask_with(cluster, 2, get) == POLDER_OK)
         assert_string_equal(cluster->value, "new");
     cut_off(cluster, source, false);
+    assert_true(run_until(cluster, 20000, is_whole));
+    region_free(leaders.first);
+    region_free(leaders.second);
+    cluster_free(cluster);
+}
+
+/* The target's peer beside the source's leader was removed, and has not heard of it. */
+static void who_prepared_for_a_target_that_left_its_store_goes_on(void **unused)
+{
+    (void)unused;
+    struct cluster *cluster = cluster_new(3);
+    struct store_merge_counts counts = {0};
+    struct leaders leaders;
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(run_until(cluster, 20000, is_whole));
+    find_apart_leaders(cluster, &leaders);
+    struct world_node *source = node_of(cluster, leaders.of_second);
+    cut_off(cluster, source, true);
+    assert_int_equal(
+        ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                          .region_id = leaders.first->id,
+                                          .changes = &(struct polder_peer_change){.kind = POLDER_PEER_REMOVE,
+                                                                                  .store_id = leaders.of_second},
+                                          .change_count = 1}),
+        POLDER_OK);
+    cut_off(cluster, source, false);
+    sim_enter(source->node);
+    store_merge_region(source->store, leaders.second->id, leaders.first->id);
+    sim_leave(source->node);
+    assert_true(run_until(cluster, 20000, NULL));
+    store_add_merge_counts(source->store, &counts);
+    assert_int_equal(counts.prepared, 1);
+    assert_int_equal(counts.rolled_back, 1);
+    put(cluster, "z");
     assert_true(run_until(cluster, 20000, is_whole));
     region_free(leaders.first);
     region_free(leaders.second);
@@ -572,6 +615,7 @@ int main(void)
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(who_leads_a_source_serves_no_reads),
+        cmocka_unit_test(who_prepared_for_a_target_that_left_its_store_goes_on),
         cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
     };
     choose_bug();
