@@ -8,13 +8,16 @@
 #include "base/types.h"
 #include "env/clock.h"
 #include "env/executor.h"
+#include "env/http.h"
 #include "env/transport.h"
 #include "group/apply_worker.h"
 #include "group/group.h"
 #include "group/log_worker.h"
 #include "pd/id_alloc.h"
+#include "pd/pd_api.h"
 #include "pd/pd_fsm.h"
 #include "pd/pd_service.h"
+#include "pd/pd_writes.h"
 #include "pd/split_keys.h"
 #include "proto/wire.h"
 #include "rpc/admission.h"
@@ -32,13 +35,18 @@ enum {
 };
 
 enum { REQUESTS_SIZE_MAX = 128 * 1024 * 1024, CONNECTION_REQUESTS_SIZE_MAX = 32 * 1024 * 1024 };
-enum pd_message_kind { PD_TICK = 1, PD_FRAME, PD_LOGGED, PD_APPLIED };
+enum pd_message_kind { PD_TICK = 1, PD_FRAME, PD_LOGGED, PD_APPLIED, PD_HTTP };
 
 struct pd_frame {
     struct message message;
     conn_id conn;
     struct frame *frame; /* owned */
     struct admission_charge *charge;
+};
+
+struct pd_http_message {
+    struct message message;
+    struct http_exchange *exchange; /* NULL: answered */
 };
 
 /* The rows of one run of committed entries, on their way through the apply worker. */
@@ -68,6 +76,7 @@ struct pd {
     uint64_t barrier;          /* number of the newest ReadIndex */
     bool barrier_wanted;       /* a sealed batch waits for its ReadIndex to be asked for */
     raft_index barrier_index;  /* it is confirmed, run the batch when this is applied; 0: not confirmed */
+    uint64_t started_us, http_requests;
     /* For other threads. */
     _Atomic(uint64_t) cluster;
     _Atomic(bool) ready;
@@ -367,6 +376,49 @@ static void on_applied(struct pd *pd, struct pd_apply *take_apply)
     apply_free(&take_apply->task.message);
 }
 
+static void http_message_free(struct message *message)
+{
+    struct pd_http_message *http = (struct pd_http_message *)message;
+    if (http->exchange)
+        http_answer(http->exchange, 503, HTTP_TEXT, bytes_of_string("the process is stopping\n"));
+    free(http);
+}
+
+static struct pd_api api_of_now(struct pd *pd)
+{
+    bool leading = pd->leading_term != 0;
+    return (struct pd_api){.config = pd->config,
+                           .fsm = pd->fsm,
+                           .cluster = pd_service_cluster(pd->service),
+                           .tso = pd_writes_tso(pd_service_writes(pd->service)),
+                           .counts = pd_service_get_counts(pd->service),
+                           .http_requests = ++pd->http_requests,
+                           .now_us = clock_now_us(pd->env->clock),
+                           .wall_ms = clock_wall_ms(pd->env->clock),
+                           .started_us = pd->started_us,
+                           .leading = leading,
+                           .leader_address = leading ? pd->config->advertise_address : NULL,
+                           .failure = (enum err)atomic_load(&pd->failure),
+                           .term = raft_term_now(pd->group->raft),
+                           .committed_index = raft_commit_index(pd->group->raft),
+                           .log_size = pd->group->log_size};
+}
+
+static void on_http(struct pd *pd, struct pd_http_message *take_http)
+{
+    struct http_exchange *exchange = take_http->exchange;
+    const struct api_request request = {
+        .method = exchange->method, .path = exchange->path, .query = exchange->query, .body = exchange->body};
+    struct pd_api api = api_of_now(pd);
+    struct api_answer answer;
+    api_answer_init(&answer);
+    pd_api_handle(&api, &request, &answer);
+    take_http->exchange = NULL;
+    http_answer(exchange, answer.status, answer.type, buf_bytes(&answer.body));
+    api_answer_fini(&answer);
+    http_message_free(&take_http->message);
+}
+
 static void on_message(void *state, struct message *take_message)
 {
     struct pd *pd = state;
@@ -386,6 +438,9 @@ static void on_message(void *state, struct message *take_message)
         break;
     case PD_APPLIED:
         on_applied(pd, (struct pd_apply *)take_message);
+        break;
+    case PD_HTTP:
+        on_http(pd, (struct pd_http_message *)take_message);
         break;
     }
 }
@@ -602,6 +657,7 @@ enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret
     struct pd_service_host own_host = host;
     own_host.context = pd;
     pd->env = env;
+    pd->started_us = clock_now_us(env->clock);
     pd->config = config;
     pd->fsm = pd_fsm_new();
     pd->requests = admission_new(REQUESTS_SIZE_MAX, CONNECTION_REQUESTS_SIZE_MAX);
@@ -633,6 +689,16 @@ void pd_free(struct pd *pd)
     pd_fsm_free(pd->fsm);
     admission_unref(pd->requests);
     free(pd);
+}
+
+/* There are no more of them than connections. */
+void pd_http(struct pd *pd, struct http_exchange *take_exchange)
+{
+    struct pd_http_message *http = calloc(1, sizeof(*http));
+    CHECK(http);
+    *http = (struct pd_http_message){.message = {.kind = PD_HTTP, .free = http_message_free},
+                                     .exchange = take_exchange};
+    actor_post_must(pd->env->executor, pd->actor, &http->message);
 }
 
 bool pd_is_ready(const struct pd *pd)

@@ -37,6 +37,10 @@ enum err pd_failure(const struct pd *pd);
 /* Any thread. 0 until the first start has given the cluster its id. */
 uint64_t pd_cluster_id(const struct pd *pd);
 
+/* Any thread. A request over HTTP, answered by pd_api on the actor. */
+struct http_exchange;
+void pd_http(struct pd *pd, struct http_exchange *take_exchange);
+
 /* For checkers that run in the same thread (simulator); the truth of this member, borrowed. */
 struct pd_fsm;
 const struct pd_fsm *pd_get_fsm(const struct pd *pd);

@@ -41,6 +41,12 @@ static const struct setting table[] = {
      FIELD(advertise_address),
      .value_name = "ADDRESS",
      .help = "what others dial; not given: the address"},
+    {.key = "status-address",
+     .env = "POLDER_STATUS_ADDRESS",
+     .type = SETTING_STRING,
+     FIELD(status_address),
+     .value_name = "ADDRESS",
+     .help = "HTTP for probes, metrics and pd-ctl: host:port, or off; not given: the port of address + 2 on this machine"},
     {.key = "insecure",
      .env = "POLDER_INSECURE",
      .type = SETTING_BOOL,
@@ -323,5 +329,8 @@ enum err pd_config_finish(struct pd_config *config, struct error *err)
                          config->election_ticks, config->heartbeat_ticks);
     if (config->store_down_ms < config->store_disconnected_ms)
         return error_set(err, ERR_INVALID, "store-down-after: is shorter than store-disconnected-after");
+    code = address_complete_status(&config->status_address, config->address, 2, config->insecure, err);
+    if (code != ERR_OK)
+        return code;
     return config->advertise_address ? ERR_OK : address_copy(&config->advertise_address, config->address);
 }

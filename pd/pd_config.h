@@ -17,6 +17,7 @@ struct pd_config {
     char *data_dir;             /* owned */
     char *address;              /* owned; tcp://127.0.0.1:2379 */
     char *advertise_address;    /* owned; default: address */
+    char *status_address;       /* owned; HTTP: http://127.0.0.1:2381, or "off"; default: the port of address + 2 */
     bool insecure;              /* allow an address that is not loopback without TLS */
     char *log_level;            /* owned */
     uint32_t bootstrap_stores;  /* stores that must have registered before the first regions are made: 3 */

@@ -27,6 +27,7 @@ struct pd_service {
     const char *leader_address; /* borrowed; NULL: not known */
     struct list queued, sealed; /* of struct pd_op */
     uint32_t queued_count;
+    struct pd_service_counts counts;
     uint32_t aged_count; /* the first of the queue, there at the last tick already */
 };
 
@@ -251,8 +252,19 @@ static bool needs_regions(uint8_t op)
            op == WIRE_PD_OP_REGION_HEARTBEAT;
 }
 
+static void count_request(struct pd_service_counts *counts, const struct wire_pd_request *request)
+{
+    counts->requests++;
+    counts->store_heartbeats += request->op == WIRE_PD_OP_STORE_HEARTBEAT;
+    if (request->op == WIRE_PD_OP_REGION_HEARTBEAT)
+        counts->region_heartbeats += request->heartbeats_count;
+    else if (request->op == WIRE_PD_OP_TIMESTAMP)
+        counts->timestamps += request->count;
+}
+
 static void handle(struct pd_service *service, struct pd_op *take_op)
 {
+    count_request(&service->counts, &take_op->request);
     switch (take_op->request.op) {
     case WIRE_PD_OP_REGISTER_STORE:
         pd_writes_register_store(service->writes, take_op);
@@ -394,6 +406,21 @@ struct pd_service *pd_service_new(struct env *env, const struct pd_config *confi
     service->sched = pd_sched_new(env, config, fsm, &sched_host);
     service->writes = pd_writes_new(env, config, fsm, service->cluster, service->sched, &writes_host);
     return service;
+}
+
+const struct cluster *pd_service_cluster(const struct pd_service *service)
+{
+    return service->cluster;
+}
+
+struct pd_service_counts pd_service_get_counts(const struct pd_service *service)
+{
+    return service->counts;
+}
+
+const struct pd_writes *pd_service_writes(const struct pd_service *service)
+{
+    return service->writes;
 }
 
 static void drop_all(struct list *ops)

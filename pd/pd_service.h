@@ -42,6 +42,11 @@ enum {
 };
 
 struct pd_service;
+struct pd_writes;
+
+struct pd_service_counts {
+    uint64_t requests, store_heartbeats, region_heartbeats, timestamps; /* since the start */
+};
 
 struct pd_service_host {
     void *context; /* borrowed */
@@ -53,6 +58,10 @@ struct pd_service_host {
 /* All arguments are borrowed and outlive us. */
 struct pd_service *pd_service_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
                                   const struct pd_service_host *host);
+/* For pd_api: what the leader remembers, and what goes through the log. */
+const struct cluster *pd_service_cluster(const struct pd_service *service);
+struct pd_service_counts pd_service_get_counts(const struct pd_service *service);
+const struct pd_writes *pd_service_writes(const struct pd_service *service);
 void pd_service_free(struct pd_service *service); /* NULL is fine */
 
 /* Leadership: begins when all of the log is applied, ends with an answer to everybody who waits. */

@@ -96,6 +96,11 @@ void pd_writes_free(struct pd_writes *writes)
     free(writes);
 }
 
+const struct tso *pd_writes_tso(const struct pd_writes *writes)
+{
+    return &writes->tso;
+}
+
 uint32_t pd_writes_waiting_count(const struct pd_writes *writes)
 {
     return writes->waiting_count;

@@ -60,6 +60,8 @@ void pd_writes_applied(struct pd_writes *writes, raft_index index, raft_term ter
 /* Ends a round (or a tick): serves who waited for a window, opens windows, starts the bootstrap if it is time. */
 void pd_writes_round(struct pd_writes *writes);
 
+struct tso;
+const struct tso *pd_writes_tso(const struct pd_writes *writes);
 uint32_t pd_writes_waiting_count(const struct pd_writes *writes);
 
 #endif

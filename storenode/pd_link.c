@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "config/address.h"
 #include "env/clock.h"
 #include "group/group.h"
 #include "group/group_keys.h"
@@ -49,6 +50,7 @@ struct pd_link {
     struct message *id_asks, **id_asks_last;   /* owned list: they wait for ids, the oldest first */
     region_id region_asks[REGION_ASKS_MAX]; /* what became of these? */
     uint32_t region_ask_count;
+    char *status_address;            /* owned; as others reach it */
     uint64_t token;                  /* makes a repeated registration find the first one */
     struct regions_message *regions; /* owned: the first regions while their rows are being written */
     char refusal[256];               /* last one logged, so that it is said once */
@@ -210,6 +212,7 @@ static struct wire_store describe(const struct pd_link *link)
     return (struct wire_store){
         .id = atomic_load(&link->store->store_id),
         .address = bytes_of_string(config->advertise_address ? config->advertise_address : config->address),
+        .status_address = bytes_of_string(link->status_address),
         .version = bytes_of_string(POLDER_VERSION),
         .started_at_ms = link->store->started_at_ms};
 }
@@ -631,8 +634,12 @@ enum err pd_link_new(struct store *store, const struct wire_store_ident *ident, 
     link->state = ident->bootstrapped ? STATE_SERVING : ident->store_id != 0 ? STATE_BOOTSTRAP : STATE_START;
     link->token = ident->token;
     link->id_asks_last = &link->id_asks;
+    const struct store_config *config = store->config;
+    link->status_address = address_advertise_status(
+        config->status_address, config->advertise_address ? config->advertise_address : config->address);
     enum err code = executor_spawn(store->env->executor, "pd-link", &ops, link, MAILBOX_MAX, &link->actor);
     if (code != ERR_OK) {
+        free(link->status_address);
         free(link);
         return code;
     }
@@ -660,5 +667,6 @@ void pd_link_free(struct pd_link *link)
     }
     if (link->regions)
         message_free(&link->regions->message);
+    free(link->status_address);
     free(link);
 }

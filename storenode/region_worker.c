@@ -24,6 +24,7 @@
 #include "storenode/store.h"
 #include "storenode/store_pairs.h"
 #include "storenode/store_ranges.h"
+#include "storenode/store_status.h"
 
 enum {
     FRAME_GATHER_SIZE_MAX = 8 * 1024 * 1024, /* of raft entries in one frame */
@@ -1483,6 +1484,31 @@ static void remove_peer(struct region_worker *worker, struct peer *peer)
 
 /* ---- the actor */
 
+static void on_status(struct region_worker *worker, struct status_ask *take_ask)
+{
+    for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        const struct raft *raft = peer->group->raft;
+        const struct status_peer status = {.region = peer->region_id,
+                                           .peer = peer->id,
+                                           .leader = raft_leader(raft),
+                                           .role = raft_role(raft),
+                                           .term = raft_term_now(raft),
+                                           .truncated = raft_truncated(raft).index,
+                                           .applied = raft_applied_index(raft),
+                                           .committed = raft_commit_index(raft),
+                                           .last = raft_last_index(raft),
+                                           .log_size = peer->group->log_size,
+                                           .memory_size = raft_memory_size(raft),
+                                           .proposals = peer->proposed_count + peer->pending_count,
+                                           .reads = peer->reads_count,
+                                           .asleep = peer->sleep.asleep,
+                                           .installs = peer->snapshot.state >= PEER_SNAPSHOT_WHOLE,
+                                           .damaged = peer->snapshot.damaged};
+        status_ask_add(take_ask, &status);
+    }
+    status_ask_next(take_ask);
+}
+
 static void on_message(void *state, struct message *take_message)
 {
     struct region_worker *worker = state;
@@ -1598,6 +1624,9 @@ static void on_message(void *state, struct message *take_message)
             message_free(take_message);
         break;
     }
+    case WORKER_STATUS:
+        on_status(worker, (struct status_ask *)take_message);
+        break;
     case WORKER_DAMAGE:
         on_damage(worker, (struct damage_message *)take_message);
         break;

@@ -33,6 +33,9 @@ void store_free(struct store *store);
 bool store_is_ready(const struct store *store);
 /* Any thread. ERR_OK, or why the store stopped serving for good (a failed write): the process must end. */
 enum err store_failure(const struct store *store);
+/* Any thread. A request over HTTP (store_status.h). */
+struct http_exchange;
+void store_http(struct store *store, struct http_exchange *take_exchange);
 /* Any thread. 0 until it is known. */
 store_id store_get_id(const struct store *store);
 

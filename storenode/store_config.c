@@ -44,6 +44,12 @@ static const struct setting table[] = {
      .default_text = "tcp://127.0.0.1:2379",
      .value_name = "LIST",
      .help = "endpoints of the placement drivers"},
+    {.key = "status-address",
+     .env = "POLDER_STATUS_ADDRESS",
+     .type = SETTING_STRING,
+     FIELD(status_address),
+     .value_name = "ADDRESS",
+     .help = "HTTP for probes, metrics and people: host:port, or off; not given: the port of address + 20 on this machine"},
     {.key = "insecure",
      .env = "POLDER_INSECURE",
      .type = SETTING_BOOL,
@@ -552,6 +558,8 @@ enum err store_config_finish(struct store_config *config, struct error *err)
         code = error_set(err, ERR_INVALID, "region-keys-max: must be more than region-split-keys, or 0");
     if (code == ERR_OK)
         code = check_snapshots(config, err);
+    if (code == ERR_OK)
+        code = address_complete_status(&config->status_address, config->address, 20, config->insecure, err);
     if (code == ERR_OK && !config->advertise_address)
         code = address_copy(&config->advertise_address, config->address);
     return code;

@@ -18,6 +18,7 @@ struct store_config {
     char *data_dir;                   /* owned */
     char *address;                    /* owned; where it listens: tcp://127.0.0.1:20160 */
     char *advertise_address;          /* owned; what others dial; default: address */
+    char *status_address;             /* owned; HTTP: http://127.0.0.1:20180, or "off"; default: address' port + 20 */
     char *pd[STORE_PD_ENDPOINTS_MAX]; /* owned; pd endpoints */
     uint32_t pd_count;
     bool insecure;   /* allow an address that is not loopback without TLS */

@@ -123,6 +123,7 @@ enum worker_message_kind {
     WORKER_TIME_WISH,
     WORKER_DAMAGE,
     WORKER_HASHED,
+    WORKER_STATUS,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

@@ -21,6 +21,7 @@ void cluster_file_fini(struct cluster_file *file)
     for (uint32_t i = 0; i < file->process_count; i++) {
         struct cluster_process *process = &file->processes[i];
         free(process->address);
+        free(process->status_address);
         free(process->data_dir);
         free(process->log);
         for (char **arg = process->args; *arg; arg++)
@@ -61,6 +62,8 @@ static bool read_process(const cJSON *item, struct cluster_process *process)
     process->process.pid = (int32_t)number_field(item, "pid", INT32_MAX, &ok);
     process->process.start_time = number_field(item, "start_time", 1ULL << 53, &ok);
     process->address = copy_text(text_field(item, "address", &ok));
+    bool has_status = true;
+    process->status_address = copy_text(text_field(item, "status_address", &has_status));
     process->data_dir = copy_text(text_field(item, "data_dir", &ok));
     process->log = copy_text(text_field(item, "log", &ok));
     const cJSON *args = cJSON_GetObjectItemCaseSensitive(item, "args"), *arg;
@@ -125,6 +128,7 @@ static cJSON *process_json(const struct cluster_process *process)
     cJSON_AddNumberToObject(item, "pid", process->process.pid);
     cJSON_AddNumberToObject(item, "start_time", (double)process->process.start_time);
     cJSON_AddStringToObject(item, "address", process->address);
+    cJSON_AddStringToObject(item, "status_address", process->status_address);
     cJSON_AddStringToObject(item, "data_dir", process->data_dir);
     cJSON_AddStringToObject(item, "log", process->log);
     cJSON *args = cJSON_AddArrayToObject(item, "args");

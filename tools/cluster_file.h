@@ -7,6 +7,7 @@
  *  "pd": "tcp://127.0.0.1:2379",                 endpoints for clients
  *  "options": {"stores": 3, "regions": 16, "replicas": 3, "port_offset": 0},
  *  "processes": [{"role": "pd", "id": 1, "pid": 4711, "start_time": 123456, "address": "tcp://127.0.0.1:2379",
+ *                 "status_address": "http://127.0.0.1:2381",
  *                 "data_dir": "/x/polder-data/pd-1/data", "log": "/x/polder-data/pd-1/log",
  *                 "args": ["pd", "--data-dir", ...]}, ...]} */
 #ifndef TOOLS_CLUSTER_FILE_H
@@ -25,6 +26,7 @@ struct cluster_process {
     uint32_t id;   /* 1, 2, ... within the role */
     struct os_process process;
     char *address;               /* owned */
+    char *status_address;        /* owned; HTTP; "" in files of older versions */
     char *data_dir;              /* owned */
     char *log;                   /* owned */
     char *args[CLUSTER_ARG_MAX]; /* owned; what follows the name of the program; ends with NULL */

@@ -4,10 +4,16 @@
 #include "pd/pd.h"
 #include "pd/pd_config.h"
 #include "server.h"
+#include "status_port.h"
 
 static bool is_ready(void *context)
 {
     return pd_is_ready(context);
+}
+
+static void on_http(void *context, struct http_exchange *take_exchange)
+{
+    pd_http(context, take_exchange);
 }
 
 static enum err serve(const struct pd_config *config, struct error *err)
@@ -25,16 +31,21 @@ static enum err serve(const struct pd_config *config, struct error *err)
     };
     struct server server;
     struct pd *pd = NULL;
+    struct status_port *status = NULL;
     enum err code = server_open(&options, &server, err);
     if (code != ERR_OK)
         return code;
     log_event(server.env.log, LOG_INFO, "msg=\"starting\" role=pd name=%s version=%s address=%s data_dir=%s",
               config->name, POLDER_VERSION, config->address, config->data_dir);
     code = pd_new(&server.env, config, &pd, err);
+    const struct http_handler http = {.context = pd, .on_request = on_http};
+    if (code == ERR_OK)
+        code = status_port_open(&server, config->status_address, &http, &status, err);
     if (code == ERR_OK) {
         struct server_probe probe = {.context = pd, .is_ready = is_ready};
         code = server_wait(&server, &probe);
     }
+    status_port_close(status);
     server_stop(&server);
     pd_free(pd);
     if (code == ERR_OK)

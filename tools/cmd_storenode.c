@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "server.h"
+#include "status_port.h"
 #include "storenode/store.h"
 #include "storenode/store_config.h"
 
@@ -25,6 +26,11 @@ static bool has_left(void *context)
     return store_has_left(context);
 }
 
+static void on_http(void *context, struct http_exchange *take_exchange)
+{
+    store_http(context, take_exchange);
+}
+
 static enum err serve(const struct store_config *config, struct error *err)
 {
     struct server_options options = {
@@ -40,12 +46,16 @@ static enum err serve(const struct store_config *config, struct error *err)
     };
     struct server server;
     struct store *store = NULL;
+    struct status_port *status = NULL;
     enum err code = server_open(&options, &server, err);
     if (code != ERR_OK)
         return code;
     log_event(server.env.log, LOG_INFO, "msg=\"starting\" role=storenode version=%s address=%s data_dir=%s",
               POLDER_VERSION, config->address, config->data_dir);
     code = store_new(&server.env, config, &store, err);
+    const struct http_handler http = {.context = store, .on_request = on_http};
+    if (code == ERR_OK)
+        code = status_port_open(&server, config->status_address, &http, &status, err);
     if (code == ERR_OK) {
         struct server_probe probe = {.context = store, .is_ready = is_ready, .failure = failure, .leave = leave, .has_left = has_left};
         code = server_wait(&server, &probe);
@@ -55,6 +65,7 @@ static enum err serve(const struct store_config *config, struct error *err)
         else if (code != ERR_OK)
             error_set(err, code, "stopped serving: %s; the log says what failed", err_name(code));
     }
+    status_port_close(status);
     server_stop(&server);
     store_free(store);
     if (code == ERR_OK)

@@ -19,7 +19,10 @@
 
 enum {
     PD_PORT = 2379,
+    PD_STATUS_PORT = 2381,
     STORE_PORT = 20160,
+    STORE_STATUS_PORT = 20180,
+    STORE_STATUS_PORT_MANY = 20240, /* when the stores' own ports reach into the others */
     STORES_MAX = CLUSTER_PROCESS_MAX - 1,
     READY_POLL_MS = 20,
     WATCH_INTERVAL_MS = 500,
@@ -64,7 +67,7 @@ static const struct setting rows[] = {
      SETTING_FIELD(struct options, port_offset),
      .default_text = "0",
      .max = 45000,
-     .help = "added to the ports 2379 (pd) and 20160, 20161, ... (storenodes)"},
+     .help = "added to the ports 2379 and 2381 (pd), 20160, ... and 20180, ... (storenodes)"},
     {.key = "detach",
      .letter = 'd',
      .type = SETTING_BOOL,
@@ -109,18 +112,32 @@ static void add_flag(struct cluster_process *process, const char *flag, char *ta
 }
 
 static struct cluster_process *plan_process(struct cluster_file *file, const char *dir, const char *role, uint32_t id,
-                                            uint32_t port)
+                                            uint32_t port, uint32_t status_port)
 {
     struct cluster_process *process = &file->processes[file->process_count++];
     snprintf(process->role, sizeof process->role, "%s", role);
     process->id = id;
     process->address = format_text("tcp://127.0.0.1:%u", port);
+    process->status_address = format_text("http://127.0.0.1:%u", status_port);
     process->data_dir = format_text("%s/%s-%u/data", dir, role, id);
     process->log = format_text("%s/%s-%u/log", dir, role, id);
     add_arg(process, format_text("%s", role));
     add_flag(process, "--data-dir", format_text("%s", process->data_dir));
     add_flag(process, "--address", format_text("%s", process->address));
+    add_flag(process, "--status-address", format_text("%s", process->status_address));
     return process;
+}
+
+/* Of storenode `id`; 0: of pd. */
+static uint32_t port_of(const struct options *options, uint32_t id)
+{
+    return (id == 0 ? PD_PORT : STORE_PORT + id - 1) + options->port_offset;
+}
+
+static uint32_t status_port_of(const struct options *options, uint32_t id)
+{
+    uint32_t first = options->stores > STORE_STATUS_PORT - STORE_PORT ? STORE_STATUS_PORT_MANY : STORE_STATUS_PORT;
+    return (id == 0 ? PD_STATUS_PORT : first + id - 1) + options->port_offset;
 }
 
 static void plan(const struct options *options, const char *dir, struct cluster_file *file)
@@ -130,14 +147,14 @@ static void plan(const struct options *options, const char *dir, struct cluster_
     file->regions = options->regions;
     file->replicas = options->replicas ? options->replicas : options->stores < 3 ? options->stores : 3;
     file->port_offset = options->port_offset;
-    struct cluster_process *pd = plan_process(file, dir, "pd", 1, PD_PORT + options->port_offset);
+    struct cluster_process *pd = plan_process(file, dir, "pd", 1, port_of(options, 0), status_port_of(options, 0));
     add_flag(pd, "--name", format_text("pd-1"));
     add_flag(pd, "--bootstrap-stores", format_text("%u", file->stores));
     add_flag(pd, "--bootstrap-regions", format_text("%u", file->regions));
     add_flag(pd, "--replicas", format_text("%u", file->replicas));
     file->pd = format_text("%s", pd->address);
     for (uint32_t i = 1; i <= options->stores; i++)
-        add_flag(plan_process(file, dir, "storenode", i, STORE_PORT + i - 1 + options->port_offset), "--pd",
+        add_flag(plan_process(file, dir, "storenode", i, port_of(options, i), status_port_of(options, i)), "--pd",
                  format_text("%s", file->pd));
 }
 
@@ -179,20 +196,27 @@ static enum err adopt_existing(const struct settings *settings, const char *dir,
     return code;
 }
 
+static enum err check_port(const struct options *options, uint32_t id, uint32_t port, struct error *err)
+{
+    if (port > 65535)
+        return error_set(err, ERR_INVALID, "--port-offset %u: storenode %u would need port %u", options->port_offset, id,
+                         port);
+    if (!os_port_is_free("127.0.0.1", (uint16_t)port))
+        return error_set(err, ERR_LOCKED,
+                         "port %u of 127.0.0.1, for %s, is in use by another process; choose others with --port-offset N",
+                         port, id == 0 ? "pd" : "a storenode");
+    return ERR_OK;
+}
+
 static enum err check_ports(const struct options *options, struct error *err)
 {
-    for (uint32_t i = 0; i <= options->stores; i++) {
-        uint32_t port = (i == 0 ? PD_PORT : STORE_PORT + i - 1) + options->port_offset;
-        if (port > 65535)
-            return error_set(err, ERR_INVALID, "--port-offset %u: storenode %u would need port %u",
-                             options->port_offset, i, port);
-        if (!os_port_is_free("127.0.0.1", (uint16_t)port))
-            return error_set(
-                err, ERR_LOCKED,
-                "port %u of 127.0.0.1, for %s, is in use by another process; choose others with --port-offset N", port,
-                i == 0 ? "pd" : "a storenode");
+    enum err code = ERR_OK;
+    for (uint32_t i = 0; i <= options->stores && code == ERR_OK; i++) {
+        code = check_port(options, i, port_of(options, i), err);
+        if (code == ERR_OK)
+            code = check_port(options, i, status_port_of(options, i), err);
     }
-    return ERR_OK;
+    return code;
 }
 
 /* ---- start and wait */
@@ -209,8 +233,8 @@ static enum err start_all(const char *dir, struct cluster_file *file, struct err
             cluster_run_stop(file);
             return code;
         }
-        printf("%-9s %-3u pid %-8d %-26s %s\n", process->role, process->id, process->process.pid, process->address,
-               process->data_dir);
+        printf("%-9s %-3u pid %-8d %-26s %-26s %s\n", process->role, process->id, process->process.pid,
+               process->address, process->status_address, process->data_dir);
     }
     fflush(stdout);
     enum err code = cluster_file_write(dir, file, err);
@@ -315,7 +339,8 @@ static int serve(const struct command *command, const struct options *options, c
     printf("\n");
     view_print(&view);
     view_fini(&view);
-    printf("\nready in %" PRIu64 ".%02" PRIu64 " s; pd is at %s\n", took_ms / 1000, took_ms % 1000 / 10, file->pd);
+    printf("\nready in %" PRIu64 ".%02" PRIu64 " s; pd is at %s, its status at %s\n", took_ms / 1000,
+           took_ms % 1000 / 10, file->pd, file->processes[0].status_address);
     if (options->detach) {
         printf("stop it: polder down --dir %s\n", dir);
         return CLI_OK;

@@ -5,7 +5,7 @@
 set -eu
 
 packages="meson ninja-build pkg-config gcc g++ python3 python3-flatbuffers
-    libnng-dev libmicrohttpd-dev flatbuffers-compiler flatbuffers-compiler-dev libflatbuffers-dev librocksdb-dev
+    libnng-dev libmicrohttpd-dev libcurl4-openssl-dev libedit-dev flatbuffers-compiler flatbuffers-compiler-dev libflatbuffers-dev librocksdb-dev
     libcjson-dev libyaml-dev libcmocka-dev uthash-dev libxxhash-dev liblzma-dev libbsd-dev libmbedtls-dev openssl"
 checks="clang clang-tidy clang-format libclang-rt-14-dev"
 

@@ -24,12 +24,13 @@ LAYERS = {
     "common/raft": ["common/base"],
     "common/meta": ["common/base", "proto"],
     "common/group": ["common/base", "common/env", "common/raft", "common/meta", "proto"],
+    "common/http": ["common/base"],
     "common/config": ["common/base", "storenode/store_config.h", "storenode/store_inspect.h", "pd/pd_config.h"],
-    "storenode": ["common/base", "common/env", "common/raft", "common/meta", "common/group", "common/rpc", "common/config", "proto"],
-    "pd": ["common/base", "common/env", "common/raft", "common/meta", "common/group", "common/rpc", "common/config", "proto"],
+    "storenode": ["common/base", "common/env", "common/raft", "common/meta", "common/group", "common/rpc", "common/config", "common/http", "proto"],
+    "pd": ["common/base", "common/env", "common/raft", "common/meta", "common/group", "common/rpc", "common/config", "common/http", "proto"],
     "client": ["common/base", "common/env", "common/meta", "common/rpc", "common/config", "proto"],
     "client/examples": ["client/polder.h"],
-    "tools": ["common/base", "common/env", "common/config", "common/rpc/frame_kind.h", "client/polder.h", "storenode/store.h", "storenode/store_config.h", "storenode/store_inspect.h", "storenode/snapshot_inspect.h",
+    "tools": ["common/base", "common/env", "common/config", "common/http", "common/rpc/frame_kind.h", "client/polder.h", "storenode/store.h", "storenode/store_config.h", "storenode/store_inspect.h", "storenode/snapshot_inspect.h",
               "pd/pd.h", "pd/pd_config.h", "tests/sim/sim.h"],
     "tests": ["common", "proto", "storenode", "pd", "client", "tools"],
 }
@@ -40,7 +41,7 @@ REAL_WORLD_USERS = re.compile(r"^(common/env/|tools/|tests/|client/(kv|polder_qu
 
 # What common/env alone may include.
 FORBIDDEN_HEADERS = re.compile(
-    r"^(nng/.*|rocksdb/.*|microhttpd\.h|pthread\.h|threads\.h|semaphore\.h|time\.h|sys/.*|netinet/.*|arpa/.*|netdb\.h"
+    r"^(nng/.*|rocksdb/.*|microhttpd\.h|curl/.*|editline/.*|pthread\.h|threads\.h|semaphore\.h|time\.h|sys/.*|netinet/.*|arpa/.*|netdb\.h"
     r"|unistd\.h|fcntl\.h|dirent\.h|signal\.h|poll\.h|spawn\.h|termios\.h|ftw\.h|glob\.h|wordexp\.h|syslog\.h"
     r"|thread|mutex|chrono|random|filesystem|fstream|atomic|condition_variable|future)$")
 ALLOWED_HEADERS = {"bsd/sys/tree.h", "sys/queue.h"}

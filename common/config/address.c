@@ -136,3 +136,72 @@ enum err address_check_listen(const char *address, const char *advertised, bool 
         return error_set(err, ERR_INVALID, "advertise-address: nobody can dial %s", advertised);
     return ERR_OK;
 }
+
+static char *format_status(const char *host, unsigned port)
+{
+    char text[ADDRESS_TEXT_SIZE_MAX + 32];
+    bool brackets = strchr(host, ':') != NULL;
+    snprintf(text, sizeof text, "http://%s%s%s:%u", brackets ? "[" : "", host, brackets ? "]" : "", port);
+    char *copy = strdup(text);
+    CHECK(copy);
+    return copy;
+}
+
+static void default_status(char **status, const char *address, uint16_t port_add)
+{
+    struct address own;
+    if (address_parse(address, &own, NULL) != ERR_OK || own.ipc || own.port > UINT16_MAX - port_add) {
+        address_copy(status, "off");
+        return;
+    }
+    *status = format_status(address_is_local(&own) ? own.host : "127.0.0.1", own.port + port_add);
+}
+
+enum err address_complete_status(char **status, const char *address, uint16_t port_add, bool insecure,
+                                 struct error *err)
+{
+    struct address parsed;
+    char full[ADDRESS_TEXT_SIZE_MAX + 8];
+    if (!*status || (*status)[0] == '\0') {
+        free(*status);
+        default_status(status, address, port_add);
+        return ERR_OK;
+    }
+    if (strcmp(*status, "off") == 0)
+        return ERR_OK;
+    const char *rest = strncmp(*status, "http://", 7) == 0 ? *status + 7 : *status;
+    if (strlen(rest) >= ADDRESS_TEXT_SIZE_MAX || strstr(rest, "://"))
+        return error_set(err, ERR_INVALID, "status-address: wants host:port, http://host:port or off");
+    snprintf(full, sizeof full, "tcp://%s", rest);
+    if (address_parse(full, &parsed, err) != ERR_OK)
+        return error_wrap(err, "status-address");
+    if (!address_is_local(&parsed) && !insecure)
+        return error_set(err, ERR_INVALID,
+                         "status-address: http://%s can be reached from other machines without TLS; say insecure: true",
+                         rest);
+    char *complete = format_status(parsed.host, parsed.port);
+    free(*status);
+    *status = complete;
+    return ERR_OK;
+}
+
+bool address_parse_status(const char *status, struct address *ret_address)
+{
+    char full[ADDRESS_TEXT_SIZE_MAX + 8];
+    if (!status || strncmp(status, "http://", 7) != 0)
+        return false;
+    snprintf(full, sizeof full, "tcp://%.*s", ADDRESS_TEXT_SIZE_MAX - 1, status + 7);
+    return address_parse(full, ret_address, NULL) == ERR_OK;
+}
+
+char *address_advertise_status(const char *status, const char *advertised)
+{
+    struct address own, other;
+    if (!address_parse_status(status, &own)) {
+        char *none = strdup("");
+        CHECK(none);
+        return none;
+    }
+    bool replace = address_is_wildcard(&own) && address_parse(advertised, &other, NULL) == ERR_OK && !other.ipc;
+    return format_status(replace ? other.host : own.host, own.port);
+}

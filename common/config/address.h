@@ -35,4 +35,14 @@ enum err address_copy(char **ret_address, const char *address);
 enum err address_check_listen(const char *address, const char *advertised, bool insecure, const char *cert_file,
                               struct error *err);
 
+/* For a setting that holds the address of a status port: `host:port` becomes http://host:port; NULL becomes the port of
+ * `address` plus `port_add` on this machine, or "off" if there is none; "off" stays. Beyond this machine it must be
+ * `insecure`: there is no TLS. */
+enum err address_complete_status(char **status, const char *address, uint16_t port_add, bool insecure,
+                                 struct error *err);
+/* Host and port of a complete one; false: "off". */
+bool address_parse_status(const char *status, struct address *ret_address);
+/* What others should dial: the host of `advertised` where the status port listens on all. Free it. */
+char *address_advertise_status(const char *status, const char *advertised);
+
 #endif

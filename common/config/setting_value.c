@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
+
 struct unit {
     const char *name;
     uint64_t factor;
@@ -182,4 +184,59 @@ size_t setting_value_utf8(const char *text, uint32_t *ret_point)
         return 0;
     *ret_point = point;
     return size;
+}
+
+static void append_text(struct buf *out, const char *text)
+{
+    CHECK(buf_append_bytes(out, bytes_of_string(text)) == ERR_OK);
+}
+
+static void append_list(const struct setting *setting, const char *target, struct buf *out)
+{
+    char *const *items = (char *const *)(const void *)(target + setting->offset);
+    uint32_t count;
+    memcpy(&count, target + setting->count_offset, sizeof count);
+    for (uint32_t i = 0; i < count; i++) {
+        append_text(out, i ? "," : "");
+        append_text(out, items[i]);
+    }
+}
+
+void setting_value_of(const struct setting *setting, const void *target, struct buf *out)
+{
+    const char *field = (const char *)target + setting->offset;
+    char text[32] = "";
+    const char *string = NULL;
+    uint64_t number = 0;
+    uint32_t small = 0;
+    if (setting->type == SETTING_STRING)
+        memcpy(&string, field, sizeof string);
+    else if (setting->type == SETTING_U32)
+        memcpy(&small, field, sizeof small);
+    else if (setting->type == SETTING_U64 || setting->type == SETTING_SIZE || setting->type == SETTING_DURATION)
+        memcpy(&number, field, sizeof number);
+    switch (setting->type) {
+    case SETTING_STRING:
+        append_text(out, string ? string : "");
+        break;
+    case SETTING_BOOL:
+        append_text(out, *(const bool *)field ? "true" : "false");
+        break;
+    case SETTING_U32:
+    case SETTING_U64:
+        snprintf(text, sizeof text, "%llu", (unsigned long long)(setting->type == SETTING_U32 ? small : number));
+        break;
+    case SETTING_SIZE:
+        setting_value_print_size(number, text);
+        break;
+    case SETTING_DURATION:
+        setting_value_print_duration(number, text);
+        break;
+    case SETTING_STRINGS:
+        append_list(setting, target, out);
+        break;
+    }
+    append_text(out, text);
+    CHECK(buf_append_u8(out, 0) == ERR_OK);
+    out->size--;
 }

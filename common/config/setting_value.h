@@ -9,6 +9,8 @@ enum err setting_value_parse(const struct setting *setting, const char *text, ui
 /* "64MiB", "200ms": in the largest unit that is exact. `text` holds at least 32 bytes. */
 void setting_value_print_size(uint64_t size, char *text);
 void setting_value_print_duration(uint64_t ms, char *text);
+/* The value that a target has for this row, as YAML would have it, with a zero behind that does not count. */
+void setting_value_of(const struct setting *setting, const void *target, struct buf *out);
 /* Bytes of the UTF-8 character that `text` begins with, and which it is; 0 if there is none. */
 size_t setting_value_utf8(const char *text, uint32_t *ret_point);
 /* What to write for a value in help: "SIZE", "true|false". */

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "env/clock.h"
 #include "group/disk_wait.h"
 
 enum { APPLY_WORKER_TASK, APPLY_WORKER_RETRY, BATCH_SIZE_DEFAULT = 4 * 1024 * 1024 };
@@ -11,9 +12,11 @@ enum { APPLY_WORKER_TASK, APPLY_WORKER_RETRY, BATCH_SIZE_DEFAULT = 4 * 1024 * 10
 struct apply_worker {
     struct env *env;
     struct actor *actor;
+    struct write_counts counts;
     struct apply_worker_options options;
     struct engine_batch *batch;
     struct message *first, **last;     /* applied, not answered yet */
+    uint32_t task_count;               /* of these */
     struct message *held, **held_last; /* not applied: came while the disk is full */
     bool sync;                         /* the batch holds what must not be forgotten by a crash */
     bool full;                         /* the batch waits for room */
@@ -50,7 +53,9 @@ static bool write_batch(struct apply_worker *worker)
         return true;
     if (worker->code == ERR_OK) {
         struct error error = {0};
+        uint64_t begun_us = clock_now_us(worker->env->clock);
         enum err code = engine_write(engine, worker->batch, worker->sync, &error);
+        write_counts_add(&worker->counts, worker->task_count, clock_now_us(worker->env->clock) - begun_us);
         if (code == ERR_DISK_FULL)
             return false;
         worker->code = code;
@@ -75,6 +80,7 @@ static void finish(struct apply_worker *worker)
     struct message *message = worker->first;
     worker->first = NULL;
     worker->last = &worker->first;
+    worker->task_count = 0;
     while (message) {
         struct apply_task *task = (struct apply_task *)message;
         message = message->next;
@@ -88,6 +94,7 @@ static void apply(struct apply_worker *worker, struct apply_task *take_task)
     take_task->message.next = NULL;
     *worker->last = &take_task->message;
     worker->last = &take_task->message.next;
+    worker->task_count++;
     if (take_task->alone || engine_batch_size(worker->env->engine, worker->batch) >= worker->options.batch_size_max)
         finish(worker);
 }
@@ -157,6 +164,11 @@ enum err apply_worker_new(struct env *env, const struct apply_worker_options *op
     }
     *ret_worker = worker;
     return ERR_OK;
+}
+
+const struct write_counts *apply_worker_counts(const struct apply_worker *worker)
+{
+    return &worker->counts;
 }
 
 void apply_worker_free(struct apply_worker *worker)

@@ -12,6 +12,7 @@
 #include "env/engine.h"
 #include "env/env.h"
 #include "env/executor.h"
+#include "group/write_counts.h"
 
 struct apply_worker;
 
@@ -32,6 +33,7 @@ struct apply_worker_options {
 
 enum err apply_worker_new(struct env *env, const struct apply_worker_options *options,
                           struct apply_worker **ret_worker);
+const struct write_counts *apply_worker_counts(const struct apply_worker *worker); /* any thread */
 void apply_worker_free(struct apply_worker *worker); /* after the executor has stopped; NULL is fine */
 /* Never refused: the number of tasks is bounded by what groups may have committed and not applied. */
 void apply_worker_post(struct apply_worker *worker, struct apply_task *take_task);

@@ -5,6 +5,7 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "env/clock.h"
 #include "group/disk_wait.h"
 
 enum { LOG_WORKER_TASK, LOG_WORKER_RETRY };
@@ -12,6 +13,7 @@ enum { LOG_WORKER_TASK, LOG_WORKER_RETRY };
 struct log_worker {
     struct env *env;
     struct actor *actor;
+    struct write_counts counts;
     struct engine_batch *merged;
     struct message *first, **last; /* tasks of this round, in order */
     uint32_t task_count, task_max;
@@ -103,8 +105,11 @@ static enum err write_tasks(struct log_worker *worker, struct error *error)
             engine_batch_append(engine, worker->merged, task->batch);
     }
     enum err code = ERR_OK;
-    if (engine_batch_count(engine, batch) > 0)
+    if (engine_batch_count(engine, batch) > 0) {
+        uint64_t begun_us = clock_now_us(worker->env->clock);
         code = engine_write(engine, batch, sync, error);
+        write_counts_add(&worker->counts, worker->task_count, clock_now_us(worker->env->clock) - begun_us);
+    }
     engine_batch_clear(engine, worker->merged);
     return code;
 }
@@ -203,6 +208,11 @@ enum err log_worker_new(struct env *env, uint32_t task_max, struct log_worker **
     }
     *ret_worker = worker;
     return ERR_OK;
+}
+
+const struct write_counts *log_worker_counts(const struct log_worker *worker)
+{
+    return &worker->counts;
 }
 
 void log_worker_free(struct log_worker *worker)

@@ -16,6 +16,7 @@
 #include "env/env.h"
 #include "env/executor.h"
 #include "env/transport.h"
+#include "group/write_counts.h"
 #include "raft/raft.h"
 
 enum { LOG_OWN_MESSAGES_MAX = 4 };
@@ -54,6 +55,7 @@ struct log_worker;
 
 /* `task_max`: tasks per merged write. */
 enum err log_worker_new(struct env *env, uint32_t task_max, struct log_worker **ret_worker);
+const struct write_counts *log_worker_counts(const struct log_worker *worker); /* any thread */
 void log_worker_free(struct log_worker *worker); /* after the executor has stopped; NULL is fine */
 
 struct log_task *log_task_new(struct env *env, struct actor *owner, uint32_t done_kind);

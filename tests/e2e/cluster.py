@@ -46,8 +46,9 @@ def is_free(port):
 def free_port_offset(stores):
     """Tests run side by side, so the search starts anywhere. Kernels give out ports from 32768 on: stay below."""
     for _ in range(200):
-        offset = random.randrange(100, 12000, 20)
-        if all(is_free(port + offset) for port in [PD_PORT] + [STORE_PORT + i for i in range(stores)]):
+        offset = random.randrange(100, 12000, 40)
+        if all(is_free(port + offset) for port in [PD_PORT, PD_PORT + 2] + [STORE_PORT + i for i in range(stores)] +
+               [STORE_PORT + 20 + i for i in range(stores)]):
             return offset
     raise Failed("no free ports")
 

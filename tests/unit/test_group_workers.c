@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "env/clock_os.h"
 #include "env/engine_mem.h"
 #include "group/apply_worker.h"
 #include "group/log_worker.h"
@@ -94,7 +95,7 @@ static int set_up(void **state)
     world->transport.ops = &ops;
     world->log = (struct log){.level = LOG_INFO, .write = count_line};
     inline_exec_init(&world->exec);
-    world->env = (struct env){.executor = &world->exec.base, .transport = &world->transport, .log = &world->log};
+    world->env = (struct env){.executor = &world->exec.base, .clock = clock_os(), .transport = &world->transport, .log = &world->log};
     assert_int_equal(engine_mem_new(&world->env.engine), ERR_OK);
     engine_mem_set_fault(world->env.engine, fault, world);
     assert_int_equal(executor_spawn(world->env.executor, "owner", &owner_ops, world, UINT32_MAX, &world->owner),

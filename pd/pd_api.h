@@ -1,0 +1,59 @@
+/* pd_api: what pd answers over HTTP, as a function of what it knows: (request) -> (status, type, body).
+ *
+ *   /livez /readyz /startupz /health /status /config /metrics     of this member; any member answers
+ *   /pd/v1/...                                                     of the cluster; its leader answers (NotLeader otherwise)
+ *
+ * The routes and their fields are in docs/openapi.yaml, and a test compares. Reads may be as old as the last heartbeat.
+ * Lists come in pages: `from` is a key, the answer's `next` is the `from` of the next page (absent: that was all), so that
+ * the actor is never held up by a million regions.
+ *
+ * Owner: the pd actor; it fills the struct for each request. */
+#ifndef PD_PD_API_H
+#define PD_PD_API_H
+
+#include "http/http_api.h"
+#include "pd/cluster.h"
+#include "pd/pd_config.h"
+#include "pd/pd_fsm.h"
+#include "pd/pd_service.h"
+#include "pd/tso.h"
+
+enum {
+    PD_API_LIMIT_DEFAULT = 100,
+    PD_API_LIMIT_MAX = 1000,      /* regions in one answer */
+    PD_API_WALK_MAX = 20 * 1000, /* regions looked at for one answer */
+};
+
+
+struct pd_api {
+    const struct pd_config *config;
+    const struct pd_fsm *fsm;
+    const struct cluster *cluster;
+    const struct tso *tso;
+    struct pd_service_counts counts;
+    uint64_t http_requests;
+    uint64_t now_us, wall_ms, started_us;
+    bool leading;
+    const char *leader_address; /* NULL: nobody is known to lead */
+    enum err failure;
+    raft_term term;
+    raft_index committed_index;
+    uint64_t log_size;
+};
+
+void pd_api_handle(struct pd_api *api, const struct api_request *request, struct api_answer *answer);
+/* For the test of docs/openapi.yaml. */
+const struct api_route *pd_api_routes(size_t *ret_count);
+
+/* ---- parts of it, in files of their own */
+void pd_api_metrics(struct api_call *call);
+void pd_api_regions(struct api_call *call);
+void pd_api_region(struct api_call *call);
+void pd_api_region_of_key(struct api_call *call);
+void pd_api_holes(struct api_call *call);
+/* How bad it is, in one word, and why. */
+const char *pd_api_health(const struct pd_api *api, char *reason, size_t size);
+/* False: this member does not lead, and has answered so. */
+bool pd_api_leads(struct api_call *call);
+
+#endif
