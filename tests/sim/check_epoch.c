@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <string.h>
 
 #include "base/arena.h"
 #include "base/check.h"
@@ -12,7 +11,7 @@
 #include "proto/wire.h"
 #include "rpc/frame_kind.h"
 
-enum { INTERVAL_MS_MAX = 150, WATCH_NS = 2000000000, STALE_MAX = 64, REGIONS_MAX = 64 };
+enum { INTERVAL_MS_MAX = 150, WATCH_NS = 2000000000, SENT_MAX = 1024, REGIONS_MAX = 64 };
 
 /* The newest version of a region that a route had before it was made old. */
 struct known {
@@ -20,12 +19,19 @@ struct known {
     uint64_t epoch_version;
 };
 
-/* A request that was sent with an old epoch. */
-struct stale {
-    const struct sim_node *client, *store;
+/* A request under way, by its last sending. */
+struct sent {
+    const struct sim_node *store;
     uint64_t generation; /* of the client */
     uint64_t request_id;
     uint64_t epoch_version;
+    bool is_stale; /* every time it was sent: else which sending is answered cannot be told */
+};
+
+/* A client numbers its requests one by one, and has fewer under way. */
+struct sender {
+    const struct sim_node *client;
+    struct sent sent[SENT_MAX];
 };
 
 struct check_epoch {
@@ -35,8 +41,8 @@ struct check_epoch {
     uint64_t watch_until_ns; /* until then frames are worth a look */
     struct known known[REGIONS_MAX];
     uint32_t known_count;
-    struct stale stale[STALE_MAX]; /* a ring */
-    uint32_t stale_count;
+    struct sender *senders; /* owned array: of each client */
+    uint32_t sender_count;
 };
 
 #define ULL(value) ((unsigned long long)(value))
@@ -69,9 +75,7 @@ static void age_a_route(struct check_epoch *check)
         *newest = route->epoch_version;
     route->epoch_version--;
     if (sim_heap_ns(world_sim(world)) > check->watch_until_ns) /* nobody looked: they may have left again */
-        memset(check->stale, 0, sizeof check->stale);
-    if (sim_heap_ns(world_sim(world)) > check->watch_until_ns) /* what was sent meanwhile was not seen */
-        memset(check->stale, 0, sizeof check->stale);
+        memset(check->senders, 0, check->sender_count * sizeof *check->senders);
     check->watch_until_ns = sim_heap_ns(world_sim(world)) + WATCH_NS;
     if (rng_chance(&check->rng, 1, 2)) /* and whom to ask: followers get work, too */
         router_set_leader(node->client->router, route, 0);
@@ -87,12 +91,15 @@ static void next(void *context)
 
 /* ---- what follows */
 
-/* Sent again, perhaps with a newer route: which of the two is answered cannot be told. */
-static void forget(struct check_epoch *check, const struct sim_node *client, uint64_t request_id)
+static struct sent *sent_of(struct check_epoch *check, const struct sim_node *client, uint64_t request_id)
 {
-    for (uint32_t i = 0; i < STALE_MAX; i++)
-        if (check->stale[i].client == client && check->stale[i].request_id == request_id)
-            check->stale[i] = (struct stale){0};
+    uint32_t i = 0;
+    while (i < check->sender_count && check->senders[i].client && check->senders[i].client != client)
+        i++;
+    if (i == check->sender_count)
+        return NULL;
+    check->senders[i].client = client;
+    return &check->senders[i].sent[request_id % SENT_MAX];
 }
 
 static void see_requests(struct check_epoch *check, const struct sim_node *client, const struct sim_node *store,
@@ -103,14 +110,15 @@ static void see_requests(struct check_epoch *check, const struct sim_node *clien
         return;
     for (uint32_t i = 0; i < batch.requests_count; i++) {
         const struct wire_kv_request *request = &batch.requests[i];
-        forget(check, client, request->id);
+        struct sent *sent = sent_of(check, client, request->id);
         const uint64_t *newest = newest_of(check, request->region_id);
-        if (!newest || request->epoch_version >= *newest)
+        if (!sent)
             continue;
-        if (request->read_mode == WIRE_READ_MODE_STALE)
-            continue; /* a replica that is behind may be so in its epoch, too */
-        check->stale[check->stale_count++ % STALE_MAX] =
-            (struct stale){client, store, sim_node_generation(client), request->id, request->epoch_version};
+        bool again = sent->request_id == request->id && sent->generation == sim_node_generation(client);
+        /* A stale read may find a replica that is behind in its epoch, too. */
+        bool is_stale = newest && request->epoch_version < *newest && request->read_mode != WIRE_READ_MODE_STALE;
+        *sent = (struct sent){store, sim_node_generation(client), request->id, request->epoch_version,
+                              is_stale && (!again || sent->is_stale)};
     }
 }
 
@@ -118,16 +126,13 @@ static void see_reply(struct check_epoch *check, const struct sim_node *store, c
                       const struct wire_kv_reply *reply)
 {
     enum err code = (enum err)reply->code;
-    for (uint32_t i = 0; i < STALE_MAX; i++) {
-        struct stale *stale = &check->stale[i];
-        if (stale->client != client || stale->store != store || stale->request_id != reply->id ||
-            stale->generation != sim_node_generation(client))
-            continue;
-        if (code == ERR_OK || code == ERR_NOT_FOUND || code == ERR_CONDITION_FAILED)
-            world_fail(check->world, "epoch", 0, "E1: %s answers a request of %s for version %llu of a region with %s",
-                       sim_node_name(store), sim_node_name(client), ULL(stale->epoch_version), err_name(code));
-        *stale = (struct stale){0};
-    }
+    const struct sent *sent = sent_of(check, client, reply->id);
+    if (!sent || !sent->is_stale || sent->store != store || sent->request_id != reply->id ||
+        sent->generation != sim_node_generation(client))
+        return;
+    if (code == ERR_OK || code == ERR_NOT_FOUND || code == ERR_CONDITION_FAILED)
+        world_fail(check->world, "epoch", 0, "E1: %s answers a request of %s for version %llu of a region with %s",
+                   sim_node_name(store), sim_node_name(client), ULL(sent->epoch_version), err_name(code));
 }
 
 void check_epoch_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
@@ -153,6 +158,9 @@ struct check_epoch *check_epoch_new(struct world *world)
     CHECK(check);
     check->world = world;
     arena_init(&check->arena);
+    check->sender_count = world_options(world)->client_count;
+    check->senders = calloc(check->sender_count + 1, sizeof *check->senders);
+    CHECK(check->senders);
     rng_init(&check->rng, world_options(world)->seed, "check_epoch");
     if (rng_chance(&check->rng, 1, 2))
         sim_at(world_sim(world), 0, NULL, next, NULL, check);
@@ -164,5 +172,6 @@ void check_epoch_free(struct check_epoch *check)
     if (!check)
         return;
     arena_fini(&check->arena);
+    free(check->senders);
     free(check);
 }
