@@ -18,6 +18,7 @@
 #include "storenode/pd_link.h"
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
+#include "storenode/peer_lost.h"
 #include "storenode/peer_time.h"
 #include "storenode/snapshot_receive.h"
 #include "storenode/region_merge.h"
@@ -120,6 +121,7 @@ struct region_worker {
     struct early_vote early[EARLY_VOTES_MAX]; /* a ring */
     uint32_t early_count;
     struct birth *births;        /* owned list */
+    struct lost_peers *lost;     /* owned: those that are not started */
     struct absent_peers *absent; /* owned: regions that are not here, though others think so */
     struct message *held;        /* batches whose bytes this round, or a write that waits, borrows */
     uint64_t now_us;
@@ -599,6 +601,8 @@ static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_
     for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
         const struct wire_raft_message *wire = &take_batch->batch.messages[i];
         struct peer *peer = find_peer(worker, wire->region_id);
+        if (!peer && lost_peers_message(worker->lost, wire))
+            continue;
         if (!peer) {
             keep_early_vote(worker, wire);
             tell_gone(worker, take_batch->batch.from_store, wire);
@@ -726,6 +730,11 @@ enum err region_worker_add_region(struct region_worker *worker, const struct reg
     return code;
 }
 
+void region_worker_add_lost(struct region_worker *worker, const struct region *region, peer_id local_peer)
+{
+    lost_peers_add(worker->lost, region, local_peer);
+}
+
 /* It has never voted, in no earlier life: no vote of its stands behind a lease. */
 static void start_child(struct region_worker *worker, const struct region *region, bool campaign)
 {
@@ -851,6 +860,8 @@ static void on_region_seen(struct region_worker *worker, struct regions_message 
         struct peer *peer = find_peer(worker, region->id);
         if (peer)
             peer_destroy_seen(peer, region);
+        else
+            lost_peers_seen(worker->lost, region);
         region_free(region);
     }
     message_free(&take_message->message);
@@ -1239,6 +1250,7 @@ static void on_tick(struct region_worker *worker)
             peer_tick(peer, ticks);
     }
     check_next(worker);
+    lost_peers_tick(worker->lost, ticks);
     if (truncate)
         absent_peers_sweep(worker->absent, worker->tick_count);
     if (truncate)
@@ -1588,6 +1600,10 @@ static void on_message(void *state, struct message *take_message)
     case WORKER_PEER_FORGOTTEN:
         on_forgotten(worker, take_message);
         break;
+    case WORKER_LOST_FORGOTTEN:
+        lost_peers_forgotten(worker->lost, take_message);
+        message_free(take_message);
+        break;
     case WORKER_MERGE:
         on_merge(worker, (struct merge_message *)take_message);
         break;
@@ -1703,6 +1719,7 @@ enum err region_worker_new(struct store *store, uint32_t index, struct region_wo
     worker->index = index;
     worker->touched_last = &worker->touched;
     list_init(&worker->awake);
+    worker->lost = lost_peers_new(worker);
     worker->absent = absent_peers_new();
     worker->pairs = store_pairs_new(store->config->election_ticks, store->config->heartbeat_ticks);
     campaigns_init(&worker->campaigns, store->config->campaigns_max);
@@ -1793,6 +1810,7 @@ void region_worker_free(struct region_worker *worker)
     store_pairs_free(worker->pairs);
     while (worker->births)
         birth_end(worker, worker->births->region, NULL);
+    lost_peers_free(worker->lost);
     absent_peers_free(worker->absent);
     struct neighbour *neighbour, *next_neighbour;
     HASH_ITER(hh, worker->neighbours, neighbour, next_neighbour)

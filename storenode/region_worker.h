@@ -29,6 +29,8 @@ struct actor *region_worker_actor(const struct region_worker *worker);
  * `leads_first`: this peer should. */
 enum err region_worker_add_region(struct region_worker *worker, const struct region *region, peer_id local_peer,
                                   bool leads_first, struct error *err);
+/* Start-up: its rows are there, and cannot be trusted (peer_lost.h). */
+void region_worker_add_lost(struct region_worker *worker, const struct region *region, peer_id local_peer);
 /* Start-up of a store that knows its id: starts the timer. On a first start the worker does it by itself, with its
  * first WORKER_REGIONS or WORKER_STORES message. */
 void region_worker_start(struct region_worker *worker);

@@ -208,11 +208,12 @@ static enum err check_role(struct store *store, struct error *err)
 
 /* What it promised cannot be read, and no copy of its rows brings that back: it speaks for nobody any more, and keeps its
  * range. The others go on. */
-static enum err lose_replica(struct store *store, const struct region *region, const struct error *why)
+static enum err lose_replica(struct store *store, const struct region *region, peer_id peer, const struct error *why)
 {
     atomic_fetch_add(&store->damage_counts.lost, 1);
-    log_event(store->env->log, LOG_ERROR, "event=replica_lost region=%llu msg=\"%s\"", (unsigned long long)region->id,
-              why->text);
+    log_event(store->env->log, LOG_ERROR, "event=replica_lost region=%llu peer=%llu msg=\"%s\"",
+              (unsigned long long)region->id, (unsigned long long)peer, why->text);
+    region_worker_add_lost(store->workers[region->id % store->worker_count], region, peer);
     return ERR_OK;
 }
 
@@ -259,7 +260,7 @@ static enum err load_region(struct store *store, struct bytes value, struct erro
         code = region_worker_add_region(store->workers[region->id % store->worker_count], region, state.local_peer_id,
                                         false, err);
         if (code == ERR_CORRUPT && region->peer_count > 1)
-            code = lose_replica(store, region, err);
+            code = lose_replica(store, region, state.local_peer_id, err);
     }
     region_free(region);
     arena_fini(&arena);

@@ -123,7 +123,7 @@ struct store_snapshot_counts {
 struct store_damage_counts {
     uint64_t found, healed; /* since the start */
     uint64_t damaged;       /* now: not served */
-    uint64_t lost;          /* not started: what they promised cannot be read */
+    uint64_t lost;          /* now: not started, because what they promised cannot be read */
     uint64_t hashes, hash_mismatches;
 };
 void store_add_damage_counts(const struct store *store, struct store_damage_counts *counts);

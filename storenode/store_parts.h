@@ -73,7 +73,7 @@ struct store {
         _Atomic uint64_t sent, not_sent, resumed, slow, sent_size, refused, installed, installed_size, installed_at_start;
     } snapshot_counts;
     struct {
-        _Atomic uint64_t found, damaged, healed, lost; /* replicas: since the start; now; since the start; not started */
+        _Atomic uint64_t found, damaged, healed, lost; /* replicas: since the start; now; since the start; now, not started */
         _Atomic uint64_t hashes, hash_mismatches;      /* region_hash.h */
     } damage_counts;
     _Atomic uint32_t checks_under_way; /* of those that are led here */
@@ -112,6 +112,7 @@ enum worker_message_kind {
     WORKER_CONF_CHANGE,
     WORKER_CONF_IDS,
     WORKER_PEER_FORGOTTEN,
+    WORKER_LOST_FORGOTTEN,
     WORKER_MERGE,
     WORKER_SPLIT_IDS,
     WORKER_SPLIT_CHECKED,

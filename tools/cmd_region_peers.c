@@ -1,4 +1,4 @@
-/* cmd_region_peers: `polder region show|add-peer|remove-peer|move-peer|transfer-leader`: the members of a region.
+/* cmd_region_peers: `polder region show|add-peer|remove-peer|move-peer|rebuild-peer|transfer-leader`: the members of a region.
  *
  * The region itself is the state: each command looks at it as its leader knows it, asks for the one step that brings it nearer
  * to what it should be, and looks again. So it does not matter who leads meanwhile, which answer is lost, or whether an
@@ -54,6 +54,7 @@ static const struct setting add_rows[] = {
 struct wish {
     uint64_t region;
     uint64_t to, from, leader; /* stores; 0: nothing is wished */
+    uint64_t not_peer;         /* the peer on `to` is another one; 0: any */
     uint8_t role;              /* of the peer on `to` */
 };
 
@@ -62,6 +63,7 @@ struct work {
     const struct options *options;
     struct polder *polder;
     struct wish wish;
+    bool rebuild; /* the peer on wish.to, whoever it is at first, is replaced */
     struct buf start_key;
     uint64_t begun_us;
     char said[STEPS_TEXT_SIZE]; /* the last line of progress */
@@ -94,6 +96,14 @@ static uint64_t leader_of(const struct polder_cluster *view)
     return 0;
 }
 
+static uint64_t peer_on(const struct polder_region *region, uint64_t store)
+{
+    for (size_t i = 0; i < region->peer_count; i++)
+        if (region->peers[i].store_id == store)
+            return region->peers[i].id;
+    return 0;
+}
+
 static const struct polder_peer_status *status_on(const struct polder_cluster *view, uint64_t store)
 {
     for (size_t i = 0; i < view->peer_count; i++)
@@ -106,6 +116,7 @@ static bool is_done(const struct wish *wish, const struct polder_cluster *view)
 {
     const struct polder_region *region = &view->regions[0];
     return !is_joint(region) && (wish->to == 0 || role_on(region, wish->to) == wish->role) &&
+           (wish->not_peer == 0 || peer_on(region, wish->to) != wish->not_peer) &&
            (wish->from == 0 || role_on(region, wish->from) == NO_PEER) &&
            (wish->leader == 0 || leader_of(view) == wish->leader);
 }
@@ -248,6 +259,11 @@ static int step(struct work *work, const struct polder_cluster *view)
             work, polder_region_transfer_leader(work->polder, region->id, region->start_key, wish->leader, &call),
             "transfer of leadership");
     }
+    if (wish->not_peer && peer_on(region, wish->to) == wish->not_peer) {
+        say(work, "removes the peer on store %" PRIu64, wish->to);
+        changes[count++] = (struct polder_peer_change){POLDER_PEER_REMOVE, wish->to};
+        return change(work, region, changes, count);
+    }
     if (wish->to && now == NO_PEER) {
         say(work, "adds a learner on store %" PRIu64, wish->to);
         changes[count++] = (struct polder_peer_change){POLDER_PEER_ADD_LEARNER, wish->to};
@@ -302,6 +318,11 @@ static struct polder_result *look(struct work *work)
 static int begin(struct work *work, const struct polder_region *region)
 {
     struct wish *wish = &work->wish;
+    if (work->rebuild) {
+        wish->not_peer = peer_on(region, wish->to);
+        wish->role = role_on(region, wish->to) == LEARNER && !is_joint(region) ? LEARNER : VOTER;
+        return CLI_GO_ON;
+    }
     uint8_t role = wish->from ? role_on(region, wish->from) : NO_PEER;
     if (wish->to && role == LEARNER)
         wish->role = LEARNER;
@@ -440,6 +461,18 @@ static int run_move_peer(const struct command *command, int argc, char **argv)
     return run(command, argc, argv, move_peer);
 }
 
+static int rebuild_peer(struct work *work, const uint64_t *ids)
+{
+    work->wish.to = ids[1];
+    work->rebuild = true;
+    return go(work);
+}
+
+static int run_rebuild_peer(const struct command *command, int argc, char **argv)
+{
+    return run(command, argc, argv, rebuild_peer);
+}
+
 static int transfer(struct work *work, const uint64_t *ids)
 {
     work->wish.leader = ids[1];
@@ -521,6 +554,25 @@ const struct command command_region_move_peer = {
     .operand_min = 3,
     .operand_max = 3,
     .run = run_move_peer,
+};
+
+const struct command command_region_rebuild_peer = {
+    .name = "region rebuild-peer",
+    .operands = "REGION STORE",
+    .summary = "a replica of a region is made anew, on the same store",
+    .text =
+        "For a replica that cannot be trusted any more: its store says event=replica_lost. It is removed, and its store\n"
+        "deletes what it had; a new peer, with an id that never voted, gets the data from the others. Refused if\n"
+        "too few of the others are alive. If there is no peer on that store, one is added. Stopped half-way it is called\n"
+        "again; then it may begin anew.\n"
+        "\n"
+        "Examples:\n"
+        "  polder region rebuild-peer 7 2\n"
+        "\n" EXIT_CODES,
+    CLI_TABLE(move_rows),
+    .operand_min = 2,
+    .operand_max = 2,
+    .run = run_rebuild_peer,
 };
 
 const struct command command_region_transfer_leader = {

@@ -9,7 +9,7 @@ extern const struct command command_kv_put, command_kv_get, command_kv_delete, c
 extern const struct command command_kv_batch, command_kv_load, command_kv_verify;
 extern const struct command command_region_list, command_region_split, command_region_merge, command_region_check;
 extern const struct command command_region_show, command_region_add_peer, command_region_remove_peer;
-extern const struct command command_region_move_peer, command_region_transfer_leader;
+extern const struct command command_region_move_peer, command_region_rebuild_peer, command_region_transfer_leader;
 extern const struct command command_kv_delete_range, command_kv_checksum, command_kv_ttl;
 extern const struct command command_bench;
 extern const struct command command_pd, command_storenode;

@@ -27,6 +27,7 @@ const struct command *const commands[] = {
     &command_region_add_peer,
     &command_region_remove_peer,
     &command_region_move_peer,
+    &command_region_rebuild_peer,
     &command_region_transfer_leader,
     &command_region_check,
     &command_region_merge,

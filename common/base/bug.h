@@ -74,6 +74,7 @@
     X(split_forgets_tokens)                                                                                            \
     X(conf_keeps_epoch)                                                                                                \
     X(conf_row_late)                                                                                                   \
+    X(lost_peer_comes_back)                                                                                            \
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \
     /* damage */                                                                                                       \

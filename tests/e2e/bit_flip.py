@@ -20,7 +20,7 @@ import cluster
 from cluster import check
 
 STORE = 3
-KINDS = {"SST-data": "*.sst", "SST-raft": "*.sst", "WAL": "*.log", "WAL-end": "*.log", "MANIFEST": "MANIFEST-*", "CURRENT": "CURRENT", "OPTIONS": "OPTIONS-*",
+KINDS = {"SST-data": "*.sst", "SST-raft": "*.sst", "SST-promises": "*.sst", "WAL": "*.log", "WAL-end": "*.log", "MANIFEST": "MANIFEST-*", "CURRENT": "CURRENT", "OPTIONS": "OPTIONS-*",
          "IDENTITY": "IDENTITY"}
 
 
@@ -41,11 +41,12 @@ def file_of(directory, pattern, family=None):
 
 
 def flip(path, kind):
-    """The offset: the middle of what it says, or its end, which is in the record that was synced last."""
+    """The offset: the middle of what it says; or its end, which is in the record that was synced last; or its first block, which has
+    the first region's hard state."""
     with open(path, "r+b") as file:
         content = file.read()
         size = len(content.rstrip(b"\0"))
-        at = size - 8 if kind == "WAL-end" else size // 2
+        at = {"WAL-end": size - 8, "SST-promises": 100}.get(kind, size // 2)
         file.seek(at)
         file.write(bytes([content[at] ^ 0x40]))
     return at
@@ -84,13 +85,18 @@ def stop(c):
         time.sleep(0.05)
 
 
+def replicas_are_the_same(c):
+    ended = c.run("region", "check", "--all", "--pd", c.pd(), "-o", "json", check_code=None)
+    return ended.returncode == 0 and all(region["complete"] for region in json.loads(ended.stdout))
+
+
 def one(options, kind):
     with cluster.Cluster(options.build, stores=3, regions=2, keep=options.keep) as c:
         c.wait_healthy()
         expected = load(c, options)
         time.sleep(2)  # followers apply a little later
         directory = c.processes()[STORE]["data_dir"]
-        family = {"SST-data": b"default", "SST-raft": b"raft"}.get(kind)
+        family = {"SST-data": b"default", "SST-raft": b"raft", "SST-promises": b"raft"}.get(kind)
         if family:
             stop(c)
         else:
@@ -113,6 +119,10 @@ def one(options, kind):
             if "event=replica_lost" in log:
                 line = next(line for line in log.splitlines() if "event=replica_lost" in line)
                 result["online"] = "replica not started" + (", names it" if name in line else "")
+                for region in sorted(set(re.findall(r"event=replica_lost region=(\d+)", log))):
+                    c.client("region", "rebuild-peer", region, STORE)
+                result["healed_ms"] = int((time.monotonic() - started) * 1000)
+                check(replicas_are_the_same(c), "replicas differ, or are not complete")
                 break
             if not cluster.is_alive(c.processes()[STORE]["pid"]):
                 result["online"] = "refuses to start" + (", names it" if name in log or directory in log else "")
@@ -121,14 +131,14 @@ def one(options, kind):
                 result["online"] = "forgot entries: contradiction logged"
                 break
             if time.monotonic() > started + 1:
-                ended = c.run("region", "check", "--all", "--pd", c.pd(), "-o", "json", check_code=None)
+                same = replicas_are_the_same(c)
                 found = re.findall(r"event=replica_damaged .*", log_of(c)[before:])
                 if found:
                     result["online"] = "replica damaged" + (", names it" if any(name in line for line in found) else "")
                     if "event=replica_healed" in log_of(c)[before:]:
                         result["healed_ms"] = int((time.monotonic() - started) * 1000)
                         break
-                elif ended.returncode == 0 and all(region["complete"] for region in json.loads(ended.stdout)):
+                elif same:
                     result["online"] = "all replicas are the same"
                     break
             time.sleep(0.2)

@@ -89,6 +89,12 @@ def body(options):
         longest = judge(c.bench_end(bench, timeout=300), options.limit_ms)
         print(f"moved: {options.moves} replicas and leaders under load, the slowest in {slowest:.1f} s; longest pause "
               f"{longest} ms", flush=True)
+        before = show(c, ids[0])
+        where = max(stores_of(before) - {before["leader_store"]})
+        after = json.loads(c.client("region", "rebuild-peer", ids[0], where, "-o", "json"))
+        check(stores_of(after) == stores_of(before) and {peer["role"] for peer in after["peers"]} == {"voter"},
+              f"rebuilt: {before} became {after}")
+        check(len({peer["id"] for peer in after["peers"]} - {peer["id"] for peer in before["peers"]}) == 1, f"not a new peer: {after}")
         lost = show(c, ids[0])["leader_store"]
         number = process_of(c, lost)
         c.kill(number)

@@ -315,6 +315,7 @@ static void free_role(struct world_node *node)
     if (node->store) {
         store_add_snapshot_counts(node->store, &node->world->snapshots);
         store_add_damage_counts(node->store, &node->world->damage);
+        node->world->damage.damaged = node->world->damage.lost = 0; /* those are of now */
         store_add_sleep_counts(node->store, &node->world->sleep);
         store_add_merge_counts(node->store, &node->world->merges);
     }

@@ -17,6 +17,7 @@
 #include "tests/sim/world.h"
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
+#include "meta/region.h"
 #include "storenode/row.h"
 
 struct cluster {
@@ -380,6 +381,94 @@ static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **st
     cluster_free(cluster);
 }
 
+static store_id changed_store;
+static uint8_t wanted_role;
+
+static void look_at_member(void *context, const struct store_peer_view *view)
+{
+    const struct region_peer *peer = region_peer_on_store(view->members, changed_store);
+    if (raft_is_leader(view->raft))
+        *(bool *)context |= wanted_role == UINT8_MAX ? !peer : peer && peer->role == wanted_role;
+}
+
+static bool has_role(struct cluster *cluster)
+{
+    bool found = false;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, look_at_member, &found);
+    return found;
+}
+
+/* Until the leader has it so. */
+static void change(struct cluster *cluster, enum polder_peer_change_kind kind, store_id store, uint8_t role)
+{
+    struct polder_peer_change change = {kind, store};
+    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                      .region_id = 4,
+                                      .changes = &change,
+                                      .change_count = 1,
+                                      .deadline_ms = 10000});
+    changed_store = store;
+    wanted_role = role;
+    assert_true(run_until(cluster, 20000, has_role));
+}
+
+static struct world_node *lose_one(struct cluster *cluster)
+{
+    put(cluster, "a", "1");
+    put(cluster, "b", "1");
+    run_until(cluster, 3000, NULL);
+    struct world_node *store = store_that(cluster, false);
+    struct group_key hard = group_key(4, GROUP_HARD_STATE);
+    put_behind_its_back(store, ENGINE_RAFT, group_key_bytes(&hard), "no term, no vote");
+    world_kill(cluster->world, store, false);
+    start(cluster, store);
+    run_until(cluster, 1000, NULL);
+    assert_int_equal(damage(cluster).lost, 1);
+    return store;
+}
+
+static void a_lost_replica_is_replaced_on_its_own_store(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct world_node *store = lose_one(cluster);
+    store_id id = store_get_id(store->store);
+    change(cluster, POLDER_PEER_REMOVE, id, UINT8_MAX);
+    change(cluster, POLDER_PEER_ADD_LEARNER, id, WIRE_PEER_ROLE_LEARNER);
+    put(cluster, "a", "2");
+    change(cluster, POLDER_PEER_PROMOTE, id, WIRE_PEER_ROLE_VOTER);
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(damage(cluster).lost, 0);
+    check_region_replicas(cluster->world);
+    world_kill(cluster->world, store, false); /* and it stays so */
+    start(cluster, store);
+    get(cluster, "a", "2");
+    assert_true(run_until(cluster, 20000, is_whole));
+    assert_int_equal(damage(cluster).lost, 0);
+    cluster_free(cluster);
+}
+
+/* Nobody speaks to its store any more: it asks. */
+static void a_lost_replica_that_was_removed_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct world_node *store = lose_one(cluster);
+    store_id id = store_get_id(store->store);
+    world_kill(cluster->world, store, false);
+    change(cluster, POLDER_PEER_REMOVE, id, UINT8_MAX);
+    start(cluster, store);
+    run_until(cluster, 20000, NULL);
+    assert_int_equal(damage(cluster).lost, 0);
+    struct engine_iter *iter = engine_iter_new(store->disk, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    engine_iter_seek(store->disk, iter, bytes_empty());
+    assert_false(engine_iter_valid(store->disk, iter));
+    engine_iter_free(store->disk, iter);
+    cluster_free(cluster);
+}
+
 int main(void)
 {
     choose_bug();
@@ -391,6 +480,8 @@ int main(void)
         cmocka_unit_test(damage_that_is_known_survives_a_restart),
         cmocka_unit_test(a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it),
         cmocka_unit_test(who_lost_what_it_promised_is_not_started_and_not_made_anew),
+        cmocka_unit_test(a_lost_replica_is_replaced_on_its_own_store),
+        cmocka_unit_test(a_lost_replica_that_was_removed_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
