@@ -166,6 +166,15 @@ static enum cluster_verdict judge_unknown(const struct region_tree *regions, con
     return CLUSTER_NEWER;
 }
 
+static uint32_t mask_of(const struct region_node *node, const uint64_t *stores, uint32_t count)
+{
+    uint32_t mask = 0;
+    for (uint32_t i = 0; count > 0 && i < region_node_peer_count(node); i++)
+        for (uint32_t k = 0; k < count; k++)
+            mask |= region_node_peer(node, i).store_id == stores[k] ? UINT32_C(1) << i : 0;
+    return mask;
+}
+
 enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const struct wire_region_heartbeat *heartbeat,
                                               bool *ret_leader_changed, struct error *err)
 {
@@ -192,6 +201,8 @@ enum cluster_verdict cluster_region_heartbeat(struct cluster *cluster, const str
                                .approximate_size = heartbeat->approximate_size,
                                .approximate_keys = heartbeat->approximate_keys};
     pd_sched_load(node, heartbeat, &seen);
+    seen.down_mask = mask_of(node, heartbeat->down_stores, heartbeat->down_stores_count);
+    seen.pending_mask = mask_of(node, heartbeat->pending_stores, heartbeat->pending_stores_count);
     if (ret_leader_changed)
         *ret_leader_changed = region_node_seen(node).leader_peer != heartbeat->leader_peer;
     region_tree_see(cluster->regions, node, &seen);

@@ -258,6 +258,7 @@ static void load_config(struct pd_sched *sched)
             say_bad(sched, setting->name, error.text);
     }
     view->store_splits = true;
+    view->region_count_min = sched->config->bootstrap_regions;
     view->merge_size = sched->effective.region_merge_size;
     view->merge_keys = sched->effective.region_merge_keys;
     view->merged_size_max = 2 * sched->effective.region_merge_size;

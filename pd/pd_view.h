@@ -38,6 +38,7 @@ struct pd_view_config {
     uint64_t split_size, merge_size; /* 96 MiB and more: split; 8 MiB and less: merge */
     uint64_t merge_keys;
     uint64_t merged_size_max;         /* what comes out of a merge: 48 MiB */
+    uint64_t region_count_min;        /* no merge leaves fewer: 0 */
     bool store_splits;                /* stores split what is too large by themselves: split_region does nothing */
     uint64_t split_merge_interval_ms; /* a region that was split is not merged for so long: 0 */
     uint64_t begun_ms;                /* of regions that were split before nothing is known */

@@ -20,6 +20,7 @@ struct region_node {
     uint32_t read_load, write_load;
     uint32_t mark;
     uint32_t split_s;
+    uint32_t down_mask, pending_mask;
     uint16_t start_size, end_size;
     uint8_t peer_count;
     uint8_t leader; /* index of the peer + 1; 0: not known */
@@ -455,6 +456,8 @@ void region_tree_see(struct region_tree *tree, struct region_node *node, const s
     node->leader = leader;
     node->term = seen->term;
     node->size = seen->approximate_size;
+    node->down_mask = seen->down_mask;
+    node->pending_mask = seen->pending_mask;
     node->keys = seen->approximate_keys;
     node->read_load = seen->read_load;
     node->write_load = seen->write_load;
@@ -576,7 +579,9 @@ struct region_seen region_node_seen(const struct region_node *node)
                                 .approximate_size = node->size,
                                 .approximate_keys = node->keys,
                                 .read_load = node->read_load,
-                                .write_load = node->write_load};
+                                .write_load = node->write_load,
+                                .down_mask = node->down_mask,
+                                .pending_mask = node->pending_mask};
 }
 
 store_id region_node_leader_store(const struct region_node *node)

@@ -40,6 +40,7 @@ struct region_seen {
     uint64_t approximate_size;
     uint64_t approximate_keys;
     uint32_t read_load, write_load; /* decayed, per second; in a unit that the caller keeps to */
+    uint32_t down_mask, pending_mask; /* bits by position of the peer: not heard of; far behind. As its leader says */
 };
 
 /* What a store has. */

@@ -1,6 +1,6 @@
 #include "pd/policy.h"
 
-const struct operator *split_region(struct pd_view *view, struct region_node *node, struct reason *reason)
+const struct operator* split_region(struct pd_view *view, struct region_node *node, struct reason *reason)
 {
     struct operator draft;
     uint64_t size = region_node_seen(node).approximate_size;
@@ -18,7 +18,7 @@ const struct operator *split_region(struct pd_view *view, struct region_node *no
 
 /* One after the other the source's peers go where the target's are. False: too many steps. */
 static bool add_meeting_steps(const struct pd_view *view, const struct fit *fit, const struct region_node *target,
-                              struct operator *draft)
+                              struct operator* draft)
 {
     store_id common = 0, leaving = 0;
     for (uint32_t i = 0; i < fit->peer_count; i++) {
@@ -48,7 +48,9 @@ static bool add_meeting_steps(const struct pd_view *view, const struct fit *fit,
 static bool is_plain(const struct pd_view *view, const struct region_node *node, struct fit *fit)
 {
     fit_region(view->stores, view->rules, node, fit);
-    return region_node_mark(node) == 0 && region_node_leader_store(node) != 0 && fit_problems(fit) == 0;
+    struct region_seen seen = region_node_seen(node);
+    return region_node_mark(node) == 0 && region_node_leader_store(node) != 0 && fit_problems(fit) == 0 &&
+           seen.down_mask == 0 && seen.pending_mask == 0;
 }
 
 static bool same_rules(const struct fit *a, const struct fit *b)
@@ -61,7 +63,7 @@ static bool same_rules(const struct fit *a, const struct fit *b)
     return true;
 }
 
-const struct operator *merge_pair(struct pd_view *view, struct region_node *source, struct region_node *target,
+const struct operator* merge_pair(struct pd_view *view, struct region_node *source, struct region_node *target,
                                   bool by_people, struct reason *reason)
 {
     struct fit fit, target_fit;
@@ -134,12 +136,16 @@ void merge_judge(const struct pd_view *view, const struct region_node *node, str
         reason_refuse(reason, "region", region_node_id(node), why ? why : "too_large");
 }
 
-const struct operator *merge_region(struct pd_view *view, struct region_node *node, struct reason *reason)
+const struct operator* merge_region(struct pd_view *view, struct region_node *node, struct reason *reason)
 {
     const char *why;
     merge_judge(view, node, reason);
     if (reason->refusal_count > 0)
         return NULL;
+    if (region_tree_count(view->regions) <= view->config->region_count_min) {
+        reason_refuse(reason, "regions", view->config->region_count_min, "as_few_as_at_first");
+        return NULL;
+    }
     for (int behind = 1; behind >= 0; behind--) {
         struct region_node *other = neighbour(view, node, behind);
         why = other ? why_not_now(view, other) : NULL;
@@ -150,14 +156,14 @@ const struct operator *merge_region(struct pd_view *view, struct region_node *no
             region_node_seen(other).approximate_size + region_node_seen(node).approximate_size >
                 view->config->merged_size_max)
             continue;
-        const struct operator *operator = merge_pair(view, node, other, false, reason);
+        const struct operator* operator= merge_pair(view, node, other, false, reason);
         if (operator)
             return operator;
     }
     return NULL;
 }
 
-const struct operator *split_merge(struct pd_view *view, struct reason *reason)
+const struct operator* split_merge(struct pd_view *view, struct reason *reason)
 {
     reason_begin(reason, "split-merge");
     while (view->size_patrol_left > 0) {
@@ -165,16 +171,16 @@ const struct operator *split_merge(struct pd_view *view, struct reason *reason)
         view->size_patrol_left--;
         if (!node)
             return NULL;
-        const struct operator *operator = split_region(view, node, reason);
+        const struct operator* operator= split_region(view, node, reason);
         if (!operator)
-            operator = merge_region(view, node, reason);
+            operator= merge_region(view, node, reason);
         if (operator)
             return operator;
     }
     return NULL;
 }
 
-const struct operator *random_merge(struct pd_view *view, struct reason *reason)
+const struct operator* random_merge(struct pd_view *view, struct reason *reason)
 {
     reason_begin(reason, "random-merge");
     if (store_table_count(view->stores) == 0)

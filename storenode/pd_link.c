@@ -404,6 +404,8 @@ static void on_frame(void *context, struct link *from, struct frame *take_frame)
     arena_init(&arena);
     bool readable =
         take_frame->kind == FRAME_PD_REPLY && wire_decode_pd_reply(frame_bytes(take_frame), &arena, &reply) == ERR_OK;
+    if (readable && reply.steps_count > 0)
+        tell_workers(link, WORKER_STEPS, take_frame);
     if (!readable)
         link_reset(from);
     else if (reply.id == link->request_id && link->asked_us != 0) {

@@ -15,7 +15,7 @@
 
 enum { APPLY_COUNT_MAX = 64, APPLY_SIZE_MAX = 256 * 1024 };
 enum { BUSY_WAIT_MS = 10, NOT_READY_WAIT_MS = 50, READS_WAITING_MAX = 16384, READ_ROUNDS_MAX = 1024 };
-enum { SPLIT_RETRY_MS = 20000, SPLIT_WAIT_MS = 3, MERGING_WAIT_MS = 10 };
+enum { SPLIT_RETRY_MS = 20000, SPLIT_WAIT_MS = 3, MERGING_WAIT_MS = 10, DELETED_COUNT = 1000 };
 
 static void on_send(void *context, struct group *group, const struct raft_message *message, bool after);
 static struct log_task *on_log_task(void *context, struct group *group);
@@ -651,6 +651,7 @@ static void propose_some(struct peer *peer, uint32_t from, uint32_t to, struct b
     for (uint32_t i = 0; i < count; i++)
         proposal->replies[i] = peer->pending[from + i].to;
     peer->keys_written += count;
+    peer->size_written += encoded->size;
 }
 
 static void propose_pending(struct peer *peer)
@@ -778,7 +779,7 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
 
 static void forget_extent(struct peer *peer)
 {
-    peer->split.counted = false;
+    peer->split.counted = peer->split.estimated = false;
     peer->split.extent = peer->split.written = (struct region_extent){0};
     peer->split.look_at_us = 0;
 }
@@ -799,6 +800,16 @@ uint64_t peer_size(const struct peer *peer)
     return peer->split.extent.size + peer->split.written.size;
 }
 
+struct region_extent peer_known_extent(const struct peer *peer)
+{
+    const struct region_extent *written = &peer->split.written;
+    uint64_t left = peer->split.extent.keys + written->keys;
+    if (!peer->split.counted && !peer->split.estimated)
+        return (struct region_extent){0};
+    left = left > 2 * written->deleted ? left - 2 * written->deleted : 0;
+    return (struct region_extent){.size = peer_size(peer) + 1, .keys = left};
+}
+
 /* What was written since the last count bounds what it can be now; after a restart little is known, and a part of a
  * region's size is reason enough to count. */
 static bool may_be_too_large(const struct peer *peer)
@@ -807,7 +818,8 @@ static bool may_be_too_large(const struct peer *peer)
     bool counted = peer->split.counted;
     uint64_t keys = peer->split.extent.keys + peer->split.written.keys;
     if (config->region_size_max > 0 &&
-        peer_size(peer) >= (counted ? config->region_size_max : config->region_split_size / 8))
+        (peer_size(peer) >= config->region_size_max ||
+         (!counted && peer->split.written.size >= config->region_split_size / 8)))
         return true;
     return config->region_keys_max > 0 && keys >= (counted ? config->region_keys_max : config->region_split_keys / 8);
 }
@@ -847,17 +859,50 @@ static void look_at_load(struct peer *peer)
                                                 : "most requests would ask both parts");
 }
 
+/* Half of it at least was deleted since it was counted, or much since we know of it: somebody might want to merge it, and on
+ * the disk it may be as large as ever. */
+static bool is_much_smaller(const struct peer *peer)
+{
+    uint64_t deleted = peer->split.written.deleted;
+    return peer->split.counted ? deleted > 0 && 2 * deleted >= peer->split.extent.keys
+                               : deleted >= DELETED_COUNT || peer->split.holds_deleted;
+}
+
+static void start_check(struct peer *peer, enum split_check_kind kind, uint64_t piece_size)
+{
+    peer->split.asked = true;
+    split_check_start(region_worker_store(peer->worker), region_worker_actor(peer->worker), peer->region,
+                      peer->split.written, kind, piece_size);
+}
+
+void peer_size_look(struct peer *peer)
+{
+    bool known = peer->split.counted || peer->split.estimated, smaller = is_much_smaller(peer);
+    if ((known && !smaller) || peer->split.asked || !raft_is_leader(peer->group->raft) ||
+        region_is_merging(peer->region) || region_worker_now_us(peer->worker) < peer->split.look_at_us)
+        return;
+    if (smaller)
+        start_check(peer, SPLIT_CHECK_GROWN, 0);
+    else if (region_worker_may_count(peer->worker))
+        start_check(peer, SPLIT_CHECK_SIZE, 0);
+}
+
 void peer_split_look(struct peer *peer)
 {
     look_at_load(peer);
-    uint64_t now_us = region_worker_now_us(peer->worker);
-    if (!peer_may_split(peer) || peer->split.written.size == 0 || now_us < peer->split.look_at_us)
-        return;
-    if (!may_be_too_large(peer) && (peer->split.counted || !region_worker_may_count(peer->worker)))
-        return;
-    peer->split.asked = true;
-    split_check_start(region_worker_store(peer->worker), region_worker_actor(peer->worker), peer->region,
-                      peer->split.written);
+    bool now = region_worker_now_us(peer->worker) >= peer->split.look_at_us && peer_may_split(peer);
+    if (now && peer->split.written.size > 0 && may_be_too_large(peer))
+        start_check(peer, SPLIT_CHECK_GROWN, 0);
+    else
+        peer_size_look(peer);
+}
+
+void peer_split_in_middle(struct peer *peer)
+{
+    if (peer_may_split(peer) && !peer->split.counted)
+        start_check(peer, SPLIT_CHECK_GROWN, 0); /* who wants it asks again */
+    else if (peer_may_split(peer))
+        start_check(peer, SPLIT_CHECK_MIDDLE, peer->split.extent.size / 2);
 }
 
 region_id peer_split_check_region(const struct message *message)
@@ -878,10 +923,17 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
     if (check->code != ERR_OK)
         peer->split.look_at_us = region_worker_now_us(peer->worker) + SPLIT_RETRY_MS * 1000;
     if (check->code == ERR_OK && check->region->epoch_version == peer->region->epoch_version) {
-        peer->split.counted = true;
+        peer->split.counted = !check->estimated;
+        peer->split.estimated = check->estimated;
         peer->split.extent = check->extent;
         forget_written(&peer->split.written.size, check->written.size);
         forget_written(&peer->split.written.keys, check->written.keys);
+        if (!check->estimated) {
+            forget_written(&peer->split.written.deleted, check->written.deleted);
+            peer->split.holds_deleted = false;
+        }
+        region_worker_counted(peer->worker, check->estimated ? 0 : check->extent.size);
+        peer->heartbeat_due = true;
         struct split_ask *ask = check->ask;
         if (ask->key_count > 0 && peer_may_split(peer)) {
             check->ask = NULL;
@@ -1418,6 +1470,7 @@ static void change_done(struct peer *peer, struct region_split *take_change)
     peer->heartbeat_due = leads;
     if (split || take_change->change == REGION_TOOK_IN)
         forget_extent(peer);
+    peer->split.holds_deleted |= take_change->change == REGION_TOOK_IN; /* what is merged was larger once */
     if (split)
         split_load_fini(&peer->load);
     refuse_waiting(peer);
@@ -1461,6 +1514,7 @@ void peer_applied(struct peer *peer, struct region_task *take_task)
         store_fail(region_worker_store(peer->worker), take_task->code, "applying committed entries");
     else {
         peer->split.written.keys += take_task->keys_written;
+        peer->split.written.deleted += take_task->keys_deleted;
         if (take_task->entry_count > 0)
             peer->time = take_task->time;
         region_changed(peer, take_task);

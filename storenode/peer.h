@@ -74,7 +74,8 @@ struct peer {
     struct waiting_reads *reads, **reads_last;    /* owned list, ascending context */
     uint32_t reads_count;
     uint64_t read_context;
-    uint64_t keys_written, keys_read; /* since the last heartbeat */
+    uint64_t keys_written, keys_read, size_written; /* since the last heartbeat */
+    uint64_t reported_us;                           /* that was then; 0: not yet */
     struct {
         struct region_split *last; /* owned: the newest that we know to be done; NULL: none in this life, or a merge came */
         raft_index known;          /* of the newest change of the region that we know to be done; 0: none in this life */
@@ -85,8 +86,9 @@ struct peer {
         uint32_t hurry_ticks;      /* leader: what is sent for so long makes followers apply at once */
         bool hurry;                /* follower: the leader says so */
         uint32_t young_ticks;      /* split off just now, and about to lead: who asks should wait, not look elsewhere */
-        bool counted;
-        struct region_extent extent;  /* as it was counted */
+        bool counted, estimated;
+        bool holds_deleted;           /* its rows take more room on the disk than they should */
+        struct region_extent extent;  /* as it was counted; estimated: its size only */
         struct region_extent written; /* committed (keys: applied) since then */
         uint64_t look_at_us;          /* it could not be split: not counted again before */
     } split;
@@ -138,6 +140,12 @@ void peer_split_forget(struct peer *peer);
 void peer_split_checked(struct peer *peer, struct message *take_message);
 region_id peer_split_check_region(const struct message *message);
 uint64_t peer_size(const struct peer *peer); /* bytes of keys and values, roughly; 0: not known */
+/* The same for pd, and the keys: 0 only if nothing is known. */
+struct region_extent peer_known_extent(const struct peer *peer);
+/* Counts it if nothing is known of it and the worker may. Also of a peer that sleeps. */
+void peer_size_look(struct peer *peer);
+/* Into two halves, once it is known how large it is. */
+void peer_split_in_middle(struct peer *peer);
 /* A WORKER_FETCHED message: of which region, and its result. */
 region_id peer_fetch_region(const struct message *message);
 void peer_fetched(struct peer *peer, const struct message *message);

@@ -12,6 +12,7 @@
 #include "storenode/store_pairs.h"
 #include "storenode/store_ranges.h"
 
+enum { WISH_TICKS = 8 };
 enum { BUSY_WAIT_MS = 50, LAG_COUNT_MAX = 1024 };
 
 #define ULL(value) ((unsigned long long)(value))
@@ -171,11 +172,25 @@ static void on_query(const struct peer *peer, const struct merge_message *messag
     post(store_of(peer), reply);
 }
 
+static void try_wish(struct peer *peer)
+{
+    if (peer->region->epoch_version != peer->merge.wish_version || region_is_merging(peer->region) ||
+        !raft_is_leader(peer->group->raft))
+        peer->merge.wish = 0;
+    else if (everybody_is_near(peer) && peer_may_split(peer) && !peer->merge.querying) {
+        query(peer, peer->merge.wish, NULL);
+        peer->merge.wish = 0;
+    }
+}
+
 static void on_wish(struct peer *peer, const struct merge_message *message)
 {
-    if (raft_is_leader(peer->group->raft) && !region_is_merging(peer->region) && everybody_is_near(peer) &&
-        peer_may_split(peer) && !peer->merge.querying)
-        query(peer, message->from, NULL);
+    peer->merge.wish = message->from;
+    peer->merge.wish_version = peer->region->epoch_version;
+    peer->merge.wish_ticks = WISH_TICKS;
+    peer_wake(peer, WAKE_REQUEST);
+    peer_sleep_note_work(peer);
+    try_wish(peer);
 }
 
 /* ---- the source waits */
@@ -240,6 +255,13 @@ void peer_merge_tick(struct peer *peer, uint32_t count)
         send_catch_up_of_parked(peer);
     if (peer->merge.sources)
         peer_snapshot_go_on(peer);
+    if (peer->merge.wish != 0) {
+        peer->merge.wish_ticks -= count < peer->merge.wish_ticks ? count : peer->merge.wish_ticks;
+        if (peer->merge.wish_ticks == 0)
+            peer->merge.wish = 0;
+        else
+            try_wish(peer);
+    }
     if (!region_is_merging(peer->region))
         return;
     peer->merge.ticks += count;

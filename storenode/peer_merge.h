@@ -89,6 +89,9 @@ struct peer_merge {
     bool ended;                    /* in the worker's list of those that end */
     bool fenced;                   /* no read worker knows it any more */
     bool dropped;                  /* its rows go with a write that is under way */
+    region_id wish;                /* an operator's: this neighbour; 0: none ... */
+    uint64_t wish_version;         /* ... of this epoch ... */
+    uint32_t wish_ticks;           /* ... and only for so long: who just woke has not heard of all its peers */
     region_id waiter;              /* a target here waits until we have applied our PREPARE; 0: none */
     struct merge_sources *sources; /* owned; NULL: none are needed */
 };

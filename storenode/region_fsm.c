@@ -706,6 +706,16 @@ static struct wire_kv_reply *results_of(struct region_task *task, uint32_t count
     return results;
 }
 
+static uint64_t deleted_count(const struct wire_log_write *write)
+{
+    uint64_t count = write->op == WIRE_KV_OP_DELETE_KEY;
+    if (write->op == WIRE_KV_OP_DELETE_RANGE)
+        return REGION_FSM_RANGE_KEYS;
+    for (uint32_t i = 0; i < write->pairs_count; i++)
+        count += write->pairs[i].remove;
+    return count;
+}
+
 static enum err apply_entry(struct region_task *task, struct apply_worker *worker, const struct raft_entry *entry,
                             bool owed, struct wire_kv_reply **ret_results, uint32_t *ret_count)
 {
@@ -754,6 +764,7 @@ static enum err apply_entry(struct region_task *task, struct apply_worker *worke
         }
         for (uint32_t i = 0; i < command.writes_count; i++) {
             task->keys_written += command.writes[i].pairs_count > 0 ? command.writes[i].pairs_count : 1;
+            task->keys_deleted += deleted_count(&command.writes[i]);
             apply_write(fsm, worker, &command, &command.writes[i], entry->index, values, &(*ret_results)[i]);
             if (err_action((enum err)(*ret_results)[i].code) == ERR_ACTION_STOP)
                 return (enum err)(*ret_results)[i].code;

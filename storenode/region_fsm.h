@@ -46,6 +46,8 @@ struct proposal {
     struct reply_to replies[];
 };
 
+enum { REGION_FSM_RANGE_KEYS = 1000 * 1000 }; /* what was deleted as a range, for who guesses how much is left */
+
 struct region_task {
     struct apply_task task; /* its message comes back to the region worker */
     struct region_fsm *fsm;
@@ -63,6 +65,7 @@ struct region_task {
     struct region_time time; /* when it comes back: after its last entry */
     uint64_t region_id;
     uint64_t keys_written;
+    uint64_t keys_deleted; /* of those; a range counts as REGION_FSM_RANGE_KEYS */
     /* Owned lists, in order: what became of the region. Then it comes back at once. */
     struct region_split *splits;
     struct region_conf *confs;

@@ -16,6 +16,7 @@
 #include "storenode/expiry.h"
 #include "storenode/hand_over.h"
 #include "storenode/pd_link.h"
+#include "storenode/region_step.h"
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
 #include "storenode/peer_lost.h"
@@ -36,7 +37,9 @@ enum {
     GATHER_MAX_US = 5000,
     TRIM_AFTER_COUNT = 1000, /* peers that fell asleep */
     HEARTBEAT_ALL_INTERVAL_MS = 10000,
-    COUNT_INTERVAL_MS = 5000,
+    COUNT_SIZE_PER_MS = 16 * 1024,
+    COUNT_SIZE_MIN = 64 * 1024,
+    COUNT_BURST_MS = 1000,
     EARLY_VOTES_MAX = 512, /* what is lost is asked again, only an election timeout later */
     EARLY_VOTE_TICKS = 10,
     YOUNG_TICKS = 4,
@@ -345,12 +348,21 @@ void region_worker_post_reads(struct region_worker *worker, struct read_task *ta
     read_worker_post(store->readers[worker->next_reader++ % store->reader_count], take_task);
 }
 
+/* Each count is paid for in time, at COUNT_SIZE_PER_MS: a little at once, the rest when it is known how much it was. */
 bool region_worker_may_count(struct region_worker *worker)
 {
     if (worker->now_us < worker->count_at_us)
         return false;
-    worker->count_at_us = worker->now_us + COUNT_INTERVAL_MS * 1000;
+    region_worker_counted(worker, COUNT_SIZE_MIN);
     return true;
+}
+
+void region_worker_counted(struct region_worker *worker, uint64_t size)
+{
+    uint64_t earliest_us = worker->now_us > COUNT_BURST_MS * 1000 ? worker->now_us - COUNT_BURST_MS * 1000 : 0;
+    if (worker->count_at_us < earliest_us)
+        worker->count_at_us = earliest_us;
+    worker->count_at_us += size * 1000 / COUNT_SIZE_PER_MS;
 }
 
 bool region_worker_reads_are_many(const struct region_worker *worker)
@@ -867,6 +879,18 @@ static void on_region_seen(struct region_worker *worker, struct regions_message 
     message_free(&take_message->message);
 }
 
+static void on_steps(struct region_worker *worker, struct regions_message *take_message)
+{
+    for (uint32_t i = 0; i < take_message->reply.steps_count; i++) {
+        const struct wire_region_step *step = &take_message->reply.steps[i];
+        struct peer *peer =
+            step->region_id % worker->store->worker_count == worker->index ? find_peer(worker, step->region_id) : NULL;
+        if (peer && !peer->destroy.begun)
+            region_step_take(peer, step);
+    }
+    message_free(&take_message->message);
+}
+
 static void on_stores(struct region_worker *worker, struct regions_message *take_message)
 {
     store_id own = atomic_load(&worker->store->store_id);
@@ -921,17 +945,46 @@ static void on_link_down(void *context, struct link *link, bool was_up, enum err
 
 /* ---- reports to pd */
 
+/* Who sleeps is well: that is what they agreed to. */
+static void add_health(struct region_worker *worker, struct peer *peer, struct wire_region_heartbeat *heartbeat)
+{
+    enum { PENDING_COUNT = 1024 };
+    struct raft_status status;
+    if (peer->sleep.asleep)
+        return;
+    raft_get_status(peer->group->raft, &status);
+    heartbeat->down_stores = arena_alloc(&worker->round_arena, 2 * REGION_PEERS_MAX * sizeof(uint64_t));
+    heartbeat->pending_stores = heartbeat->down_stores + REGION_PEERS_MAX;
+    for (uint32_t i = 0; i < status.peer_count; i++) {
+        const struct raft_peer_status *other = &status.peers[i];
+        const struct region_peer *member = region_peer_by_id(peer->region, other->id);
+        if (other->id == peer->id || !member)
+            continue;
+        if (!other->recent_active && !store_pairs_is_live(worker->pairs, member->store_id))
+            heartbeat->down_stores[heartbeat->down_stores_count++] = member->store_id;
+        if (other->state != RAFT_REPLICATE || other->match + PENDING_COUNT < status.last)
+            heartbeat->pending_stores[heartbeat->pending_stores_count++] = member->store_id;
+    }
+}
+
 static void add_heartbeat(struct region_worker *worker, struct peer *peer, struct wire_region_heartbeat *heartbeat)
 {
     struct wire_region *region = arena_alloc(&worker->round_arena, sizeof *region);
     *region = region_to_wire_brief(peer->region, &worker->round_arena);
-    *heartbeat = (struct wire_region_heartbeat){.region = region,
-                                                .leader_peer = peer->id,
-                                                .term = raft_term_now(peer->group->raft),
-                                                .approximate_size = peer_size(peer),
-                                                .keys_written = peer->keys_written,
-                                                .keys_read = peer->keys_read};
-    peer->keys_written = peer->keys_read = 0;
+    struct region_extent extent = peer_known_extent(peer);
+    *heartbeat = (struct wire_region_heartbeat){
+        .region = region,
+        .leader_peer = peer->id,
+        .term = raft_term_now(peer->group->raft),
+        .approximate_size = extent.size,
+        .approximate_keys = extent.keys,
+        .keys_written = peer->keys_written,
+        .keys_read = peer->keys_read,
+        .size_written = peer->size_written,
+        .interval_ms = peer->reported_us ? (worker->now_us - peer->reported_us) / 1000 : 0};
+    add_health(worker, peer, heartbeat);
+    peer->keys_written = peer->keys_read = peer->size_written = 0;
+    peer->reported_us = worker->now_us;
     peer->heartbeat_due = false;
 }
 
@@ -968,6 +1021,8 @@ static void report_to_pd(struct region_worker *worker, bool all)
     struct wire_region_heartbeat *heartbeats = NULL;
     uint32_t count = 0;
     for (struct peer *peer = first_to_report(worker, all); peer; peer = next_to_report(worker, all, peer)) {
+        if (all)
+            peer_size_look(peer);
         if (!(all || peer->heartbeat_due) || !raft_is_leader(peer->group->raft) || peer->destroy.begun)
             continue;
         if (!heartbeats)
@@ -1566,6 +1621,9 @@ static void on_message(void *state, struct message *take_message)
         break;
     case WORKER_REGION_SEEN:
         on_region_seen(worker, (struct regions_message *)take_message);
+        break;
+    case WORKER_STEPS:
+        on_steps(worker, (struct regions_message *)take_message);
         break;
     case WORKER_HEARTBEAT_ALL:
         message_free(take_message);

@@ -51,6 +51,7 @@ bool region_worker_reads_are_many(const struct region_worker *worker);
 /* Now and then one region may be counted of which only little is known to have been written: after a restart, that is
  * how one that is too large already is found. */
 bool region_worker_may_count(struct region_worker *worker);
+void region_worker_counted(struct region_worker *worker, uint64_t size); /* that was so much to read */
 void region_worker_touch(struct region_worker *worker, struct peer *peer);
 /* False: writes should gather; region_worker_wait gives the peer another round when they may go. */
 bool region_worker_may_propose(const struct region_worker *worker);

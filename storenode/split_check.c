@@ -23,6 +23,8 @@ static void free_check(struct message *message)
 static bool is_piece_whole(const struct split_check *check)
 {
     const struct store_config *config = check->store->config;
+    if (check->kind == SPLIT_CHECK_MIDDLE)
+        return check->ask->key_count == 0 && check->piece.size >= check->piece_size;
     bool by_keys = config->region_keys_max > 0 && check->piece.keys >= config->region_split_keys;
     return by_keys || (config->region_size_max > 0 && check->piece.size >= config->region_split_size);
 }
@@ -80,16 +82,31 @@ static void choose(struct split_check *check)
 {
     const struct store_config *config = check->store->config;
     bool small = check->piece.size < config->region_split_size / 2 && check->piece.keys < config->region_split_keys / 2;
+    if (check->kind == SPLIT_CHECK_MIDDLE)
+        return;
     if (!is_too_large(check))
         check->ask->key_count = 0;
     else if (check->ask->key_count > 1 && small)
         check->ask->key_count--;
 }
 
+/* Then nobody needs to know it better: it is not small. */
+static bool is_large_on_disk(struct split_check *check)
+{
+    if (check->extent.keys > 0)
+        return false; /* is being counted */
+    uint64_t size = engine_approximate_size(check->store->env->engine, ENGINE_DEFAULT, check->region->start_key,
+                                            check->region->end_key);
+    check->estimated = size >= check->store->config->region_split_size / 4;
+    if (check->estimated)
+        check->extent = (struct region_extent){.size = size};
+    return check->estimated;
+}
+
 static void run(struct read_job *base)
 {
     struct split_check *check = (struct split_check *)base;
-    if (!count_portion(check)) {
+    if (!(check->kind == SPLIT_CHECK_SIZE && is_large_on_disk(check)) && !count_portion(check)) {
         read_worker_post_job(check->store->readers[check->region->id % check->store->reader_count], &check->job);
         return;
     }
@@ -99,7 +116,7 @@ static void run(struct read_job *base)
 }
 
 void split_check_start(struct store *store, struct actor *owner, const struct region *region,
-                       struct region_extent written)
+                       struct region_extent written, enum split_check_kind kind, uint64_t piece_size)
 {
     struct split_check *check = calloc(1, sizeof *check);
     CHECK(check);
@@ -108,6 +125,8 @@ void split_check_start(struct store *store, struct actor *owner, const struct re
     check->owner = owner;
     check->region = region_copy(region);
     check->written = written;
+    check->kind = kind;
+    check->piece_size = piece_size;
     check->ask = split_ask_new(region->id, region->epoch_version, region->peer_count);
     buf_init(&check->position, KEY_SIZE_MAX + KEYSPACE_PREFIX_SIZE);
     buf_append_bytes(&check->position, region->start_key);

@@ -17,6 +17,13 @@
 struct region_extent {
     uint64_t size; /* bytes of keys and values, and a little for each row */
     uint64_t keys;
+    uint64_t deleted; /* of `written`: so many keys were taken away, and counted as written, too */
+};
+
+enum split_check_kind {
+    SPLIT_CHECK_GROWN,  /* it may be too large */
+    SPLIT_CHECK_SIZE,   /* nothing is known of it: what is large on the disk is not counted */
+    SPLIT_CHECK_MIDDLE, /* somebody wants it split: cut once `piece_size` is passed, however small it is */
 };
 
 struct split_check {
@@ -29,11 +36,14 @@ struct split_check {
     struct region_extent extent;  /* so far; at the end, of the region */
     struct region_extent piece;   /* since the last cut */
     enum err code;                /* it could not be read */
-    struct split_ask *ask;        /* owned; where each further piece begins, if it is too large */
+    enum split_check_kind kind;
+    uint64_t piece_size;   /* SPLIT_CHECK_MIDDLE: of the first piece */
+    bool estimated;        /* the engine says that it is large: `extent.size`, and nothing was counted */
+    struct split_ask *ask; /* owned; where each further piece begins, if it is too large */
 };
 
 /* `written`: kept for the user. */
 void split_check_start(struct store *store, struct actor *owner, const struct region *region,
-                       struct region_extent written);
+                       struct region_extent written, enum split_check_kind kind, uint64_t piece_size);
 
 #endif

@@ -102,6 +102,7 @@ enum worker_message_kind {
     WORKER_REGIONS,
     WORKER_STORES,
     WORKER_REGION_SEEN,
+    WORKER_STEPS,
     WORKER_HEARTBEAT_ALL,
     WORKER_SHARED,
     WORKER_TRANSFER,
@@ -154,6 +155,7 @@ struct shared_message {
 
 /* WORKER_REGIONS: regions whose rows are durable now and whose peers here should start (routes; leader_peer: who should
  * lead first). WORKER_STORES: where the other stores are (stores).
+ * WORKER_STEPS: what pd wants done next to regions that are led here (steps).
  * WORKER_REGION_SEEN: what pd knows of a region that somebody asked about (routes). */
 struct regions_message {
     struct message message;

@@ -77,11 +77,19 @@ struct engine_ops {
     struct bytes (*iter_value)(const struct engine_iter *iter);
     enum err (*iter_error)(const struct engine_iter *iter, struct error *err);
     enum err (*set_expiry)(struct engine *engine, const struct engine_expiry *expiry, struct error *err);
+    uint64_t (*approximate_size)(struct engine *engine, enum engine_cf cf, struct bytes start, struct bytes end); /* or NULL */
 };
 
 static inline void engine_get_space(struct engine *engine, struct engine_space *ret_space)
 {
     engine->ops->space(engine, ret_space);
+}
+
+/* Bytes that [start, end) takes on the disk, an estimate without what is only in memory; 0: not known. An empty end is open. */
+static inline uint64_t engine_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start,
+                                               struct bytes end)
+{
+    return engine->ops->approximate_size ? engine->ops->approximate_size(engine, cf, start, end) : 0;
 }
 
 /* Batches. Nothing fails here: memory is bounded by the caller. Operations apply in order. */

@@ -622,6 +622,12 @@ static enum err engine_rocks_set_expiry(struct engine *engine, const struct engi
     return code;
 }
 
+static uint64_t rocks_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start, struct bytes end)
+{
+    uint64_t size = 0;
+    return engine_rocks_approximate_size(engine, cf, start, end, &size, NULL) == ERR_OK ? size : 0;
+}
+
 static const struct engine_ops ops = {
     .space = engine_rocks_space,
     .batch_new = engine_rocks_batch_new,
@@ -649,6 +655,7 @@ static const struct engine_ops ops = {
     .iter_value = engine_rocks_iter_value,
     .iter_error = engine_rocks_iter_error,
     .set_expiry = engine_rocks_set_expiry,
+    .approximate_size = rocks_approximate_size,
 };
 
 /* --- looking in --- */
