@@ -8,14 +8,13 @@
 #include "base/types.h"
 #include "env/clock.h"
 #include "env/executor.h"
-#include "env/http.h"
 #include "env/transport.h"
 #include "group/apply_worker.h"
 #include "group/group.h"
 #include "group/log_worker.h"
 #include "pd/id_alloc.h"
-#include "pd/pd_api.h"
 #include "pd/pd_fsm.h"
+#include "pd/pd_http.h"
 #include "pd/pd_service.h"
 #include "pd/pd_writes.h"
 #include "pd/split_keys.h"
@@ -42,11 +41,6 @@ struct pd_frame {
     conn_id conn;
     struct frame *frame; /* owned */
     struct admission_charge *charge;
-};
-
-struct pd_http_message {
-    struct message message;
-    struct http_exchange *exchange; /* NULL: answered */
 };
 
 /* The rows of one run of committed entries, on their way through the apply worker. */
@@ -76,7 +70,8 @@ struct pd {
     uint64_t barrier;          /* number of the newest ReadIndex */
     bool barrier_wanted;       /* a sealed batch waits for its ReadIndex to be asked for */
     raft_index barrier_index;  /* it is confirmed, run the batch when this is applied; 0: not confirmed */
-    uint64_t started_us, http_requests;
+    uint64_t started_us;
+    struct pd_http http;
     /* For other threads. */
     _Atomic(uint64_t) cluster;
     _Atomic(bool) ready;
@@ -93,6 +88,7 @@ static void fail(struct pd *pd, enum err code, const char *what)
         return;
     atomic_store(&pd->ready, false);
     pd_service_end(pd->service);
+    pd_http_forget(&pd->http);
     log_event(pd->env->log, LOG_ERROR, "event=pd_failed code=%s msg=\"%s\"", err_name(code), what);
 }
 
@@ -148,6 +144,7 @@ static void host_changed(void *context, struct group *group, enum raft_role role
         pd->barrier_index = 0;
         atomic_store(&pd->ready, false);
         pd_service_end(pd->service);
+        pd_http_forget(&pd->http);
         log_event(pd->env->log, LOG_INFO, "event=pd_not_leading term=%llu",
                   (unsigned long long)raft_term_now(group->raft));
     }
@@ -315,6 +312,7 @@ static void on_round(void *state)
         if (has_failed(pd))
             return;
     }
+    pd_http_applied(&pd->http, pd_fsm_applied_index(pd->fsm));
     CHECK(group_release(pd->group));
     static const struct group_retention retention = {.retain_count = LOG_RETAIN_COUNT, .size_max = LOG_SIZE_MAX};
     group_maybe_truncate(pd->group, UINT64_MAX, &retention);
@@ -376,23 +374,15 @@ static void on_applied(struct pd *pd, struct pd_apply *take_apply)
     apply_free(&take_apply->task.message);
 }
 
-static void http_message_free(struct message *message)
-{
-    struct pd_http_message *http = (struct pd_http_message *)message;
-    if (http->exchange)
-        http_answer(http->exchange, 503, HTTP_TEXT, bytes_of_string("the process is stopping\n"));
-    free(http);
-}
-
 static struct pd_api api_of_now(struct pd *pd)
 {
     bool leading = pd->leading_term != 0;
     return (struct pd_api){.config = pd->config,
+                           .sched = pd_service_sched(pd->service),
                            .fsm = pd->fsm,
                            .cluster = pd_service_cluster(pd->service),
                            .tso = pd_writes_tso(pd_service_writes(pd->service)),
                            .counts = pd_service_get_counts(pd->service),
-                           .http_requests = ++pd->http_requests,
                            .now_us = clock_now_us(pd->env->clock),
                            .wall_ms = clock_wall_ms(pd->env->clock),
                            .started_us = pd->started_us,
@@ -404,19 +394,10 @@ static struct pd_api api_of_now(struct pd *pd)
                            .log_size = pd->group->log_size};
 }
 
-static void on_http(struct pd *pd, struct pd_http_message *take_http)
+static void on_http(struct pd *pd, struct message *take_message)
 {
-    struct http_exchange *exchange = take_http->exchange;
-    const struct api_request request = {
-        .method = exchange->method, .path = exchange->path, .query = exchange->query, .body = exchange->body};
     struct pd_api api = api_of_now(pd);
-    struct api_answer answer;
-    api_answer_init(&answer);
-    pd_api_handle(&api, &request, &answer);
-    take_http->exchange = NULL;
-    http_answer(exchange, answer.status, answer.type, buf_bytes(&answer.body));
-    api_answer_fini(&answer);
-    http_message_free(&take_http->message);
+    pd_http_request(&pd->http, take_message, &api);
 }
 
 static void on_message(void *state, struct message *take_message)
@@ -440,7 +421,7 @@ static void on_message(void *state, struct message *take_message)
         on_applied(pd, (struct pd_apply *)take_message);
         break;
     case PD_HTTP:
-        on_http(pd, (struct pd_http_message *)take_message);
+        on_http(pd, take_message);
         break;
     }
 }
@@ -657,6 +638,7 @@ enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret
     struct pd_service_host own_host = host;
     own_host.context = pd;
     pd->env = env;
+    pd_http_init(&pd->http);
     pd->started_us = clock_now_us(env->clock);
     pd->config = config;
     pd->fsm = pd_fsm_new();
@@ -680,6 +662,7 @@ void pd_free(struct pd *pd)
 {
     if (!pd)
         return;
+    pd_http_forget(&pd->http);
     log_task_free(pd->log_task);
     log_worker_free(pd->log_worker);
     apply_worker_free(pd->apply_worker);
@@ -694,11 +677,7 @@ void pd_free(struct pd *pd)
 /* There are no more of them than connections. */
 void pd_http(struct pd *pd, struct http_exchange *take_exchange)
 {
-    struct pd_http_message *http = calloc(1, sizeof(*http));
-    CHECK(http);
-    *http = (struct pd_http_message){.message = {.kind = PD_HTTP, .free = http_message_free},
-                                     .exchange = take_exchange};
-    actor_post_must(pd->env->executor, pd->actor, &http->message);
+    actor_post_must(pd->env->executor, pd->actor, pd_http_message_new(PD_HTTP, take_exchange));
 }
 
 bool pd_is_ready(const struct pd *pd)

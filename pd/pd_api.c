@@ -78,7 +78,8 @@ const char *pd_api_health(const struct pd_api *api, char *reason, size_t size)
     uint64_t regions = region_tree_count(pd_fsm_regions(api->fsm)), led = count_led(api);
     const char *health = "degraded";
     if (!pd_fsm_bootstrapped(api->fsm)) {
-        snprintf(reason, size, "waiting for stores: %u of %u have registered", stores.all, api->config->bootstrap_stores);
+        snprintf(reason, size, "waiting for stores: %u of %u have registered", stores.all,
+                 api->config->bootstrap_stores);
         health = "down";
     } else if (stores.states[WIRE_STORE_STATE_UP] == 0 || led == 0) {
         snprintf(reason, size, "%s", led == 0 ? "no region has a leader" : "no store is up");
@@ -161,9 +162,8 @@ static void cluster_status(struct api_call *call)
     api_json(call, json);
 }
 
-static void config(struct api_call *call)
+static void put_config(struct api_call *call, const struct pd_config *config)
 {
-    const struct pd_api *api = api_of(call);
     size_t count;
     const struct setting *table = pd_config_table(&count);
     cJSON *json = cJSON_CreateObject();
@@ -172,14 +172,27 @@ static void config(struct api_call *call)
             continue;
         struct buf text;
         buf_init(&text, 64 * 1024);
-        setting_value_of(&table[i], api->config, &text);
+        setting_value_of(&table[i], config, &text);
         api_put_text(json, table[i].key, (const char *)text.data);
         buf_fini(&text);
     }
     api_json(call, json);
 }
 
+/* As in file, environment and flags. */
+static void config(struct api_call *call)
+{
+    put_config(call, api_of(call)->config);
+}
+
 /* ---- the cluster */
+
+/* With what was set online. */
+static void cluster_config(struct api_call *call)
+{
+    if (pd_api_leads(call))
+        put_config(call, pd_sched_config(api_of(call)->sched));
+}
 
 static void members(struct api_call *call)
 {
@@ -220,6 +233,7 @@ static cJSON *store_json(const struct pd_api *api, const struct pd_store *store)
     api_put_u64(json, "started_at_ms", store->started_at_ms);
     api_put_u64(json, "keys_read", heard.keys_read);
     api_put_u64(json, "keys_written", heard.keys_written);
+    pd_api_put_wishes(json, api, store->id);
     return json;
 }
 
@@ -278,7 +292,7 @@ static const struct api_route routes[] = {
     {"GET", "/config", "", config},
     {"GET", "/metrics", "", pd_api_metrics},
     {"GET", "/pd/v1/status", "", cluster_status},
-    {"GET", "/pd/v1/config", "", config},
+    {"GET", "/pd/v1/config", "", cluster_config},
     {"GET", "/pd/v1/members", "", members},
     {"GET", "/pd/v1/stores", "", stores},
     {"GET", "/pd/v1/stores/{id}", "", store},
@@ -287,6 +301,27 @@ static const struct api_route routes[] = {
     {"GET", "/pd/v1/region-of-key", "key", pd_api_region_of_key},
     {"GET", "/pd/v1/holes", "from limit", pd_api_holes},
     {"GET", "/pd/v1/tso", "", tso},
+    {"GET", "/pd/v1/operators", "", pd_api_operators},
+    {"GET", "/pd/v1/operators/{number}", "", pd_api_operator},
+    {"GET", "/pd/v1/operator-history", "limit", pd_api_history},
+    {"GET", "/pd/v1/schedulers", "", pd_api_schedulers},
+    {"GET", "/pd/v1/rules", "", pd_api_rules},
+    {"GET", "/pd/v1/hot", "", pd_api_hot},
+    {"GET", "/pd/v1/balance", "", pd_api_balance},
+    {"GET", "/pd/v1/why/regions/{id}", "", pd_api_why_region},
+    {"GET", "/pd/v1/why/stores/{id}", "", pd_api_why_store},
+    {"GET", "/pd/v1/why/operators/{number}", "", pd_api_operator},
+    {"PATCH", "/pd/v1/config", "", pd_api_set_config},
+    {"POST", "/pd/v1/stores/{id}/{verb}", "", pd_api_store_verb},
+    {"DELETE", "/pd/v1/stores/{id}", "", pd_api_store_remove},
+    {"POST", "/pd/v1/regions/{id}/{verb}", "", pd_api_region_verb},
+    {"DELETE", "/pd/v1/regions/{id}/operator", "", pd_api_region_cancel},
+    {"POST", "/pd/v1/scatter", "", pd_api_scatter},
+    {"PUT", "/pd/v1/schedulers/{name}", "", pd_api_scheduler_switch},
+    {"POST", "/pd/v1/schedulers/{name}/pause", "", pd_api_scheduler_pause},
+    {"PUT", "/pd/v1/rules/{group}/{name}", "", pd_api_put_rule},
+    {"DELETE", "/pd/v1/rules/{group}/{name}", "", pd_api_remove_rule},
+    {"POST", "/pd/v1/balance", "", pd_api_balance_now},
 };
 
 const struct api_route *pd_api_routes(size_t *ret_count)
@@ -297,5 +332,6 @@ const struct api_route *pd_api_routes(size_t *ret_count)
 
 void pd_api_handle(struct pd_api *api, const struct api_request *request, struct api_answer *answer)
 {
+    pd_sched_refresh(api->sched);
     api_run(routes, sizeof routes / sizeof routes[0], api, request, answer);
 }

@@ -15,6 +15,7 @@
 #include "pd/cluster.h"
 #include "pd/pd_config.h"
 #include "pd/pd_fsm.h"
+#include "pd/pd_sched.h"
 #include "pd/pd_service.h"
 #include "pd/tso.h"
 
@@ -30,6 +31,7 @@ struct pd_api {
     const struct pd_fsm *fsm;
     const struct cluster *cluster;
     const struct tso *tso;
+    struct pd_sched *sched;
     struct pd_service_counts counts;
     uint64_t http_requests;
     uint64_t now_us, wall_ms, started_us;
@@ -39,6 +41,7 @@ struct pd_api {
     raft_term term;
     raft_index committed_index;
     uint64_t log_size;
+    raft_index wait_index; /* out: the answer may leave once this is applied; 0: at once */
 };
 
 void pd_api_handle(struct pd_api *api, const struct api_request *request, struct api_answer *answer);
@@ -51,6 +54,31 @@ void pd_api_regions(struct api_call *call);
 void pd_api_region(struct api_call *call);
 void pd_api_region_of_key(struct api_call *call);
 void pd_api_holes(struct api_call *call);
+cJSON *pd_api_region_json(const struct pd_api *api, const struct region_node *node);
+/* What people ask for: pd_api_people.c */
+void pd_api_store_verb(struct api_call *call);
+void pd_api_store_remove(struct api_call *call);
+void pd_api_region_verb(struct api_call *call);
+void pd_api_region_cancel(struct api_call *call);
+void pd_api_scatter(struct api_call *call);
+void pd_api_set_config(struct api_call *call);
+void pd_api_scheduler_switch(struct api_call *call);
+void pd_api_scheduler_pause(struct api_call *call);
+void pd_api_put_rule(struct api_call *call);
+void pd_api_remove_rule(struct api_call *call);
+void pd_api_balance_now(struct api_call *call);
+/* What pd thinks: pd_api_why.c */
+void pd_api_operators(struct api_call *call);
+void pd_api_operator(struct api_call *call);
+void pd_api_history(struct api_call *call);
+void pd_api_schedulers(struct api_call *call);
+void pd_api_rules(struct api_call *call);
+void pd_api_hot(struct api_call *call);
+void pd_api_balance(struct api_call *call);
+void pd_api_why_region(struct api_call *call);
+void pd_api_why_store(struct api_call *call);
+void pd_api_put_wishes(cJSON *json, const struct pd_api *api, store_id id);
+
 /* How bad it is, in one word, and why. */
 const char *pd_api_health(const struct pd_api *api, char *reason, size_t size);
 /* False: this member does not lead, and has answered so. */

@@ -35,7 +35,7 @@ static void put_peers(cJSON *json, const struct pd_api *api, const struct region
     }
 }
 
-static cJSON *region_json(const struct pd_api *api, const struct region_node *node)
+cJSON *pd_api_region_json(const struct pd_api *api, const struct region_node *node)
 {
     struct region_seen seen = region_node_seen(node);
     cJSON *json = cJSON_CreateObject();
@@ -121,8 +121,8 @@ static bool is_leaderless(const struct pd_api *api, const struct region_node *no
 static const struct region_check {
     const char *name;
     bool (*is)(const struct pd_api *api, const struct region_node *node);
-} checks[] = {{"miss", is_missing},   {"extra", is_extra},         {"down", is_down},
-              {"pending", is_pending}, {"empty", is_empty},         {"oversized", is_oversized},
+} checks[] = {{"miss", is_missing},         {"extra", is_extra}, {"down", is_down},
+              {"pending", is_pending},      {"empty", is_empty}, {"oversized", is_oversized},
               {"leaderless", is_leaderless}};
 
 enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
@@ -170,7 +170,8 @@ static bool read_check(struct api_call *call, struct page *page)
         if (strcmp(checks[i].name, (const char *)text.data) == 0)
             page->check = &checks[i];
     if (ok && api_query_has(call, "check") && !page->check) {
-        api_error(call, ERR_INVALID, "miss, extra, down, pending, empty, oversized or leaderless; holes have a route",
+        api_error(call, ERR_INVALID,
+                  "miss, extra, down, pending, empty, oversized or leaderless; holes are a list of their own",
                   "there is no check \"%.40s\"", (const char *)text.data);
         ok = false;
     }
@@ -251,7 +252,7 @@ void pd_api_regions(struct api_call *call)
         cJSON *json = cJSON_CreateObject();
         cJSON *list = cJSON_AddArrayToObject(json, "regions");
         for (uint32_t i = 0; i < page.count; i++)
-            cJSON_AddItemToArray(list, region_json(page.api, page.found[i]));
+            cJSON_AddItemToArray(list, pd_api_region_json(page.api, page.found[i]));
         if (next)
             api_put_key(json, "next", region_node_start(next));
         api_json(call, json);
@@ -267,7 +268,7 @@ void pd_api_region(struct api_call *call)
         return;
     const struct region_node *node = region_tree_find_id(pd_fsm_regions(api->fsm), id);
     if (node)
-        api_json(call, region_json(api, node));
+        api_json(call, pd_api_region_json(api, node));
     else
         api_error(call, ERR_REGION_NOT_FOUND, "pd-ctl region list names them", "there is no region %" PRIu64, id);
 }
@@ -280,7 +281,7 @@ void pd_api_region_of_key(struct api_call *call)
     if (pd_api_leads(call) && api_query_key(call, "key", &key)) {
         const struct region_node *node = region_tree_find(pd_fsm_regions(api->fsm), buf_bytes(&key));
         if (node)
-            api_json(call, region_json(api, node));
+            api_json(call, pd_api_region_json(api, node));
         else
             api_error(call, ERR_REGION_NOT_FOUND, "a split is being reported, or there are no regions yet",
                       "no region covers this key just now");

@@ -70,10 +70,12 @@ static void put_cluster(const struct pd_api *api, struct buf *out)
     put_stores(api, out);
     put_per_store(api, out, "polder_pd_store_regions", "Peers of regions on a store", regions_of);
     put_per_store(api, out, "polder_pd_store_leaders", "Regions that a store leads", leaders_of);
-    put_per_store(api, out, "polder_pd_store_region_bytes", "Bytes of the regions on a store, as their leaders say", size_of);
+    put_per_store(api, out, "polder_pd_store_region_bytes", "Bytes of the regions on a store, as their leaders say",
+                  size_of);
     put_per_store(api, out, "polder_pd_store_available_bytes", "Room left on the disk of a store", available_of);
     put_per_store(api, out, "polder_pd_store_heartbeat_age_ms", "Time since the last heartbeat of a store", age_of);
-    metric_one(out, "polder_pd_timestamp_physical_ms", "gauge", api->tso->physical_ms, "Physical part of the next timestamp");
+    metric_one(out, "polder_pd_timestamp_physical_ms", "gauge", api->tso->physical_ms,
+               "Physical part of the next timestamp");
     metric_one(out, "polder_pd_timestamp_limit_ms", "gauge", api->tso->limit_ms, "Up to where timestamps are reserved");
 }
 
@@ -87,13 +89,18 @@ void pd_api_metrics(struct api_call *call)
     metric_one(out, "polder_pd_failed", "gauge", api->failure != ERR_OK, "1 when this member has stopped serving");
     metric_one(out, "polder_pd_regions", "gauge", region_tree_count(pd_fsm_regions(api->fsm)), "Regions known");
     metric_one(out, "polder_pd_raft_term", "gauge", api->term, "Term of pd's own group");
-    metric_one(out, "polder_pd_raft_committed_index", "gauge", api->committed_index, "Newest committed entry of pd's own log");
-    metric_one(out, "polder_pd_raft_applied_index", "gauge", pd_fsm_applied_index(api->fsm), "Newest applied entry of pd's own log");
+    metric_one(out, "polder_pd_raft_committed_index", "gauge", api->committed_index,
+               "Newest committed entry of pd's own log");
+    metric_one(out, "polder_pd_raft_applied_index", "gauge", pd_fsm_applied_index(api->fsm),
+               "Newest applied entry of pd's own log");
     metric_one(out, "polder_pd_raft_log_bytes", "gauge", api->log_size, "Bytes of pd's own log since it was last cut");
     metric_one(out, "polder_pd_next_id", "gauge", pd_fsm_next_id(api->fsm), "Ids below are given out or reserved");
-    metric_one(out, "polder_pd_requests_total", "counter", api->counts.requests, "Requests of clients, stores and tools");
-    metric_one(out, "polder_pd_store_heartbeats_total", "counter", api->counts.store_heartbeats, "Heartbeats of stores");
-    metric_one(out, "polder_pd_region_heartbeats_total", "counter", api->counts.region_heartbeats, "Regions in heartbeats");
+    metric_one(out, "polder_pd_requests_total", "counter", api->counts.requests,
+               "Requests of clients, stores and tools");
+    metric_one(out, "polder_pd_store_heartbeats_total", "counter", api->counts.store_heartbeats,
+               "Heartbeats of stores");
+    metric_one(out, "polder_pd_region_heartbeats_total", "counter", api->counts.region_heartbeats,
+               "Regions in heartbeats");
     metric_one(out, "polder_pd_timestamps_total", "counter", api->counts.timestamps, "Timestamps asked for");
     metric_one(out, "polder_pd_http_requests_total", "counter", api->http_requests, "Requests over HTTP");
     if (api->leading)

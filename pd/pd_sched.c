@@ -257,6 +257,12 @@ void pd_sched_tick(struct pd_sched *sched)
     run_round(sched, now_ms);
 }
 
+void pd_sched_refresh(struct pd_sched *sched)
+{
+    if (sched->leading && sched->truth_is_old)
+        sched_load_truth(sched);
+}
+
 /* ---- to read */
 
 const struct scheduler *pd_sched_scheduler(const struct pd_sched *sched)

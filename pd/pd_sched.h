@@ -65,6 +65,9 @@ bool pd_sched_region(struct pd_sched *sched, region_id region, enum region_news 
 void pd_sched_load(const struct region_node *node, const struct wire_region_heartbeat *heartbeat,
                    struct region_seen *seen);
 
+/* What was applied shows at once in what is read below, not only after the next round. */
+void pd_sched_refresh(struct pd_sched *sched);
+
 /* ---- to read: for answers to people, borrowed until the next call */
 
 const struct scheduler *pd_sched_scheduler(const struct pd_sched *sched); /* states, ready, ...; NULL: not leading */

@@ -194,7 +194,8 @@ static void status(struct api_call *call)
     cJSON_AddStringToObject(json, "version", POLDER_VERSION);
     api_put_u64(json, "cluster_id", atomic_load(&store->cluster_id));
     api_put_u64(json, "store_id", atomic_load(&store->store_id));
-    api_put_text(json, "address", store->config->advertise_address ? store->config->advertise_address : store->config->address);
+    api_put_text(json, "address",
+                 store->config->advertise_address ? store->config->advertise_address : store->config->address);
     cJSON_AddBoolToObject(json, "ready", store_is_ready(store));
     cJSON_AddStringToObject(json, "failure", store_failure(store) == ERR_OK ? "" : err_name(store_failure(store)));
     put_counts(json, &status->counts);
@@ -295,12 +296,16 @@ static void put_peers(struct buf *out, const struct status_counts *counts)
     metric_one(out, "polder_store_candidates", "gauge", counts->candidates, "Peers that campaign");
     metric_one(out, "polder_store_leaderless", "gauge", counts->leaderless, "Peers that know no leader");
     metric_one(out, "polder_store_asleep", "gauge", counts->asleep, "Peers that sleep");
-    metric_one(out, "polder_store_installing", "gauge", counts->installs, "Peers whose rows are being replaced by a snapshot");
+    metric_one(out, "polder_store_installing", "gauge", counts->installs,
+               "Peers whose rows are being replaced by a snapshot");
     metric_one(out, "polder_store_raft_log_entries", "gauge", counts->log_entries, "Entries in the logs of all peers");
-    metric_one(out, "polder_store_raft_log_bytes", "gauge", counts->log_size, "Bytes of the logs of all peers, since they were last cut");
+    metric_one(out, "polder_store_raft_log_bytes", "gauge", counts->log_size,
+               "Bytes of the logs of all peers, since they were last cut");
     metric_one(out, "polder_store_raft_memory_bytes", "gauge", counts->memory_size, "Memory of the cores of all peers");
-    metric_one(out, "polder_store_not_applied_entries", "gauge", counts->not_applied, "Committed entries that are not applied, all peers");
-    metric_one(out, "polder_store_not_applied_entries_max", "gauge", counts->not_applied_max, "The same of the peer with the most");
+    metric_one(out, "polder_store_not_applied_entries", "gauge", counts->not_applied,
+               "Committed entries that are not applied, all peers");
+    metric_one(out, "polder_store_not_applied_entries_max", "gauge", counts->not_applied_max,
+               "The same of the peer with the most");
     metric_one(out, "polder_store_waiting_writes", "gauge", counts->proposals, "Requests that wait for the log");
     metric_one(out, "polder_store_waiting_reads", "gauge", counts->reads, "Batches of reads that wait");
 }
@@ -309,24 +314,33 @@ static void put_snapshots(struct buf *out, const struct store *store)
 {
     struct store_snapshot_counts counts = {0};
     store_add_snapshot_counts(store, &counts);
-    metric_one(out, "polder_store_snapshots_leaving", "gauge", atomic_load(&store->snapshots_out), "Snapshots on their way out");
-    metric_one(out, "polder_store_snapshots_coming", "gauge", atomic_load(&store->snapshots_in), "Snapshots on their way in");
+    metric_one(out, "polder_store_snapshots_leaving", "gauge", atomic_load(&store->snapshots_out),
+               "Snapshots on their way out");
+    metric_one(out, "polder_store_snapshots_coming", "gauge", atomic_load(&store->snapshots_in),
+               "Snapshots on their way in");
     metric_one(out, "polder_store_snapshots_sent_total", "counter", counts.sent, "Snapshots that arrived elsewhere");
-    metric_one(out, "polder_store_snapshots_not_sent_total", "counter", counts.not_sent, "Snapshots given up, or refused by the other side");
-    metric_one(out, "polder_store_snapshots_resumed_total", "counter", counts.resumed, "Connections that took the place of a broken one");
+    metric_one(out, "polder_store_snapshots_not_sent_total", "counter", counts.not_sent,
+               "Snapshots given up, or refused by the other side");
+    metric_one(out, "polder_store_snapshots_resumed_total", "counter", counts.resumed,
+               "Connections that took the place of a broken one");
     metric_one(out, "polder_store_snapshot_sent_bytes_total", "counter", counts.sent_size, "Bytes sent in snapshots");
-    metric_one(out, "polder_store_snapshots_refused_total", "counter", counts.refused, "Snapshots that came and had no place or no use");
+    metric_one(out, "polder_store_snapshots_refused_total", "counter", counts.refused,
+               "Snapshots that came and had no place or no use");
     metric_one(out, "polder_store_snapshots_installed_total", "counter", counts.installed, "Snapshots installed");
-    metric_one(out, "polder_store_snapshot_installed_bytes_total", "counter", counts.installed_size, "Bytes of rows installed");
+    metric_one(out, "polder_store_snapshot_installed_bytes_total", "counter", counts.installed_size,
+               "Bytes of rows installed");
 }
 
 static void put_door(struct buf *out, const struct store *store)
 {
     struct store_edge_counts counts;
     store_get_edge_counts(store, &counts);
-    metric_one(out, "polder_store_frames_refused_total", "counter", counts.frames_refused, "Frames that may not come on their connection");
-    metric_one(out, "polder_store_requests_refused_total", "counter", counts.requests_refused, "Frames of requests answered Busy");
-    metric_one(out, "polder_store_raft_dropped_total", "counter", counts.raft_dropped, "Frames of other stores dropped for want of room");
+    metric_one(out, "polder_store_frames_refused_total", "counter", counts.frames_refused,
+               "Frames that may not come on their connection");
+    metric_one(out, "polder_store_requests_refused_total", "counter", counts.requests_refused,
+               "Frames of requests answered Busy");
+    metric_one(out, "polder_store_raft_dropped_total", "counter", counts.raft_dropped,
+               "Frames of other stores dropped for want of room");
     metric_one(out, "polder_store_requests_bytes", "gauge", counts.requests_size, "Bytes of requests inside");
     metric_one(out, "polder_store_raft_bytes", "gauge", counts.raft_size, "Bytes of other stores' frames inside");
 }
@@ -336,11 +350,13 @@ static void put_damages(struct buf *out, const struct store *store)
     struct store_damage_counts counts = {0};
     store_add_damage_counts(store, &counts);
     metric_one(out, "polder_store_damaged_replicas", "gauge", counts.damaged, "Replicas whose rows cannot be read");
-    metric_one(out, "polder_store_lost_replicas", "gauge", counts.lost, "Replicas that were not started: what they promised cannot be read");
+    metric_one(out, "polder_store_lost_replicas", "gauge", counts.lost,
+               "Replicas that were not started: what they promised cannot be read");
     metric_one(out, "polder_store_damages_found_total", "counter", counts.found, "Damages found");
     metric_one(out, "polder_store_damages_healed_total", "counter", counts.healed, "Damages healed");
     metric_one(out, "polder_store_replica_checks_total", "counter", counts.hashes, "Comparisons of replicas");
-    metric_one(out, "polder_store_replica_mismatches_total", "counter", counts.hash_mismatches, "Comparisons that found a difference");
+    metric_one(out, "polder_store_replica_mismatches_total", "counter", counts.hash_mismatches,
+               "Comparisons that found a difference");
 }
 
 static void metrics(struct api_call *call)
@@ -361,14 +377,10 @@ static void metrics(struct api_call *call)
 }
 
 static const struct api_route routes[] = {
-    {"GET", "/livez", "", livez},
-    {"GET", "/readyz", "", readyz},
-    {"GET", "/startupz", "", readyz},
-    {"GET", "/health", "", health},
-    {"GET", "/status", "", status},
-    {"GET", "/config", "", config},
-    {"GET", "/metrics", "", metrics},
-    {"GET", "/store/v1/regions", "from limit", regions},
+    {"GET", "/livez", "", livez},     {"GET", "/readyz", "", readyz},
+    {"GET", "/startupz", "", readyz}, {"GET", "/health", "", health},
+    {"GET", "/status", "", status},   {"GET", "/config", "", config},
+    {"GET", "/metrics", "", metrics}, {"GET", "/store/v1/regions", "from limit", regions},
 };
 
 const struct api_route *store_status_routes(size_t *ret_count)

@@ -19,6 +19,9 @@ extern const struct command command_store_raft_list, command_store_raft_show, co
 extern const struct command command_store_raft_min_checkpoint, command_store_snapshot_list, command_store_size, command_store_check, command_store_compact;
 extern const struct command command_sim, command_version, command_completion;
 
+extern const struct command command_ctl;
+int ctl_main(int argc, char **argv); /* pd-ctl: words without the name of the program */
+
 /* In the order of help; ends with NULL. */
 extern const struct command *const commands[];
 

@@ -31,6 +31,7 @@ const struct command *const commands[] = {
     &command_region_transfer_leader,
     &command_region_check,
     &command_region_merge,
+    &command_ctl,
     &command_bench,
     &command_pd,
     &command_storenode,
@@ -145,14 +146,26 @@ static int run(int argc, char **argv)
     return group ? run_group(argv[0], argc - 1, argv + 1) : unknown(NULL, argv[0]);
 }
 
+/* The same program under the name that operators know. */
+static bool is_pd_ctl(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    return strcmp(slash ? slash + 1 : name, "pd-ctl") == 0;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
+    bool pd_ctl = argc > 0 && is_pd_ctl(argv[0]);
+    if (argc < 2 && !pd_ctl) {
         help();
         return CLI_USAGE;
     }
     int code;
-    if (is_help(argv[1]) && argc > 2) {
+    if (pd_ctl) {
+        code = ctl_main(argc - 1, argv + 1);
+    } else if (is_help(argv[1]) && argc > 2 && strcmp(argv[2], "ctl") == 0) {
+        code = ctl_main(argc - 3, argv + 3);
+    } else if (is_help(argv[1]) && argc > 2) {
         /* `polder help kv put` is `polder kv put --help`. */
         char flag[] = "--help";
         char *words[5] = {argv[2], argc > 3 ? argv[3] : flag, argc > 4 ? argv[4] : flag, flag, NULL};

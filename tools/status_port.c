@@ -76,16 +76,22 @@ static void put_engine(struct engine *engine, struct buf *out)
 {
     struct engine_rocks_stats stats;
     engine_rocks_stats(engine, &stats);
-    metric_one(out, "polder_rocksdb_memtable_bytes", "gauge", stats.memtable_size, "Rows that are in memory and the log only");
+    metric_one(out, "polder_rocksdb_memtable_bytes", "gauge", stats.memtable_size,
+               "Rows that are in memory and the log only");
     metric_one(out, "polder_rocksdb_table_bytes", "gauge", stats.table_size, "Files that are live");
     metric_one(out, "polder_rocksdb_block_cache_bytes", "gauge", stats.cache_size, "Block cache in use");
-    metric_one(out, "polder_rocksdb_table_reader_bytes", "gauge", stats.table_readers_size, "Indexes and filters of open files");
-    metric_one(out, "polder_rocksdb_pending_compaction_bytes", "gauge", stats.pending_compaction_size, "Estimated work of compactions to come");
+    metric_one(out, "polder_rocksdb_table_reader_bytes", "gauge", stats.table_readers_size,
+               "Indexes and filters of open files");
+    metric_one(out, "polder_rocksdb_pending_compaction_bytes", "gauge", stats.pending_compaction_size,
+               "Estimated work of compactions to come");
     metric_one(out, "polder_rocksdb_rows", "gauge", stats.row_count, "Rows, an estimate");
-    metric_one(out, "polder_rocksdb_expired_rows_total", "counter", stats.expired_count, "Expired rows that compactions dropped");
+    metric_one(out, "polder_rocksdb_expired_rows_total", "counter", stats.expired_count,
+               "Expired rows that compactions dropped");
     metric_one(out, "polder_rocksdb_running_flushes", "gauge", stats.running_flush_count, "Flushes under way");
-    metric_one(out, "polder_rocksdb_running_compactions", "gauge", stats.running_compaction_count, "Compactions under way");
-    metric_one(out, "polder_rocksdb_delayed_write_bytes_per_second", "gauge", stats.delayed_write_rate, "What writes are held to; 0: they are not");
+    metric_one(out, "polder_rocksdb_running_compactions", "gauge", stats.running_compaction_count,
+               "Compactions under way");
+    metric_one(out, "polder_rocksdb_delayed_write_bytes_per_second", "gauge", stats.delayed_write_rate,
+               "What writes are held to; 0: they are not");
     metric_one(out, "polder_rocksdb_write_stopped", "gauge", stats.is_write_stopped, "1 while RocksDB takes no writes");
     metric_one(out, "polder_rocksdb_broken", "gauge", stats.is_broken, "1 after a write failed for good");
     metric_one(out, "polder_disk_bytes", "gauge", stats.disk_size, "Size of the file system");
@@ -106,7 +112,8 @@ static void put_process(const struct status_port *port, struct buf *out)
     put_actors(executor, out, "polder_actor_waiting", "gauge", "Messages in the mailbox of an actor", waiting_of);
     put_actors(executor, out, "polder_actor_messages_total", "counter", "Messages that an actor handled", messages_of);
     put_actors(executor, out, "polder_actor_rounds_total", "counter", "Rounds of an actor", rounds_of);
-    put_actors(executor, out, "polder_actor_refused_total", "counter", "Messages refused because the mailbox was full", refused_of);
+    put_actors(executor, out, "polder_actor_refused_total", "counter", "Messages refused because the mailbox was full",
+               refused_of);
     put_engine(port->process->env.engine, out);
 }
 

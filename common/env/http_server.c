@@ -39,7 +39,7 @@ struct exchange {
     struct http_server *server; /* not to be touched once `connection` is NULL */
     _Atomic int holders;
     struct MHD_Connection *connection; /* NULL: it is gone, or answered */
-    char *method, *path, *query; /* owned */
+    char *method, *path, *query;       /* owned */
     struct buf body;
     bool asked;
     unsigned status; /* 0: not answered yet */
@@ -163,8 +163,8 @@ static void judge_head(struct exchange *exchange, struct MHD_Connection *connect
 
 static enum MHD_Result queue_answer(struct exchange *exchange, struct MHD_Connection *connection)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(exchange->answer.size, exchange->answer.data,
-                                                                    MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(exchange->answer.size, exchange->answer.data, MHD_RESPMEM_MUST_COPY);
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, exchange->type);
@@ -292,13 +292,13 @@ enum err http_server_new(const char *host, uint16_t port, const struct http_hand
     list_init(&server->waiting);
     enum err code = open_socket(server, host, port, err);
     if (code == ERR_OK) {
-        server->daemon = MHD_start_daemon(
-            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, port, NULL, NULL, on_access,
-            server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, server->socket,
-            MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-            (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_SIZE,
-            MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server,
-            MHD_OPTION_END);
+        server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+                                          port, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+                                          MHD_OPTION_LISTEN_SOCKET, server->socket, MHD_OPTION_CONNECTION_LIMIT,
+                                          (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                                          (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                          (size_t)CONNECTION_MEMORY_SIZE, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                                          NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_END);
         if (!server->daemon) {
             close(server->socket);
             code = error_set(err, ERR_IO, "start a server for http://%s:%u: %s", host, port, strerror(errno));

@@ -82,6 +82,16 @@ uint64_t os_wall_ms(void)
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
+void os_time_text(uint64_t wall_ms, char *text, size_t size)
+{
+    struct tm parts;
+    time_t seconds = (time_t)(wall_ms / 1000);
+    char date[32] = "?";
+    if (gmtime_r(&seconds, &parts))
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text, size, "%s.%03uZ", date, (unsigned)(wall_ms % 1000));
+}
+
 void os_sleep_ms(uint64_t ms)
 {
     struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};

@@ -17,6 +17,7 @@
 uint64_t os_random_u64(void); /* from the kernel; for seeds and ids */
 uint64_t os_monotonic_us(void);
 uint64_t os_wall_ms(void);
+void os_time_text(uint64_t wall_ms, char *text, size_t size); /* 2026-03-01T10:20:30.123Z */
 void os_sleep_ms(uint64_t ms);
 
 /* --- files --- */

@@ -132,6 +132,14 @@ void api_put_key(cJSON *object, const char *name, struct bytes key)
     free(text);
 }
 
+void api_put_raw(cJSON *object, const char *name, struct bytes json)
+{
+    char *text = strndup((const char *)json.data, json.size);
+    CHECK(text);
+    cJSON_AddRawToObject(object, name, text);
+    free(text);
+}
+
 /* cJSON copies what is above ASCII as it is; a message may quote anything. */
 void api_put_text(cJSON *object, const char *name, const char *text)
 {
@@ -288,6 +296,64 @@ bool api_word_id(struct api_call *call, uint32_t n, const char *what, uint64_t *
     return false;
 }
 
+/* ---- the body */
+
+static const cJSON *body_field(const struct api_call *call, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(call->body, name); /* NULL for no body, too */
+}
+
+static bool refuse_field(struct api_call *call, const char *name, const char *what)
+{
+    api_error(call, ERR_INVALID, "see docs/openapi.yaml", "%.40s: wants %s", name, what);
+    return false;
+}
+
+bool api_body_u64(struct api_call *call, const char *name, bool wanted, uint64_t *ret_value)
+{
+    const double exact_max = 9007199254740992.0;
+    const cJSON *item = body_field(call, name);
+    if (!item)
+        return !wanted || refuse_field(call, name, "a number, and is not there");
+    if (cJSON_IsString(item))
+        return parse_u64(item->valuestring, ret_value) || refuse_field(call, name, "a number");
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= exact_max) ||
+        item->valuedouble != (double)(uint64_t)item->valuedouble)
+        return refuse_field(call, name, "a whole number from 0 up");
+    *ret_value = (uint64_t)item->valuedouble;
+    return true;
+}
+
+bool api_body_bool(struct api_call *call, const char *name, bool wanted, bool *ret_value)
+{
+    const cJSON *item = body_field(call, name);
+    if (!item)
+        return !wanted || refuse_field(call, name, "true or false, and is not there");
+    if (!cJSON_IsBool(item))
+        return refuse_field(call, name, "true or false");
+    *ret_value = cJSON_IsTrue(item);
+    return true;
+}
+
+bool api_body_text(struct api_call *call, const char *name, bool wanted, const char **ret_text)
+{
+    const cJSON *item = body_field(call, name);
+    if (!item)
+        return !wanted || refuse_field(call, name, "a text, and is not there");
+    if (!cJSON_IsString(item))
+        return refuse_field(call, name, "a text");
+    *ret_text = item->valuestring;
+    return true;
+}
+
+bool api_body_key(struct api_call *call, const char *name, struct buf *key)
+{
+    const char *text = "";
+    if (!api_body_text(call, name, false, &text))
+        return false;
+    return api_unhex(text, key) == ERR_OK || refuse_field(call, name, "hexadecimal digits of a key");
+}
+
 /* ---- routes */
 
 /* One part of the path after another; a part of the pattern in {} takes any that is not empty. */
@@ -328,8 +394,8 @@ static const struct api_route *find_route(const struct api_route *routes, size_t
     }
     call->word_count = 0;
     if (methods[0])
-        api_error(call, ERR_UNSUPPORTED, "see docs/openapi.yaml", "%.256s takes %s, not %.16s", call->request->path, methods,
-                  call->request->method);
+        api_error(call, ERR_UNSUPPORTED, "see docs/openapi.yaml", "%.256s takes %s, not %.16s", call->request->path,
+                  methods, call->request->method);
     else
         api_error(call, ERR_NOT_FOUND, "see docs/openapi.yaml", "there is no %.256s here", call->request->path);
     return NULL;
@@ -355,6 +421,20 @@ static bool check_parameters(struct api_call *call, const struct api_route *rout
         api_error(call, ERR_INVALID, route->parameters[0] ? route->parameters : "it takes none",
                   "%s does not know the parameter \"%.*s\"", route->pattern, (int)(name.size < 64 ? name.size : 64),
                   (const char *)name.data);
+        return false;
+    }
+    return true;
+}
+
+bool api_body_only(struct api_call *call, const char *names)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, call->body)
+    {
+        if (is_word_of(names, bytes_of_string(item->string)))
+            continue;
+        api_error(call, ERR_INVALID, names[0] ? names : "it takes none", "the field \"%.40s\" is not known here",
+                  item->string);
         return false;
     }
     return true;
@@ -390,6 +470,11 @@ static bool read_body(struct api_call *call)
     const char *end = NULL;
     if (!is_deep(body))
         call->body = cJSON_ParseWithLengthOpts((const char *)body.data, body.size, &end, false);
+    for (const char *rest = (const char *)body.data + body.size; call->body && end < rest; end++)
+        if (*end != ' ' && *end != '\n' && *end != '\r' && *end != '\t' && *end != '\0') {
+            cJSON_Delete(call->body);
+            call->body = NULL;
+        }
     if (cJSON_IsObject(call->body))
         return true;
     api_error(call, ERR_INVALID, "send {\"name\": value, ...}", "the body is no JSON object");

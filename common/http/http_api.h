@@ -69,6 +69,14 @@ bool api_query_has(const struct api_call *call, const char *name);
 bool api_query_key(struct api_call *call, const char *name, struct buf *key);
 enum err api_unhex(const char *text, struct buf *out);
 
+/* Nothing else may be in the body: names separated by spaces. */
+bool api_body_only(struct api_call *call, const char *names);
+/* What is not there is `*ret_value` as it was; `wanted`: then it is refused. Numbers may be text (above 2^53 they must). */
+bool api_body_u64(struct api_call *call, const char *name, bool wanted, uint64_t *ret_value);
+bool api_body_bool(struct api_call *call, const char *name, bool wanted, bool *ret_value);
+bool api_body_text(struct api_call *call, const char *name, bool wanted, const char **ret_text); /* lent */
+bool api_body_key(struct api_call *call, const char *name, struct buf *key); /* hexadecimal; not there: empty */
+
 void api_error(struct api_call *call, enum err code, const char *hint, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The status that goes with a code. */
@@ -81,6 +89,8 @@ void api_text(struct api_call *call, unsigned status, const char *text);
 void api_put_u64(cJSON *object, const char *name, uint64_t value);
 void api_put_i64(cJSON *object, const char *name, int64_t value);
 void api_put_key(cJSON *object, const char *name, struct bytes key);
+/* JSON text as it is. */
+void api_put_raw(cJSON *object, const char *name, struct bytes json);
 /* Bytes that are no UTF-8 become ?. */
 void api_put_text(cJSON *object, const char *name, const char *text);
 

@@ -1,0 +1,29 @@
+/* pd_http: requests over HTTP inside the pd actor: asked of pd_api, and answered at once or when the log has them.
+ *
+ * Owner: the pd actor, but for pd_http_message_new. */
+#ifndef PD_PD_HTTP_H
+#define PD_PD_HTTP_H
+
+#include "base/list.h"
+#include "env/executor.h"
+#include "pd/pd_api.h"
+
+struct http_exchange;
+
+struct pd_http {
+    struct list waiting; /* what they ask for is proposed, by this leader */
+    uint64_t count;      /* of requests */
+};
+
+/* Any thread. Dropped unhandled, it is answered. */
+struct message *pd_http_message_new(uint32_t kind, struct http_exchange *take_exchange);
+
+void pd_http_init(struct pd_http *http);
+/* `api` is filled but for the count of requests. */
+void pd_http_request(struct pd_http *http, struct message *take_message, struct pd_api *api);
+/* Everything up to `index` is applied: who waited for that is answered. */
+void pd_http_applied(struct pd_http *http, raft_index index);
+/* Nobody leads here any more, so nobody will say what became of what was proposed: perhaps it happened. */
+void pd_http_forget(struct pd_http *http);
+
+#endif
