@@ -11,135 +11,58 @@
 #include <string.h>
 
 #include "chosen_bug.h"
-#include "client/client_internal.h"
+#include "sim_cluster.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
-#include "tests/sim/world.h"
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
 #include "meta/region.h"
 #include "storenode/row.h"
 
-struct cluster {
-    struct world *world;
-    uint32_t client; /* who asks */
-    struct check_raft *check;
-    enum polder_outcome outcome;
-    bool answered;
-    uint64_t answered_ms;
-    size_t row_count;
-    char value[512];
-};
-
-static uint64_t now_ms(const struct cluster *cluster)
+static struct sim_cluster *make_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, const struct swarm *swarm)
 {
-    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
-}
-
-static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
-{
-    uint64_t limit = now_ms(cluster) + limit_ms;
-    while (now_ms(cluster) < limit && world_step(cluster->world)) {
-        struct sim_node *last = sim_last_node(world_sim(cluster->world));
-        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
-            check_raft_store(cluster->check, world_node_of(cluster->world, last));
-        if (is_done && is_done(cluster))
-            return true;
-    }
-    assert_string_equal(world_failure(cluster->world), "");
-    return !is_done;
-}
-
-static void start(struct cluster *cluster, struct world_node *node)
-{
-    struct error err = {0};
-    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
-}
-
-static bool is_whole(struct cluster *cluster)
-{
-    return check_raft_is_whole(cluster->check, true, NULL, 0);
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.seed = seed;
+    options.world.store_count = stores;
+    options.region_size_max = size_max;
+    options.swarm = *swarm;
+    return sim_cluster_new(&options);
 }
 
 /* One region; `size_max` 0: it is split by hand only. */
-static struct cluster *cluster_new_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
-                                          uint32_t stall_per_100000)
+static struct sim_cluster *make_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
+                                       uint32_t stall_per_100000)
 {
-    struct cluster *cluster = calloc(1, sizeof *cluster);
     struct swarm swarm;
     swarm_draw(1, false, 0, 0, &swarm);
     swarm.region_workers = workers;
     swarm.timing.stall_per_100000 = stall_per_100000;
-    cluster->world = world_new(
-        &(struct world_options){.seed = seed, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
-    cluster->client = 1;
-    cluster->check = check_raft_new(cluster->world);
-    for (uint32_t i = 1; i <= stores; i++) {
-        world_store(cluster->world, i)->store_config.region_size_max = size_max;
-        world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
-    }
-    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
-        start(cluster, world_node(cluster->world, i));
-    assert_true(run_until(cluster, 60000, is_whole));
-    return cluster;
+    return make_drawn(seed, stores, size_max, &swarm);
 }
 
-static struct cluster *cluster_new(uint32_t stores, uint32_t workers, uint64_t size_max)
+static struct sim_cluster *make(uint32_t stores, uint32_t workers, uint64_t size_max)
 {
-    return cluster_new_seeded(1, stores, workers, size_max, 0);
-}
-
-static void cluster_free(struct cluster *cluster)
-{
-    check_region_ranges(cluster->world);
-    assert_string_equal(world_failure(cluster->world), "");
-    world_free(cluster->world);
-    check_raft_free(cluster->check);
-    free(cluster);
+    return make_seeded(1, stores, workers, size_max, 0);
 }
 
 /* ---- a client */
 
-static void on_done(void *user, struct polder_result *take_result)
-{
-    struct cluster *cluster = user;
-    cluster->answered = true;
-    cluster->answered_ms = now_ms(cluster);
-    cluster->outcome = take_result->outcome;
-    cluster->row_count = take_result->row_count;
-    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
-             (const char *)take_result->value.data);
-    polder_result_free(take_result);
-}
-
-static bool is_answered(struct cluster *cluster)
-{
-    return cluster->answered;
-}
-
 /* How long it took. */
-static uint64_t ask(struct cluster *cluster, struct client_call call)
+static uint64_t ask(struct sim_cluster *cluster, struct client_call call)
 {
-    struct world_node *client = world_client(cluster->world, cluster->client);
-    uint64_t began_ms = now_ms(cluster);
-    call.done = on_done;
-    call.user = cluster;
-    cluster->answered = false;
-    sim_enter(client->node);
-    assert_int_equal(client_submit(client->client, &call), ERR_OK);
-    sim_leave(client->node);
-    assert_true(run_until(cluster, 20000, is_answered));
+    uint64_t took_ms = sim_cluster_ask(cluster, call);
     assert_int_equal(cluster->outcome, POLDER_DONE);
-    return cluster->answered_ms - began_ms;
+    return took_ms;
 }
 
-static uint64_t put(struct cluster *cluster, const char *key, const char *value)
+static uint64_t put(struct sim_cluster *cluster, const char *key, const char *value)
 {
     return ask(cluster,
                (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
 }
 
-static void get(struct cluster *cluster, const char *key, const char *value)
+static void get(struct sim_cluster *cluster, const char *key, const char *value)
 {
     ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
     assert_string_equal(cluster->value, value);
@@ -147,14 +70,14 @@ static void get(struct cluster *cluster, const char *key, const char *value)
 
 /* ---- stores */
 
-static struct store_damage_counts damage(struct cluster *cluster)
+static struct store_damage_counts damage(struct sim_cluster *cluster)
 {
     struct store_damage_counts counts = {0};
     world_add_damage_counts(cluster->world, &counts);
     return counts;
 }
 
-static bool is_healed(struct cluster *cluster)
+static bool is_healed(struct sim_cluster *cluster)
 {
     struct store_damage_counts counts = damage(cluster);
     return counts.healed == 1 && counts.damaged == 0;
@@ -166,7 +89,7 @@ static void find_leader(void *context, const struct store_peer_view *view)
 }
 
 /* The store that leads, or the first one that does not. */
-static struct world_node *store_that(struct cluster *cluster, bool leads)
+static struct world_node *store_that(struct sim_cluster *cluster, bool leads)
 {
     for (uint32_t i = 1; i <= 3; i++) {
         bool found = false;
@@ -196,12 +119,12 @@ static void put_behind_its_back(struct world_node *store, enum engine_cf cf, str
     buf_fini(&row);
 }
 
-static void check_replicas(struct cluster *cluster)
+static void check_replicas(struct sim_cluster *cluster)
 {
     ask(cluster, (struct client_call){.op = CLIENT_CHECK_REGION, .key = bytes_of_string("a")});
 }
 
-static uint32_t hash_count(const struct cluster *cluster)
+static uint32_t hash_count(const struct sim_cluster *cluster)
 {
     char hashes[3][24] = {{0}};
     uint32_t different = 0;
@@ -221,7 +144,7 @@ static uint32_t hash_count(const struct cluster *cluster)
 static void replicas_that_hold_the_same_have_one_hash(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     put(cluster, "a", "1");
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 1);
@@ -232,29 +155,29 @@ static void replicas_that_hold_the_same_have_one_hash(void **state)
     assert_int_equal(hash_count(cluster), 1);
     assert_string_not_equal(before, cluster->value);
     assert_int_equal(damage(cluster).hash_mismatches, 0);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void differs(bool leads, enum engine_cf cf, struct bytes key, const char *value)
 {
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     put(cluster, "a", "1");
     put(cluster, "b", "1");
-    run_until(cluster, 3000, NULL); /* followers apply a little later */
-    assert_true(run_until(cluster, 20000, is_whole));
+    sim_cluster_run_until(cluster, 3000, NULL); /* followers apply a little later */
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     struct world_node *store = store_that(cluster, leads);
     put_behind_its_back(store, cf, key, value);
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 2);
-    assert_true(run_until(cluster, 20000, is_healed));
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).hash_mismatches, 1);
     get(cluster, "a", "1");
     get(cluster, "b", "1");
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 1);
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void a_follower_that_differs_is_found_and_healed(void **state)
@@ -277,38 +200,38 @@ static void a_leader_that_differs_is_not_believed(void **state)
 static void a_row_that_cannot_be_read_is_read_elsewhere(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     put(cluster, "a", "1");
     put(cluster, "b", "2");
     struct world_node *store = store_that(cluster, true);
     assert_true(engine_mem_damage(store->disk, ENGINE_DEFAULT, bytes_of("ra", 2)));
-    uint64_t began_ms = now_ms(cluster);
+    uint64_t began_ms = sim_cluster_now_ms(cluster);
     get(cluster, "a", "1");
-    printf("          the answer came after %u ms, ", (unsigned)(now_ms(cluster) - began_ms));
+    printf("          the answer came after %u ms, ", (unsigned)(sim_cluster_now_ms(cluster) - began_ms));
     put(cluster, "b", "3");
-    assert_true(run_until(cluster, 20000, is_healed));
-    printf("all was healed after %u ms\n", (unsigned)(now_ms(cluster) - began_ms));
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    printf("all was healed after %u ms\n", (unsigned)(sim_cluster_now_ms(cluster) - began_ms));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     get(cluster, "b", "3");
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void damage_that_is_known_survives_a_restart(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     put(cluster, "a", "1");
     struct world_node *store = store_that(cluster, false);
     world_kill(cluster->world, store, false);
     struct group_key applied = group_key_indexed(4, GROUP_APPLY_STATE, 0);
     assert_true(engine_mem_damage(store->disk, ENGINE_RAFT, group_key_bytes(&applied)));
     put(cluster, "a", "2");
-    start(cluster, store);
-    assert_true(run_until(cluster, 20000, is_healed));
-    assert_true(run_until(cluster, 20000, is_whole));
+    sim_cluster_start(cluster, store);
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void find_region(void *context, const struct store_peer_view *view)
@@ -320,55 +243,47 @@ static void find_region(void *context, const struct store_peer_view *view)
 static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(2, 1, 0);
+    struct sim_cluster *cluster = make(2, 1, 0);
     put(cluster, "a", "1");
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     bool first_leads = false;
     store_visit_peers(world_store(cluster->world, 1)->store, find_leader, &first_leads);
     struct world_node *leader = world_store(cluster->world, first_leads ? 1 : 2);
     struct world_node *follower = world_store(cluster->world, first_leads ? 2 : 1);
-    struct world_node *client = world_client(cluster->world, 1);
     region_id region = 0;
     store_visit_peers(leader->store, find_region, &region);
-    struct client_call call = {.op = CLIENT_PUT,
-                               .key = bytes_of_string("a"),
-                               .value = bytes_of_string("2"),
-                               .deadline_ms = 60000,
-                               .done = on_done,
-                               .user = cluster};
+    struct client_call call = {
+        .op = CLIENT_PUT, .key = bytes_of_string("a"), .value = bytes_of_string("2"), .deadline_ms = 60000};
     world_kill(cluster->world, follower, true);
-    cluster->answered = false;
-    sim_enter(client->node);
-    assert_int_equal(client_submit(client->client, &call), ERR_OK);
-    sim_leave(client->node);
-    run_until(cluster, 200, NULL); /* it is in one log */
+    sim_cluster_submit(cluster, call);
+    sim_cluster_run_until(cluster, 200, NULL); /* it is in one log */
     assert_false(cluster->answered);
     world_kill(cluster->world, leader, false);
     struct group_key applied = group_key_indexed(region, GROUP_APPLY_STATE, 0);
     assert_true(engine_mem_damage(leader->disk, ENGINE_RAFT, group_key_bytes(&applied)));
-    start(cluster, leader);
-    start(cluster, follower);
-    assert_true(run_until(cluster, 40000, is_answered));
+    sim_cluster_start(cluster, leader);
+    sim_cluster_start(cluster, follower);
+    assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_answered));
     assert_int_equal(cluster->outcome, POLDER_DONE);
-    assert_true(run_until(cluster, 20000, is_healed));
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     get(cluster, "a", "2");
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     put(cluster, "a", "1");
     struct world_node *store = store_that(cluster, false);
     struct group_key hard = group_key(4, GROUP_HARD_STATE);
     put_behind_its_back(store, ENGINE_RAFT, group_key_bytes(&hard), "no term, no vote");
     world_kill(cluster->world, store, false);
-    start(cluster, store);
+    sim_cluster_start(cluster, store);
     put(cluster, "a", "2");
-    run_until(cluster, 5000, NULL);
+    sim_cluster_run_until(cluster, 5000, NULL);
     assert_int_equal(damage(cluster).lost, 1);
     bool leads = false;
     store_visit_peers(store->store, find_leader, &leads);
@@ -378,7 +293,7 @@ static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **st
     assert_int_equal(row.size, 17); /* nobody has written another one */
     buf_fini(&row);
     get(cluster, "a", "2");
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static store_id changed_store;
@@ -391,7 +306,7 @@ static void look_at_member(void *context, const struct store_peer_view *view)
         *(bool *)context |= wanted_role == UINT8_MAX ? !peer : peer && peer->role == wanted_role;
 }
 
-static bool has_role(struct cluster *cluster)
+static bool has_role(struct sim_cluster *cluster)
 {
     bool found = false;
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
@@ -401,30 +316,28 @@ static bool has_role(struct cluster *cluster)
 }
 
 /* Until the leader has it so. */
-static void change(struct cluster *cluster, enum polder_peer_change_kind kind, store_id store, uint8_t role)
+static void change(struct sim_cluster *cluster, enum polder_peer_change_kind kind, store_id store, uint8_t role)
 {
     struct polder_peer_change change = {kind, store};
-    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
-                                      .region_id = 4,
-                                      .changes = &change,
-                                      .change_count = 1,
-                                      .deadline_ms = 10000});
+    ask(cluster,
+        (struct client_call){
+            .op = CLIENT_CHANGE_PEERS, .region_id = 4, .changes = &change, .change_count = 1, .deadline_ms = 10000});
     changed_store = store;
     wanted_role = role;
-    assert_true(run_until(cluster, 20000, has_role));
+    assert_true(sim_cluster_run_until(cluster, 20000, has_role));
 }
 
-static struct world_node *lose_one(struct cluster *cluster)
+static struct world_node *lose_one(struct sim_cluster *cluster)
 {
     put(cluster, "a", "1");
     put(cluster, "b", "1");
-    run_until(cluster, 3000, NULL);
+    sim_cluster_run_until(cluster, 3000, NULL);
     struct world_node *store = store_that(cluster, false);
     struct group_key hard = group_key(4, GROUP_HARD_STATE);
     put_behind_its_back(store, ENGINE_RAFT, group_key_bytes(&hard), "no term, no vote");
     world_kill(cluster->world, store, false);
-    start(cluster, store);
-    run_until(cluster, 1000, NULL);
+    sim_cluster_start(cluster, store);
+    sim_cluster_run_until(cluster, 1000, NULL);
     assert_int_equal(damage(cluster).lost, 1);
     return store;
 }
@@ -432,41 +345,41 @@ static struct world_node *lose_one(struct cluster *cluster)
 static void a_lost_replica_is_replaced_on_its_own_store(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     struct world_node *store = lose_one(cluster);
     store_id id = store_get_id(store->store);
     change(cluster, POLDER_PEER_REMOVE, id, UINT8_MAX);
     change(cluster, POLDER_PEER_ADD_LEARNER, id, WIRE_PEER_ROLE_LEARNER);
     put(cluster, "a", "2");
     change(cluster, POLDER_PEER_PROMOTE, id, WIRE_PEER_ROLE_VOTER);
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).lost, 0);
     check_region_replicas(cluster->world);
     world_kill(cluster->world, store, false); /* and it stays so */
-    start(cluster, store);
+    sim_cluster_start(cluster, store);
     get(cluster, "a", "2");
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).lost, 0);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* Nobody speaks to its store any more: it asks. */
 static void a_lost_replica_that_was_removed_leaves_nothing_behind(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_new(3, 1, 0);
+    struct sim_cluster *cluster = make(3, 1, 0);
     struct world_node *store = lose_one(cluster);
     store_id id = store_get_id(store->store);
     world_kill(cluster->world, store, false);
     change(cluster, POLDER_PEER_REMOVE, id, UINT8_MAX);
-    start(cluster, store);
-    run_until(cluster, 20000, NULL);
+    sim_cluster_start(cluster, store);
+    sim_cluster_run_until(cluster, 20000, NULL);
     assert_int_equal(damage(cluster).lost, 0);
     struct engine_iter *iter = engine_iter_new(store->disk, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
     engine_iter_seek(store->disk, iter, bytes_empty());
     assert_false(engine_iter_valid(store->disk, iter));
     engine_iter_free(store->disk, iter);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 int main(void)

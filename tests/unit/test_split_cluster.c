@@ -10,157 +10,71 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/client_internal.h"
 #include "env/engine_mem.h"
 #include "group/group.h"
 #include "group/group_keys.h"
 #include "group/group_log.h"
 #include "storenode/region_fsm.h"
+#include "sim_cluster.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
-#include "tests/sim/world.h"
 
-struct cluster {
-    struct world *world;
-    uint32_t client; /* who asks */
-    struct check_raft *check, *other_check;
-    enum polder_outcome outcome;
-    bool answered;
-    uint64_t answered_ms;
-    size_t row_count;
-    char value[64];
-};
-
-static uint64_t now_ms(const struct cluster *cluster)
+static struct sim_cluster *make_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, const struct swarm *swarm)
 {
-    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
-}
-
-static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
-{
-    uint64_t limit = now_ms(cluster) + limit_ms;
-    while (now_ms(cluster) < limit && world_step(cluster->world)) {
-        struct sim_node *last = sim_last_node(world_sim(cluster->world));
-        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE) {
-            check_raft_store(cluster->check, world_node_of(cluster->world, last));
-            if (cluster->other_check)
-                check_raft_store(cluster->other_check, world_node_of(cluster->world, last));
-        }
-        if (is_done && is_done(cluster))
-            return true;
-    }
-    assert_string_equal(world_failure(cluster->world), "");
-    return !is_done;
-}
-
-static void start(struct cluster *cluster, struct world_node *node)
-{
-    struct error err = {0};
-    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
-}
-
-static bool is_whole(struct cluster *cluster)
-{
-    return check_raft_is_whole(cluster->check, true, NULL, 0);
-}
-
-static struct cluster *cluster_new_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, struct swarm swarm)
-{
-    struct cluster *cluster = calloc(1, sizeof *cluster);
-    cluster->world = world_new(
-        &(struct world_options){.seed = seed, .store_count = stores, .client_count = 2, .region_count = 1}, &swarm);
-    cluster->client = 1;
-    cluster->check = check_raft_new(cluster->world);
-    cluster->other_check = check_raft_new(cluster->world);
-    for (uint32_t i = 1; i <= stores; i++) {
-        world_store(cluster->world, i)->store_config.region_size_max = size_max;
-        world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
-    }
-    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
-        start(cluster, world_node(cluster->world, i));
-    assert_true(run_until(cluster, 60000, is_whole));
-    return cluster;
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.seed = seed;
+    options.world.store_count = stores;
+    options.region_size_max = size_max;
+    options.two_checks = true;
+    options.swarm = *swarm;
+    return sim_cluster_new(&options);
 }
 
 /* One region; `size_max` 0: it is split by hand only. */
-static struct cluster *cluster_new_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
-                                          uint32_t stall_per_100000)
+static struct sim_cluster *make_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
+                                       uint32_t stall_per_100000)
 {
     struct swarm swarm;
     swarm_draw(1, false, 0, 0, &swarm);
     swarm.region_workers = workers;
     swarm.timing.stall_per_100000 = stall_per_100000;
-    return cluster_new_drawn(seed, stores, size_max, swarm);
+    return make_drawn(seed, stores, size_max, &swarm);
 }
 
-static struct cluster *cluster_new(uint32_t stores, uint32_t workers, uint64_t size_max)
+static struct sim_cluster *make(uint32_t stores, uint32_t workers, uint64_t size_max)
 {
-    return cluster_new_seeded(1, stores, workers, size_max, 0);
-}
-
-static void cluster_free(struct cluster *cluster)
-{
-    check_region_ranges(cluster->world);
-    assert_string_equal(world_failure(cluster->world), "");
-    world_free(cluster->world);
-    check_raft_free(cluster->check);
-    check_raft_free(cluster->other_check);
-    free(cluster);
+    return make_seeded(1, stores, workers, size_max, 0);
 }
 
 /* ---- a client */
 
-static void on_done(void *user, struct polder_result *take_result)
-{
-    struct cluster *cluster = user;
-    cluster->answered = true;
-    cluster->answered_ms = now_ms(cluster);
-    cluster->outcome = take_result->outcome;
-    cluster->row_count = take_result->row_count;
-    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
-             (const char *)take_result->value.data);
-    polder_result_free(take_result);
-}
-
-static bool is_answered(struct cluster *cluster)
-{
-    return cluster->answered;
-}
-
 /* How long it took. */
-static uint64_t ask(struct cluster *cluster, struct client_call call)
+static uint64_t ask(struct sim_cluster *cluster, struct client_call call)
 {
-    struct world_node *client = world_client(cluster->world, cluster->client);
-    uint64_t began_ms = now_ms(cluster);
-    call.done = on_done;
-    call.user = cluster;
-    cluster->answered = false;
-    sim_enter(client->node);
-    assert_int_equal(client_submit(client->client, &call), ERR_OK);
-    sim_leave(client->node);
-    assert_true(run_until(cluster, 20000, is_answered));
+    uint64_t took_ms = sim_cluster_ask(cluster, call);
     assert_int_equal(cluster->outcome, POLDER_DONE);
-    return cluster->answered_ms - began_ms;
+    return took_ms;
 }
 
-static uint64_t put(struct cluster *cluster, const char *key, const char *value)
+static uint64_t put(struct sim_cluster *cluster, const char *key, const char *value)
 {
     return ask(cluster,
                (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
 }
 
-static void get(struct cluster *cluster, const char *key, const char *value)
+static void get(struct sim_cluster *cluster, const char *key, const char *value)
 {
     ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
     assert_string_equal(cluster->value, value);
 }
 
-static uint64_t split(struct cluster *cluster, const char *key)
+static uint64_t split(struct sim_cluster *cluster, const char *key)
 {
     return ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
 }
 
-static size_t count_rows(struct cluster *cluster)
+static size_t count_rows(struct sim_cluster *cluster)
 {
     ask(cluster, (struct client_call){.op = CLIENT_SCAN, .scan = {.size = sizeof(struct polder_scan), .limit = 10000}});
     return cluster->row_count;
@@ -173,14 +87,14 @@ static void count(void *context, const struct store_peer_view *view)
     *(uint32_t *)context += raft_is_leader(view->raft);
 }
 
-static uint32_t led_by(struct cluster *cluster, uint32_t store)
+static uint32_t led_by(struct sim_cluster *cluster, uint32_t store)
 {
     uint32_t leaders = 0;
     store_visit_peers(world_store(cluster->world, store)->store, count, &leaders);
     return leaders;
 }
 
-static uint32_t leader_count(struct cluster *cluster)
+static uint32_t leader_count(struct sim_cluster *cluster)
 {
     uint32_t leaders = 0;
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
@@ -193,7 +107,7 @@ static uint32_t leader_count(struct cluster *cluster)
 
 static void split_by_hand(uint32_t stores, uint32_t workers)
 {
-    struct cluster *cluster = cluster_new(stores, workers, 0);
+    struct sim_cluster *cluster = make(stores, workers, 0);
     put(cluster, "a", "1");
     put(cluster, "m", "1");
     uint64_t split_ms = split(cluster, "m");
@@ -211,10 +125,10 @@ static void split_by_hand(uint32_t stores, uint32_t workers)
     split(cluster, "m"); /* a region begins there already */
     split(cluster, "n");
     split(cluster, "b");
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), 4);
     assert_int_equal(count_rows(cluster), 4);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void a_region_is_split_by_hand_and_both_parts_are_served_at_once(void **unused)
@@ -228,34 +142,34 @@ static void a_region_is_split_by_hand_and_both_parts_are_served_at_once(void **u
 static void the_parts_are_there_after_all_stores_have_died(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     put(cluster, "a", "1");
     split(cluster, "m");
     put(cluster, "n", "2");
     for (uint32_t i = 1; i <= 3; i++)
         world_kill(cluster->world, world_store(cluster->world, i), true);
     for (uint32_t i = 1; i <= 3; i++)
-        start(cluster, world_store(cluster->world, i));
+        sim_cluster_start(cluster, world_store(cluster->world, i));
     get(cluster, "a", "1");
     get(cluster, "n", "2");
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), 2);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* Its own voters may have promised a lease in their last life; the child's have not. */
 static void a_region_that_was_born_in_a_second_life_elects_at_once(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     for (uint32_t i = 1; i <= 3; i++)
         world_kill(cluster->world, world_store(cluster->world, i), true);
     for (uint32_t i = 1; i <= 3; i++)
-        start(cluster, world_store(cluster->world, i));
+        sim_cluster_start(cluster, world_store(cluster->world, i));
     put(cluster, "a", "1");
     split(cluster, "m");
     assert_in_range(put(cluster, "n", "2"), 0, 150);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* ---- a region that only one store has: the others got the rest of its parent by snapshot, with the split left out */
@@ -292,14 +206,14 @@ static void rewrite_child(struct world_node *node, uint64_t id, bool born)
 static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     uint64_t newest = 0;
     put(cluster, "a", "1");
     put(cluster, "n", "2");
     struct check_raft *other = cluster->other_check;
     cluster->other_check = NULL; /* it does not see what will not have happened */
     split(cluster, "m");
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     store_visit_peers(world_store(cluster->world, 1)->store, note_newest, &newest);
     for (uint32_t i = 1; i <= 3; i++)
         world_kill(cluster->world, world_store(cluster->world, i), false);
@@ -308,30 +222,30 @@ static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
     check_raft_free(cluster->check);
     cluster->check = other;
     for (uint32_t i = 1; i <= 3; i++)
-        start(cluster, world_store(cluster->world, i));
-    assert_true(run_until(cluster, 60000, is_whole));
+        sim_cluster_start(cluster, world_store(cluster->world, i));
+    assert_true(sim_cluster_run_until(cluster, 60000, sim_cluster_is_whole));
     get(cluster, "a", "1");
     get(cluster, "n", "2");
     put(cluster, "n", "3");
     assert_int_equal(leader_count(cluster), 2);
-    assert_true(run_until(cluster, 20000, is_whole));
-    cluster_free(cluster);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    sim_cluster_free(cluster, false);
 }
 
 static void split_without(uint32_t store)
 {
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     put(cluster, "a", "1");
     world_kill(cluster->world, world_store(cluster->world, store), false);
     split(cluster, "m");
     put(cluster, "n", "2");
     split(cluster, "p");
     put(cluster, "q", "3");
-    start(cluster, world_store(cluster->world, store));
-    assert_true(run_until(cluster, 30000, is_whole));
+    sim_cluster_start(cluster, world_store(cluster->world, store));
+    assert_true(sim_cluster_run_until(cluster, 30000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), 3);
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void a_store_that_was_away_splits_when_it_is_back(void **unused)
@@ -342,7 +256,7 @@ static void a_store_that_was_away_splits_when_it_is_back(void **unused)
 }
 
 /* The second client knows the region as it was, and believes that `store` leads it. */
-static void mislead(struct cluster *cluster, const char *encoded, uint32_t store)
+static void mislead(struct sim_cluster *cluster, const char *encoded, uint32_t store)
 {
     struct router *router = world_client(cluster->world, 2)->client->router;
     struct route *route = router_find(router, bytes_of_string(encoded));
@@ -351,14 +265,14 @@ static void mislead(struct cluster *cluster, const char *encoded, uint32_t store
     router_set_leader(router, route, store_get_id(world_store(cluster->world, store)->store));
 }
 
-static uint64_t read_at_a_late_follower(struct cluster *cluster, uint32_t hangs_ms)
+static uint64_t read_at_a_late_follower(struct sim_cluster *cluster, uint32_t hangs_ms)
 {
     uint32_t leader = led_by(cluster, 1) ? 1 : led_by(cluster, 2) ? 2 : 3, late = leader % 3 + 1;
     put(cluster, "n", "old");
     cluster->client = 2;
     get(cluster, "n", "old"); /* it knows the way now */
     cluster->client = 1;
-    world_store(cluster->world, late)->hung_until_us = (now_ms(cluster) + hangs_ms) * 1000;
+    world_store(cluster->world, late)->hung_until_us = (sim_cluster_now_ms(cluster) + hangs_ms) * 1000;
     split(cluster, "m");
     put(cluster, "n", "new");
     cluster->client = 2;
@@ -366,7 +280,7 @@ static uint64_t read_at_a_late_follower(struct cluster *cluster, uint32_t hangs_
     uint64_t took_ms =
         ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("n"), .read = POLDER_READ_INDEX});
     assert_string_equal(cluster->value, "new");
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
     return took_ms;
 }
 
@@ -375,7 +289,7 @@ static uint64_t read_at_a_late_follower(struct cluster *cluster, uint32_t hangs_
 static void a_late_follower_serves_no_read_for_what_was_split_off(void **unused)
 {
     (void)unused;
-    uint64_t took_ms = read_at_a_late_follower(cluster_new(3, 1, 0), 400);
+    uint64_t took_ms = read_at_a_late_follower(make(3, 1, 0), 400);
     printf("          the read took %u ms\n", (unsigned)took_ms);
     assert_in_range(took_ms, 200, 2000); /* it did wait there */
 }
@@ -386,14 +300,14 @@ static void nor_while_its_region_worker_does_not_know_yet(void **unused)
 {
     (void)unused;
     for (uint64_t seed = 2; seed < 150; seed++)
-        (void)read_at_a_late_follower(cluster_new_seeded(seed, 3, 1, 0, 20000), 100);
+        (void)read_at_a_late_follower(make_seeded(seed, 3, 1, 0, 20000), 100);
 }
 
 static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
 {
     (void)unused;
     enum { ROWS = 1200, VALUE_SIZE = 1000, SIZE_MAX_TEST = 256 * 1024 };
-    struct cluster *cluster = cluster_new(3, 2, SIZE_MAX_TEST);
+    struct sim_cluster *cluster = make(3, 2, SIZE_MAX_TEST);
     char key[16], value[VALUE_SIZE + 1];
     memset(value, 'v', VALUE_SIZE);
     value[VALUE_SIZE] = '\0';
@@ -401,17 +315,18 @@ static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
         snprintf(key, sizeof key, "%05d", i * 7919 % ROWS);
         put(cluster, key, value);
     }
-    assert_true(run_until(cluster, 5000, NULL) && run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 5000, NULL) &&
+                sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     uint32_t regions = leader_count(cluster);
     printf("          %u KiB became %u regions of at most %u KiB\n", ROWS * VALUE_SIZE / 1024, regions,
            SIZE_MAX_TEST / 1024);
     assert_in_range(regions, ROWS * VALUE_SIZE / SIZE_MAX_TEST + 1, 2 * ROWS * VALUE_SIZE / SIZE_MAX_TEST + 2);
     assert_int_equal(count_rows(cluster), ROWS);
     check_region_replicas(cluster->world);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
-static void put_rows(struct cluster *cluster, uint32_t from, uint32_t to)
+static void put_rows(struct sim_cluster *cluster, uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
         char key[16];
@@ -425,7 +340,7 @@ static void a_region_is_split_at_many_keys_in_one_call(void **unused)
 {
     (void)unused;
     enum { KEYS = 150 };
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     char texts[KEYS][8];
     struct polder_pair pairs[KEYS];
     for (uint32_t i = 0; i < KEYS; i++) {
@@ -434,16 +349,16 @@ static void a_region_is_split_at_many_keys_in_one_call(void **unused)
     }
     put_rows(cluster, 0, 1);
     ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS / 2});
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), KEYS / 2 + 1);
     ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS});
-    assert_true(run_until(cluster, 20000, is_whole));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), KEYS + 1);
     assert_int_equal(count_rows(cluster), 1);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
-static void set_split_load(struct cluster *cluster, uint64_t requests)
+static void set_split_load(struct sim_cluster *cluster, uint64_t requests)
 {
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
         world_store(cluster->world, i)->store_config.split_load = requests;
@@ -451,7 +366,7 @@ static void set_split_load(struct cluster *cluster, uint64_t requests)
     }
 }
 
-static void set_keys_max(struct cluster *cluster, uint64_t keys_max)
+static void set_keys_max(struct sim_cluster *cluster, uint64_t keys_max)
 {
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
         world_store(cluster->world, i)->store_config.region_split_keys = keys_max / 2;
@@ -459,7 +374,7 @@ static void set_keys_max(struct cluster *cluster, uint64_t keys_max)
     }
 }
 
-static bool has_three_leaders(struct cluster *cluster)
+static bool has_three_leaders(struct sim_cluster *cluster)
 {
     return leader_count(cluster) >= 3;
 }
@@ -467,32 +382,32 @@ static bool has_three_leaders(struct cluster *cluster)
 static void so_is_one_of_too_many_keys(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     set_keys_max(cluster, 200);
     put_rows(cluster, 0, 190);
-    assert_false(run_until(cluster, 10000, has_three_leaders));
+    assert_false(sim_cluster_run_until(cluster, 10000, has_three_leaders));
     assert_int_equal(leader_count(cluster), 1);
     put_rows(cluster, 190, 350);
-    assert_true(run_until(cluster, 10000, has_three_leaders));
+    assert_true(sim_cluster_run_until(cluster, 10000, has_three_leaders));
     assert_int_equal(count_rows(cluster), 350);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* How much is there is not known any more; a single write is reason enough to look. */
 static void a_region_that_was_too_large_before_a_restart_is_found(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     put_rows(cluster, 0, 350);
     for (uint32_t i = 1; i <= 3; i++)
         world_kill(cluster->world, world_store(cluster->world, i), true);
     set_keys_max(cluster, 200);
     for (uint32_t i = 1; i <= 3; i++)
-        start(cluster, world_store(cluster->world, i));
+        sim_cluster_start(cluster, world_store(cluster->world, i));
     put_rows(cluster, 0, 1);
-    assert_true(run_until(cluster, 20000, has_three_leaders));
+    assert_true(sim_cluster_run_until(cluster, 20000, has_three_leaders));
     assert_int_equal(count_rows(cluster), 350);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* ---- a load that goes on meanwhile */
@@ -500,7 +415,7 @@ static void a_region_that_was_too_large_before_a_restart_is_found(void **unused)
 enum { LOAD_REGIONS = 100, LOAD_SPLIT_EVERY_MS = 20, LOAD_WRITES_MAX = 16384 };
 
 struct load {
-    struct cluster *cluster;
+    struct sim_cluster *cluster;
     uint32_t begun, ended, write_count;
     uint32_t took_ms[LOAD_WRITES_MAX];
 };
@@ -518,7 +433,7 @@ static void on_load_done(void *user, struct polder_result *take_result)
     assert_int_equal(take_result->outcome, POLDER_DONE);
     load->ended++;
     if (write->op == CLIENT_PUT)
-        load->took_ms[load->write_count++] = (uint32_t)(now_ms(load->cluster) - write->begun_ms);
+        load->took_ms[load->write_count++] = (uint32_t)(sim_cluster_now_ms(load->cluster) - write->begun_ms);
     polder_result_free(take_result);
     free(write);
 }
@@ -530,7 +445,7 @@ static void load_submit(struct load *load, enum client_op op, uint32_t key)
     char text[16];
     snprintf(text, sizeof text, "%05u", key);
     assert_in_range(load->begun, 0, LOAD_WRITES_MAX - 1);
-    *write = (struct load_write){.load = load, .begun_ms = now_ms(load->cluster), .op = op};
+    *write = (struct load_write){.load = load, .begun_ms = sim_cluster_now_ms(load->cluster), .op = op};
 
     load->begun++;
     sim_enter(client->node);
@@ -550,17 +465,18 @@ static int compare_times(const void *a, const void *b)
 }
 
 /* A write each millisecond, at any of the keys, whatever became of those before; a split each twenty. */
-static void split_under_load(struct cluster *cluster, const char *name, uint32_t p99_max_ms, uint32_t longest_max_ms)
+static void split_under_load(struct sim_cluster *cluster, const char *name, uint32_t p99_max_ms,
+                             uint32_t longest_max_ms)
 {
     struct load *load = calloc(1, sizeof *load);
     load->cluster = cluster;
     put(cluster, "00000", "1");
     split(cluster, "09000"); /* ids are in stock from here on */
-    uint64_t begin_ms = now_ms(cluster);
+    uint64_t begin_ms = sim_cluster_now_ms(cluster);
     struct rng rng;
     rng_init(&rng, 1, "load");
     for (uint32_t ms = 0; ms < LOAD_REGIONS * LOAD_SPLIT_EVERY_MS; ms++) {
-        while (now_ms(cluster) < begin_ms + ms)
+        while (sim_cluster_now_ms(cluster) < begin_ms + ms)
             assert_true(world_step(cluster->world));
         load_submit(load, CLIENT_PUT, (uint32_t)rng_below(&rng, 10 * LOAD_REGIONS));
         if (ms % LOAD_SPLIT_EVERY_MS == 0) /* not in order */
@@ -568,8 +484,8 @@ static void split_under_load(struct cluster *cluster, const char *name, uint32_t
     }
     while (load->ended < load->begun)
         assert_true(world_step(cluster->world));
-    uint64_t ended_ms = now_ms(cluster);
-    while (leader_count(cluster) != LOAD_REGIONS + 2 && now_ms(cluster) < ended_ms + 1000)
+    uint64_t ended_ms = sim_cluster_now_ms(cluster);
+    while (leader_count(cluster) != LOAD_REGIONS + 2 && sim_cluster_now_ms(cluster) < ended_ms + 1000)
         assert_true(world_step(cluster->world));
     assert_int_equal(leader_count(cluster), LOAD_REGIONS + 2);
     uint32_t count = load->write_count;
@@ -580,17 +496,17 @@ static void split_under_load(struct cluster *cluster, const char *name, uint32_t
     assert_in_range(p99_ms, 0, p99_max_ms);
     assert_in_range(longest_ms, 0, longest_max_ms);
     free(load);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 /* On the second machine a write takes 19 ms as the median and 30 ms at p99 when nothing splits. */
 static void load_for(struct load *load, uint32_t limit_ms, uint32_t keys)
 {
-    uint64_t begin_ms = now_ms(load->cluster);
+    uint64_t begin_ms = sim_cluster_now_ms(load->cluster);
     struct rng rng;
     rng_init(&rng, 1, "load");
     for (uint32_t ms = 0; ms < limit_ms; ms += 2) {
-        while (now_ms(load->cluster) < begin_ms + ms)
+        while (sim_cluster_now_ms(load->cluster) < begin_ms + ms)
             assert_true(world_step(load->cluster->world));
         load_submit(load, rng_chance(&rng, 1, 2) ? CLIENT_PUT : CLIENT_GET, (uint32_t)rng_below(&rng, keys));
     }
@@ -602,7 +518,7 @@ static void load_for(struct load *load, uint32_t limit_ms, uint32_t keys)
 static void a_region_that_is_asked_too_much_is_split(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     struct load *load = calloc(1, sizeof *load);
     load->cluster = cluster;
     set_split_load(cluster, 600);
@@ -612,27 +528,27 @@ static void a_region_that_is_asked_too_much_is_split(void **unused)
     load_for(load, 6000, 1);
     assert_int_equal(leader_count(cluster), 1); /* one key */
     free(load);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void and_serves_as_two(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 2, 0);
+    struct sim_cluster *cluster = make(3, 2, 0);
     struct load *load = calloc(1, sizeof *load);
     load->cluster = cluster;
     set_split_load(cluster, 350);
     load_for(load, 15000, 1000);
     assert_int_equal(leader_count(cluster), 2);
     free(load);
-    cluster_free(cluster);
+    sim_cluster_free(cluster, false);
 }
 
 static void no_write_waits_long_while_a_hundred_regions_split(void **unused)
 {
     (void)unused;
     struct swarm swarm;
-    split_under_load(cluster_new(3, 2, 0), "a machine at rest", 10, 30);
+    split_under_load(make(3, 2, 0), "a machine at rest", 10, 30);
     swarm_draw(1, false, 0, 0, &swarm);
     swarm.sync_max_us = 10000;
     swarm.timing.wake_max_us = 2000;
@@ -640,7 +556,7 @@ static void no_write_waits_long_while_a_hundred_regions_split(void **unused)
     swarm.timing.stall_max_us = 20000;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         swarm.region_workers = 1 + seed % 2;
-        split_under_load(cluster_new_drawn(seed, 3, 0, swarm), "one that is not", 100, 200);
+        split_under_load(make_drawn(seed, 3, 0, &swarm), "one that is not", 100, 200);
     }
 }
 
