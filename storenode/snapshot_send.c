@@ -160,10 +160,10 @@ static bool next_row(struct send *send, struct arena *arena, bool has_data, stru
 static enum err gather_rows(struct send *send, struct arena *arena, struct wire_snapshot_chunk *chunk)
 {
     uint32_t capacity = 0;
-    size_t size = 0;
+    size_t size = 0, row_size = 0; /* the next row is as large as the last one, probably */
     struct wire_snapshot_row row;
     enum err code = ERR_OK;
-    while (size < send->sender->store->config->snapshot_chunk_size) {
+    while (size + row_size < send->sender->store->config->snapshot_chunk_size) {
         bool has_data = chunk->rows_count > 0 && chunk->rows[0].cf < ENGINE_RAFT;
         if (!next_row(send, arena, has_data, &row, &code)) {
             chunk->last = code == ERR_OK && send->row_at == send->cut->row_count;
@@ -177,7 +177,8 @@ static enum err gather_rows(struct send *send, struct arena *arena, struct wire_
                 memcpy(chunk->rows, old, chunk->rows_count * sizeof *old);
         }
         chunk->rows[chunk->rows_count++] = row;
-        size += row.key.size + row.value.size + ROW_EXTRA_SIZE;
+        row_size = row.key.size + row.value.size + ROW_EXTRA_SIZE;
+        size += row_size;
     }
     return code;
 }

@@ -94,6 +94,7 @@ static enum err open_engine(const struct server_options *options, struct server 
 enum err server_open(const struct server_options *options, struct server *server, struct error *err)
 {
     memset(server, 0, sizeof *server);
+    os_memory_keep();
     server->env.clock = clock_os();
     server->env.seed = os_random_u64();
     struct log_os_options log = {.prefix = options->log_prefix};

@@ -66,13 +66,19 @@ static void next_block(struct arena *arena, size_t size)
     arena->used = 0;
 }
 
-void *arena_alloc(struct arena *arena, size_t size)
+static void *take(struct arena *arena, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
     if (!arena->current || arena->current->capacity - arena->used < size)
         next_block(arena, size);
     void *memory = arena->current->data + arena->used;
     arena->used += size;
+    return memory;
+}
+
+void *arena_alloc(struct arena *arena, size_t size)
+{
+    void *memory = take(arena, size);
     if (size > 0)
         memset(memory, 0, size);
     return memory;
@@ -90,7 +96,7 @@ struct bytes arena_copy(struct arena *arena, struct bytes bytes)
 {
     if (bytes.size == 0)
         return bytes_empty();
-    void *copy = arena_alloc(arena, bytes.size);
+    void *copy = take(arena, bytes.size);
     memcpy(copy, bytes.data, bytes.size);
     return bytes_of(copy, bytes.size);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,6 +19,14 @@
 
 #include "base/check.h"
 #include "env/os_private.h"
+
+/* --- memory --- */
+
+void os_memory_keep(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 2 * 1024 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024); /* per arena of malloc: what of its end is free and stays */
+}
 
 /* --- shared --- */
 

@@ -20,6 +20,12 @@ uint64_t os_wall_ms(void);
 void os_time_text(uint64_t wall_ms, char *text, size_t size); /* 2026-03-01T10:20:30.123Z */
 void os_sleep_ms(uint64_t ms);
 
+/* --- memory --- */
+/* For a server, before its threads: memory of a few MiB that is freed stays with the process, because it is wanted again
+ * at once (chunks of snapshots, rounds of requests), and each page that comes from the kernel costs as much as copying
+ * it twice. */
+void os_memory_keep(void);
+
 /* --- files --- */
 /* Appends the content to `content`; more than fits there is ERR_ENTRY_TOO_LARGE. ERR_NOT_FOUND when there is none. */
 enum err os_file_read(const char *path, struct buf *content, struct error *err);

@@ -78,7 +78,8 @@ def load(c, options):
 
 
 def put_behind(c, options):
-    """More than the log keeps, while the store is down."""
+    """More than the log keeps, while the store is down. What it was compacting would begin again when it is back."""
+    settle(c, options)
     c.kill(STORE)
     c.bench("--op", "put", "--value-size", options.value_size, "--keys", 4000, "--seconds", 1)
     time.sleep(2.5)  # the logs are looked at once a second
