@@ -169,8 +169,8 @@ enum err snapshot_stage_load_tables(struct engine *engine, region_id region, uin
         code = engine_get(engine, ENGINE_RAFT, group_key_bytes(&key), &value, err);
         if (code == ERR_NOT_FOUND || code == ERR_ENTRY_TOO_LARGE ||
             (code == ERR_OK && !parse_table(buf_bytes(&value), &table)))
-            code = error_set(err, ERR_CORRUPT, "region %llu: table %u of a snapshot that must be installed is not known",
-                             ULL(region), i);
+            code = error_set(err, ERR_CORRUPT,
+                             "region %llu: table %u of a snapshot that must be installed is not known", ULL(region), i);
         if (code == ERR_OK)
             snapshot_tables_add(&tables, table.cf, table.name);
     }
@@ -262,7 +262,8 @@ static enum err move_chunk(struct snapshot_install *install, struct engine *engi
 
 static enum err ingest(struct snapshot_install *install, struct engine *engine, struct error *err)
 {
-    enum err code = snapshot_tables_ingest(&install->tables, engine, (enum engine_cf)install->ingested_cf, err);
+    enum err code =
+        snapshot_tables_ingest(&install->tables, engine, (enum engine_cf)install->ingested_cf, install->region, err);
     if (code == ERR_OK)
         install->ingested_cf++;
     return code == ERR_NOT_FOUND ? ERR_CORRUPT : code; /* the text says which */
@@ -273,7 +274,8 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
 {
     if (size_max == 0)
         size_max = BATCH_SIZE;
-    while (install->ingested_cf < ENGINE_RAFT && !snapshot_tables_have(&install->tables, (enum engine_cf)install->ingested_cf))
+    while (install->ingested_cf < ENGINE_RAFT &&
+           !snapshot_tables_have(&install->tables, (enum engine_cf)install->ingested_cf))
         install->ingested_cf++;
     if (install->ingested_cf < ENGINE_RAFT)
         return ingest(install, engine, err);
@@ -284,8 +286,7 @@ enum err snapshot_install_step(struct snapshot_install *install, struct engine *
     if (!install->begun)
         remove_old(install, engine, batch);
     install->begun = true;
-    while (install->next < chunk_end && code == ERR_OK &&
-           engine_batch_size(engine, batch) < size_max) {
+    while (install->next < chunk_end && code == ERR_OK && engine_batch_size(engine, batch) < size_max) {
         code = move_chunk(install, engine, batch, err);
         install->next++;
     }

@@ -6,7 +6,10 @@
 #include "base/bug.h"
 #include "base/check.h"
 
-enum { TABLE_SIZE_MAX = 64 * 1024 * 1024 };
+enum {
+    TABLE_SIZE_MAX = 64 * 1024 * 1024,
+    TABLE_SIZE_FIRST = 4 * 1024 * 1024, /* it shows whether compressing the others is worth it */
+};
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -21,6 +24,8 @@ struct snapshot_build {
     struct buf start; /* of its slice */
     struct buf last;  /* key */
     bool has_last;
+    bool is_dense;     /* compressing saves little */
+    uint64_t row_size; /* of the table that is being written */
     struct snapshot_tables done;
 };
 
@@ -54,7 +59,8 @@ static enum err begin_table(struct snapshot_build *build, struct bytes start, st
     snprintf(build->name, sizeof build->name, "rev_%llu_%llu_%llu_%016llx_%u.sst", ULL(build->region->id),
              ULL(build->position.term), ULL(build->position.index), ULL(build->id), build->done.count);
     CHECK(buf_assign(&build->start, start) == ERR_OK);
-    return engine_table_new(build->engine, build->cf, build->name, &build->table, err);
+    build->row_size = 0;
+    return engine_table_new(build->engine, build->cf, build->name, !build->is_dense, &build->table, err);
 }
 
 static enum err end_table(struct snapshot_build *build, struct bytes end, struct error *err)
@@ -62,11 +68,20 @@ static enum err end_table(struct snapshot_build *build, struct bytes end, struct
     struct bytes start = buf_bytes(&build->start);
     enum err code =
         engine_table_finish(build->engine, build->table, start, BUG(install_keeps_old_rows) ? start : end, err);
+    if (code == ERR_OK && build->done.count == 0)
+        build->is_dense = engine_table_size(build->engine, build->table) > build->row_size - build->row_size / 8;
     engine_table_free(build->engine, build->table);
     build->table = NULL;
-    if (code == ERR_OK)
-        snapshot_tables_add(&build->done, build->cf, build->name);
-    return code;
+    if (code != ERR_OK)
+        return code;
+    snapshot_tables_add(&build->done, build->cf, build->name);
+    return BUG(tables_unchecked) ? ERR_OK : engine_tables_check(build->engine, build->name, err);
+}
+
+static bool is_large_enough(const struct snapshot_build *build)
+{
+    return build->done.count == 0 ? build->row_size >= TABLE_SIZE_FIRST
+                                  : engine_table_size(build->engine, build->table) >= TABLE_SIZE_MAX;
 }
 
 static enum err put_row(struct snapshot_build *build, const struct wire_snapshot_row *row, struct error *err)
@@ -77,7 +92,7 @@ static enum err put_row(struct snapshot_build *build, const struct wire_snapshot
         return error_set(err, ERR_INVALID, "region %llu: rows of a snapshot are not in order", ULL(build->region->id));
     if (build->table && row->cf != (int)build->cf)
         code = end_table(build, snapshot_end_of(build->region), err);
-    else if (build->table && engine_table_size(build->engine, build->table) >= TABLE_SIZE_MAX) {
+    else if (build->table && is_large_enough(build)) {
         code = end_table(build, row->key, err);
         if (code == ERR_OK)
             code = begin_table(build, row->key, err);
@@ -90,6 +105,7 @@ static enum err put_row(struct snapshot_build *build, const struct wire_snapshot
     if (code == ERR_OK)
         code = buf_assign(&build->last, row->key);
     build->has_last = true;
+    build->row_size += row->key.size + row->value.size;
     build->done.row_count++;
     build->done.size += row->key.size + row->value.size;
     return code;
@@ -107,8 +123,6 @@ enum err snapshot_build_add(struct snapshot_build *build, const struct wire_snap
 enum err snapshot_build_finish(struct snapshot_build *build, struct snapshot_tables *ret_tables, struct error *err)
 {
     enum err code = build->table ? end_table(build, snapshot_end_of(build->region), err) : ERR_OK;
-    for (uint32_t i = 0; i < build->done.count && code == ERR_OK && !BUG(tables_unchecked); i++)
-        code = engine_tables_check(build->engine, build->done.items[i].name, err);
     if (code == ERR_OK) {
         *ret_tables = build->done;
         build->done = (struct snapshot_tables){.items = NULL};
@@ -119,7 +133,7 @@ enum err snapshot_build_finish(struct snapshot_build *build, struct snapshot_tab
 /* ---- lists of them */
 
 enum err snapshot_tables_ingest(const struct snapshot_tables *tables, struct engine *engine, enum engine_cf cf,
-                                struct error *err)
+                                const struct region *region, struct error *err)
 {
     const char **names = calloc(tables->count + 1, sizeof *names);
     CHECK(names);
@@ -127,7 +141,10 @@ enum err snapshot_tables_ingest(const struct snapshot_tables *tables, struct eng
     for (uint32_t i = 0; i < tables->count; i++)
         if (tables->items[i].cf == cf)
             names[count++] = tables->items[i].name;
-    enum err code = count > 0 ? engine_tables_ingest(engine, cf, names, count, err) : ERR_OK;
+    enum err code = ERR_OK;
+    if (count > 0)
+        code = engine_tables_ingest(engine, cf, names, count, region->start_key,
+                                    BUG(install_keeps_old_rows) ? region->start_key : snapshot_end_of(region), err);
     free(names);
     return code;
 }

@@ -66,6 +66,7 @@
     X(campaign_before_conf_applied)                                                                                    \
     X(tables_unchecked)                                                                                                \
     X(install_keeps_old_rows)                                                                                          \
+    X(ingest_takes_neighbour)                                                                                          \
     X(marker_ignored)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \
     X(snapshot_off_by_one)                                                                                             \

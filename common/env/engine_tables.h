@@ -22,7 +22,7 @@ struct engine_tables {
 };
 
 struct engine_tables_ops {
-    enum err (*table_new)(struct engine_tables *tables, enum engine_cf cf, const char *name,
+    enum err (*table_new)(struct engine_tables *tables, enum engine_cf cf, const char *name, bool compress,
                           struct engine_table **ret_table, struct error *err);
     enum err (*table_put)(struct engine_table *table, struct bytes key, struct bytes value, struct error *err);
     uint64_t (*table_size)(const struct engine_table *table);
@@ -30,16 +30,17 @@ struct engine_tables_ops {
     void (*table_free)(struct engine_table *table);
     enum err (*check)(struct engine_tables *tables, const char *name, struct error *err);
     enum err (*ingest)(struct engine_tables *tables, enum engine_cf cf, const char *const *names, uint32_t count,
-                       struct error *err);
+                       struct bytes start, struct bytes end, struct error *err);
     enum err (*remove)(struct engine_tables *tables, const char *name, struct error *err);
     enum err (*list)(struct engine_tables *tables, void (*visit)(void *context, const char *name, uint64_t size),
                      void *context, struct error *err);
 };
 
-static inline enum err engine_table_new(struct engine *engine, enum engine_cf cf, const char *name,
+/* `compress`: not worth its CPU for rows that hardly become smaller; see engine_table_size. */
+static inline enum err engine_table_new(struct engine *engine, enum engine_cf cf, const char *name, bool compress,
                                         struct engine_table **ret_table, struct error *err)
 {
-    return engine->tables->ops->table_new(engine->tables, cf, name, ret_table, err);
+    return engine->tables->ops->table_new(engine->tables, cf, name, compress, ret_table, err);
 }
 /* Not finished: what is there goes. NULL is fine. */
 static inline void engine_table_free(struct engine *engine, struct engine_table *table)
@@ -53,7 +54,7 @@ static inline enum err engine_table_put(struct engine *engine, struct engine_tab
 {
     return engine->tables->ops->table_put(table, key, value, err);
 }
-/* Bytes so far, an estimate. */
+/* Bytes so far, an estimate; of the file, when it is finished. */
 static inline uint64_t engine_table_size(struct engine *engine, const struct engine_table *table)
 {
     return engine->tables->ops->table_size(table);
@@ -71,12 +72,13 @@ static inline enum err engine_tables_check(struct engine *engine, const char *na
 {
     return engine->tables->ops->check(engine->tables, name, err);
 }
-/* Tables of slices that do not overlap, in order; all or none. They may have been ingested before.
- * ERR_DISK_FULL: nothing happened; ERR_CORRUPT, ERR_NOT_FOUND; ERR_IO (final). */
+/* Tables of slices that do not overlap, in order, and cover [start, end); all or none. They may have been ingested before.
+ * What was there goes first, and its space with it, as far as that is cheap: after an error, or a crash, any of it may be
+ * gone. ERR_DISK_FULL, ERR_CORRUPT, ERR_NOT_FOUND; ERR_IO (final). */
 static inline enum err engine_tables_ingest(struct engine *engine, enum engine_cf cf, const char *const *names,
-                                            uint32_t count, struct error *err)
+                                            uint32_t count, struct bytes start, struct bytes end, struct error *err)
 {
-    return engine->tables->ops->ingest(engine->tables, cf, names, count, err);
+    return engine->tables->ops->ingest(engine->tables, cf, names, count, start, end, err);
 }
 /* One that is not there is fine. */
 static inline enum err engine_tables_remove(struct engine *engine, const char *name, struct error *err)

@@ -43,24 +43,24 @@ enum err answer(const struct rocks_sst *sst, const rocksdb::Status &status, stru
 }
 
 /* As those of the database (engine_rocks.c), in which the file will live. */
-void set_options(rocksdb::Options *options)
+void set_options(rocksdb::Options *options, bool compress)
 {
     rocksdb::BlockBasedTableOptions table;
     table.block_size = 16 * 1024;
     table.format_version = 5;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
     options->table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-    options->compression = rocksdb::kLZ4Compression;
+    options->compression = compress ? rocksdb::kLZ4Compression : rocksdb::kNoCompression;
     options->bytes_per_sync =
         1024 * 1024; /* so that the last sync has little left, and the log's need not wait for it */
 }
 
 } // namespace
 
-extern "C" enum err rocks_sst_new(const char *path, struct rocks_sst **ret_sst, struct error *err)
+extern "C" enum err rocks_sst_new(const char *path, bool compress, struct rocks_sst **ret_sst, struct error *err)
 {
     auto *sst = new rocks_sst;
-    set_options(&sst->options);
+    set_options(&sst->options, compress);
     sst->path = path;
     sst->writer.reset(
         new rocksdb::SstFileWriter(rocksdb::EnvOptions(sst->options), sst->options, nullptr, false /* keep cached */));
@@ -90,8 +90,10 @@ extern "C" enum err rocks_sst_delete_range(struct rocks_sst *sst, struct bytes s
 
 extern "C" enum err rocks_sst_finish(struct rocks_sst *sst, struct error *err)
 {
-    sst->size = sst->writer->FileSize();
-    return answer(sst, sst->writer->Finish(), err);
+    rocksdb::ExternalSstFileInfo info;
+    enum err code = answer(sst, sst->writer->Finish(&info), err);
+    sst->size = info.file_size;
+    return code;
 }
 
 extern "C" uint64_t rocks_sst_size(struct rocks_sst *sst)

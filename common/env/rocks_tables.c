@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "env/os.h"
 #include "env/rocks_sst.h"
@@ -68,7 +69,7 @@ static enum err check_space(struct rocks_tables *self, struct error *err)
     return error_set(err, ERR_DISK_FULL, "data directory %s: the disk is full", self->options.path);
 }
 
-static enum err table_new(struct engine_tables *tables, enum engine_cf cf, const char *name,
+static enum err table_new(struct engine_tables *tables, enum engine_cf cf, const char *name, bool compress,
                           struct engine_table **ret_table, struct error *err)
 {
     struct rocks_tables *self = self_of(tables);
@@ -85,7 +86,7 @@ static enum err table_new(struct engine_tables *tables, enum engine_cf cf, const
     table->tables = self;
     table->path = path_of(self, name, "");
     table->temporary_path = path_of(self, name, unfinished);
-    code = rocks_sst_new(table->temporary_path, &table->sst, err);
+    code = rocks_sst_new(table->temporary_path, compress, &table->sst, err);
     if (code == ERR_OK)
         *ret_table = table;
     else
@@ -240,8 +241,33 @@ static enum err link_path(const char *from, const char *to, struct error *err)
     return code;
 }
 
+/* Files that hold nothing but rows of the range need not be compacted away: without them the tables find their place at
+ * the bottom. RocksDB takes files up to and with the key that it is given, so it gets one below `end`. */
+static enum err remove_files(struct rocks_tables *self, enum engine_cf cf, struct bytes start, struct bytes end,
+                             struct error *err)
+{
+    static const uint8_t high[16] = {[0 ... 15] = 0xff};
+    if (end.size == 0 || bytes_compare(start, end) >= 0)
+        return ERR_OK;
+    struct buf limit;
+    buf_init(&limit, end.size + sizeof high);
+    CHECK(buf_assign(&limit, bytes_of(end.data, end.size - 1)) == ERR_OK);
+    uint8_t last = end.data[end.size - 1];
+    if (BUG(ingest_takes_neighbour))
+        CHECK(buf_append_u8(&limit, last) == ERR_OK);
+    else if (last > 0)
+        CHECK(buf_append_u8(&limit, (uint8_t)(last - 1)) == ERR_OK && buf_append(&limit, high, sizeof high) == ERR_OK);
+    char *text = NULL;
+    if (bytes_compare(start, buf_bytes(&limit)) <= 0)
+        rocksdb_delete_file_in_range_cf(self->options.db, self->options.cfs[cf],
+                                        start.size ? (const char *)start.data : "", start.size,
+                                        (const char *)limit.data, limit.size, &text);
+    buf_fini(&limit);
+    return text ? take_error(text, "removing files", err) : ERR_OK;
+}
+
 static enum err ingest(struct engine_tables *tables, enum engine_cf cf, const char *const *names, uint32_t count,
-                       struct error *err)
+                       struct bytes start, struct bytes end, struct error *err)
 {
     struct rocks_tables *self = self_of(tables);
     CHECK((unsigned)cf < ENGINE_CF_COUNT && count > 0);
@@ -255,6 +281,11 @@ static enum err ingest(struct engine_tables *tables, enum engine_cf cf, const ch
         paths[i] = path_of(self, names[i], linked);
         code = link_path(path, paths[i], err);
         free(path);
+    }
+    if (code == ERR_OK) {
+        code = remove_files(self, cf, start, end, err);
+        if (code == ERR_IO)
+            atomic_store(self->options.is_broken, true);
     }
     if (code == ERR_OK)
         code = ingest_paths(self, cf, (const char *const *)paths, count, err);

@@ -15,6 +15,8 @@
 #include "env/engine_tables.h"
 #include "env/os.h"
 
+#include "chosen_bug.h"
+
 enum { ROCKS, MEM, ENGINES };
 
 static char directory[64];
@@ -84,17 +86,18 @@ static const char *contents(struct engine *engine, struct engine_iter *take_iter
 static void make_table(struct engine *engine, const char *name, const char *start, const char *end, const char *keys)
 {
     struct engine_table *table = NULL;
-    assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, name, &table, NULL), ERR_OK);
+    assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, name, true, &table, NULL), ERR_OK);
     for (const char *c = keys; *c; c++)
         assert_int_equal(engine_table_put(engine, table, bytes_of(c, 1), bytes_of_string("new"), NULL), ERR_OK);
     assert_int_equal(engine_table_finish(engine, table, bytes_of_string(start), bytes_of_string(end), NULL), ERR_OK);
     engine_table_free(engine, table);
 }
 
-static void ingest(struct engine *engine, const char *const *names, uint32_t count)
+static void ingest(struct engine *engine, const char *const *names, uint32_t count, const char *start, const char *end)
 {
     struct error err = {0};
-    enum err code = engine_tables_ingest(engine, ENGINE_DEFAULT, names, count, &err);
+    enum err code =
+        engine_tables_ingest(engine, ENGINE_DEFAULT, names, count, bytes_of_string(start), bytes_of_string(end), &err);
     if (code != ERR_OK)
         print_message("%s\n", err.text);
     assert_int_equal(code, ERR_OK);
@@ -143,7 +146,7 @@ static void what_is_ingested_replaces_its_slice_and_nothing_else(void **unused)
             make_two(engine);
             assert_string_equal(contents(engine, NULL), before);
             struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
-            ingest(engine, two_names, 2);
+            ingest(engine, two_names, 2, "b", "p");
             assert_string_equal(contents(engine, NULL), after);
             assert_string_equal(contents(engine, iter), before); /* it sees the state at its creation */
             put(engine, "d", "newer", true);
@@ -159,7 +162,7 @@ static void an_ingest_may_be_done_again_in_a_later_life(void **unused)
         struct engine *engine = open_engine(which);
         put_before(engine);
         make_two(engine);
-        ingest(engine, two_names, 2);
+        ingest(engine, two_names, 2, "b", "p");
         assert_int_equal(table_count(engine), 2);
         for (int life = 0; life < 3; life++) {
             if (which == ROCKS) {
@@ -170,7 +173,7 @@ static void an_ingest_may_be_done_again_in_a_later_life(void **unused)
                 rng_init(&rng, (uint64_t)life, "lives");
                 engine_mem_crash_as(engine, 0, &rng, ENGINE_MEM_KEEP);
             }
-            ingest(engine, two_names, 2);
+            ingest(engine, two_names, 2, "b", "p");
             assert_string_equal(contents(engine, NULL), after);
             if (which == ROCKS)
                 assert_int_equal(engine_rocks_flush(engine, NULL), ERR_OK);
@@ -181,7 +184,9 @@ static void an_ingest_may_be_done_again_in_a_later_life(void **unused)
         assert_int_equal(engine_tables_remove(engine, two_names[0], NULL), ERR_OK); /* not there: fine */
         assert_int_equal(table_count(engine), 0);
         assert_string_equal(contents(engine, NULL), after);
-        assert_int_equal(engine_tables_ingest(engine, ENGINE_DEFAULT, two_names, 2, NULL), ERR_NOT_FOUND);
+        assert_int_equal(engine_tables_ingest(engine, ENGINE_DEFAULT, two_names, 2, bytes_of_string("b"),
+                                              bytes_of_string("p"), NULL),
+                         ERR_NOT_FOUND);
         close_engine(which, engine);
     }
 }
@@ -193,10 +198,93 @@ static void a_table_without_rows_empties_its_slice(void **unused)
         struct engine *engine = open_engine(which);
         put_before(engine);
         make_table(engine, "1.sst", "b", "p", "");
-        ingest(engine, two_names, 1);
+        ingest(engine, two_names, 1, "b", "p");
         assert_string_equal(contents(engine, NULL), "a=old p=old q=old ");
         close_engine(which, engine);
     }
+}
+
+/* Rows that do not compress, in files of about 1 MiB. */
+static void put_large(struct engine *engine, char from, char to)
+{
+    static uint8_t value[100 * 1000];
+    struct rng rng;
+    rng_init(&rng, (uint64_t)from, "large");
+    struct engine_batch *batch = engine_batch_new(engine);
+    for (char c = from; c <= to; c++)
+        for (char d = 'a'; d <= 'e'; d++) {
+            for (size_t i = 0; i < sizeof value; i++)
+                value[i] = (uint8_t)rng_below(&rng, 256);
+            char key[3] = {c, c == 'p' ? '\0' : d, '\0'}; /* "p" is where [b, p) ends */
+            engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string(key), bytes_of(value, sizeof value));
+        }
+    assert_int_equal(engine_write(engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(engine, batch);
+    assert_int_equal(engine_rocks_compact(engine, NULL), ERR_OK);
+}
+
+static uint64_t live_size(struct engine *engine)
+{
+    struct engine_rocks_family family;
+    engine_rocks_family(engine, ENGINE_DEFAULT, &family);
+    return family.table_size;
+}
+
+/* Whether the row at the end of the range has a file of its own or shares one with rows of the range. */
+static void old_files_go_with_an_ingest_and_those_of_others_stay(void **unused)
+{
+    (void)unused;
+    for (int apart = 0; apart < 2; apart++) {
+        struct engine *engine = open_engine(ROCKS);
+        put_large(engine, 'b', apart ? 'o' : 'p');
+        if (apart)
+            put_large(engine, 'p', 'q');
+        uint64_t before_size = live_size(engine);
+        assert_true(before_size > 14 * 5 * 100 * 1000);
+        make_two(engine);
+        struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_of_string("b"), bytes_of_string("p"));
+        ingest(engine, two_names, 2, "b", "p");
+        assert_true(live_size(engine) < before_size / 2);
+        uint32_t count = 0;
+        for (engine_iter_seek(engine, iter, bytes_empty()); engine_iter_valid(engine, iter);
+             engine_iter_next(engine, iter))
+            count++;
+        assert_int_equal(count, 14 * 5); /* it sees the state at its creation */
+        engine_iter_free(engine, iter);
+        struct buf value;
+        buf_init(&value, 1 << 20);
+        assert_int_equal(engine_get(engine, ENGINE_DEFAULT, bytes_of_string("p"), &value, NULL), ERR_OK);
+        assert_int_equal(engine_get(engine, ENGINE_DEFAULT, bytes_of_string("ba"), &value, NULL), ERR_NOT_FOUND);
+        assert_int_equal(engine_get(engine, ENGINE_DEFAULT, bytes_of_string("oe"), &value, NULL), ERR_NOT_FOUND);
+        assert_int_equal(engine_get(engine, ENGINE_DEFAULT, bytes_of_string("m"), &value, NULL), ERR_OK);
+        buf_fini(&value);
+        close_engine(ROCKS, engine);
+    }
+}
+
+static void rows_that_do_not_compress_show_in_the_size(void **unused)
+{
+    (void)unused;
+    struct engine *engine = open_engine(ROCKS);
+    uint64_t sizes[2];
+    for (int compress = 0; compress < 2; compress++) {
+        static const uint8_t zeros[1000];
+        const char *name = two_names[compress];
+        struct engine_table *table = NULL;
+        assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, name, compress, &table, NULL), ERR_OK);
+        for (int i = 0; i < 1000; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%06d", i);
+            assert_int_equal(engine_table_put(engine, table, bytes_of_string(key), bytes_of(zeros, sizeof zeros), NULL),
+                             ERR_OK);
+        }
+        assert_int_equal(engine_table_finish(engine, table, bytes_of_string("0"), bytes_of_string("1"), NULL), ERR_OK);
+        sizes[compress] = engine_table_size(engine, table);
+        engine_table_free(engine, table);
+        assert_int_equal(engine_tables_check(engine, name, NULL), ERR_OK);
+    }
+    assert_true(sizes[0] > 1000 * 1000 && sizes[1] < 100 * 1000);
+    close_engine(ROCKS, engine);
 }
 
 static void what_was_not_finished_goes(void **unused)
@@ -205,7 +293,7 @@ static void what_was_not_finished_goes(void **unused)
     for (int which = 0; which < ENGINES; which++) {
         struct engine *engine = open_engine(which);
         struct engine_table *table = NULL;
-        assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, "1.sst", &table, NULL), ERR_OK);
+        assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, "1.sst", true, &table, NULL), ERR_OK);
         assert_int_equal(engine_table_put(engine, table, bytes_of_string("a"), bytes_of_string("b"), NULL), ERR_OK);
         engine_table_free(engine, table);
         assert_int_equal(table_count(engine), 0);
@@ -257,10 +345,10 @@ static void a_crash_takes_batches_but_no_table(void **unused)
         put(engine, "b", "lost", false);
         put(engine, "z", "lost", false);
         make_two(engine);
-        ingest(engine, two_names, 2);
+        ingest(engine, two_names, 2, "b", "p");
         put(engine, "m", "lost", false);
         struct engine_table *table = NULL;
-        assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, "3.sst", &table, NULL), ERR_OK);
+        assert_int_equal(engine_table_new(engine, ENGINE_DEFAULT, "3.sst", true, &table, NULL), ERR_OK);
         assert_int_equal(engine_tables_remove(engine, "2.sst", NULL), ERR_OK);
         engine_mem_crash_as(engine, 0, &rng, ENGINE_MEM_LOSE);
         engine_table_free(engine, table);
@@ -276,10 +364,13 @@ static void a_crash_takes_batches_but_no_table(void **unused)
 
 int main(void)
 {
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_ingested_replaces_its_slice_and_nothing_else),
         cmocka_unit_test(an_ingest_may_be_done_again_in_a_later_life),
         cmocka_unit_test(a_table_without_rows_empties_its_slice),
+        cmocka_unit_test(old_files_go_with_an_ingest_and_those_of_others_stay),
+        cmocka_unit_test(rows_that_do_not_compress_show_in_the_size),
         cmocka_unit_test(what_was_not_finished_goes),
         cmocka_unit_test(any_flipped_byte_is_found_or_changes_nothing),
         cmocka_unit_test(a_crash_takes_batches_but_no_table),
