@@ -16,6 +16,7 @@ enum {
     PAUSE_MIN_US = 2000,
     PAUSE_MAX_US = 500000,
     REOPEN_PAUSE_US = 20000, /* between endpoints that all refuse */
+    NOT_READY_MAX = 4,       /* in a row, of one endpoint: it may be the one that nobody talks to */
 };
 
 struct pd_asker {
@@ -26,6 +27,7 @@ struct pd_asker {
     uint32_t endpoint_count;
     uint32_t current;
     uint32_t refused;     /* endpoints in a row that did not work */
+    uint32_t not_ready;   /* answers in a row of this one */
     uint64_t open_due_us; /* link is NULL: open then */
     uint64_t opened_us;
     /* Wishes of the handlers: a link is not closed inside a call about it, the next tick does it. */
@@ -82,6 +84,7 @@ enum err pd_asker_check_endpoints(const char *endpoints, struct error *err)
 static void open_link(struct pd_asker *asker)
 {
     asker->opened_us = asker->now_us;
+    asker->not_ready = 0;
     asker->link = link_open(asker->links, asker->endpoints[asker->current], 0, asker);
 }
 
@@ -207,6 +210,7 @@ static void on_reply(struct pd_asker *asker, const struct wire_pd_reply *reply)
     HASH_FIND(hh, asker->by_id, &reply->id, sizeof reply->id, ask);
     if (!ask || !ask->sent)
         return; /* an answer that came too late */
+    asker->not_ready = reply->code == ERR_NOT_READY ? asker->not_ready + 1 : 0;
     if (reply->code == ERR_OK) {
         if (reply->cluster_id != 0)
             asker->cluster_id = reply->cluster_id;
@@ -227,7 +231,8 @@ static void on_reply(struct pd_asker *asker, const struct wire_pd_reply *reply)
     if (code == ERR_NOT_LEADER && reply->leader_address.size > 0) {
         ask->due_us = ask->pauses > 2 ? ask->due_us : asker->now_us;
         want_endpoint(asker, reply->leader_address);
-    } else if (err_action(code) != ERR_ACTION_BACKOFF && asker->endpoint_count > 1) {
+    } else if ((err_action(code) != ERR_ACTION_BACKOFF || asker->not_ready >= NOT_READY_MAX) &&
+               asker->endpoint_count > 1) {
         asker->move = MOVE_NEXT;
     }
 }

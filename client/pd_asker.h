@@ -1,7 +1,7 @@
 /* pd_asker: questions to the placement driver, asked until somebody answers.
  *
  * One link at a time, to the endpoint that answered last. NotLeader with an address goes there; a refused connection,
- * silence or NotLeader without an address goes to the next endpoint. All questions that a client asks may be repeated
+ * silence, NotLeader without an address or NotReady again and again goes to the next endpoint. All questions that a client asks may be repeated
  * (ids and timestamps that got lost are merely skipped), so an ask has two ends only: answered, or past its deadline.
  *
  * Owner: the client's actor. An ask's memory is its holder's: from pd_asker_start until `done` or pd_asker_cancel.

@@ -1,40 +1,30 @@
 #include "pd/pd.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/types.h"
 #include "env/clock.h"
-#include "env/executor.h"
-#include "env/transport.h"
-#include "group/apply_worker.h"
-#include "group/group.h"
-#include "group/log_worker.h"
 #include "pd/id_alloc.h"
-#include "pd/pd_fsm.h"
-#include "pd/pd_http.h"
-#include "pd/pd_service.h"
+#include "pd/pd_home.h"
+#include "pd/pd_parts.h"
 #include "pd/pd_writes.h"
 #include "pd/split_keys.h"
 #include "proto/wire.h"
-#include "rpc/admission.h"
 #include "rpc/frame_kind.h"
 
 enum {
-    PD_GROUP_ID = 1,
-    PD_PEER_ID = 1,
     LOG_TASKS_MAX = 64,
-    LOG_RETAIN_COUNT = 64,           /* a lone member needs no more than what it has not applied */
-    LOG_SIZE_MAX = 64 * 1024 * 1024, /* then truncated to what is applied */
+    LOG_RETAIN_COUNT = 64,
     POOL_SPARE_SIZE = 4 * 1024 * 1024,
     UNCOMMITTED_SIZE_MAX = 64 * 1024 * 1024,
     READ_COUNT_MAX = 16,
+    REDIAL_PAUSE_MAX_US = 200 * 1000,
 };
 
 enum { REQUESTS_SIZE_MAX = 128 * 1024 * 1024, CONNECTION_REQUESTS_SIZE_MAX = 32 * 1024 * 1024 };
-enum pd_message_kind { PD_TICK = 1, PD_FRAME, PD_LOGGED, PD_APPLIED, PD_HTTP };
 
 struct pd_frame {
     struct message message;
@@ -43,45 +33,9 @@ struct pd_frame {
     struct admission_charge *charge;
 };
 
-/* The rows of one run of committed entries, on their way through the apply worker. */
-struct pd_apply {
-    struct apply_task task; /* first */
-    struct pd *pd;
-    struct engine_batch *batch; /* owned */
-    raft_index last;
-    enum err code;
-};
-
-struct pd {
-    struct env *env;                /* borrowed */
-    const struct pd_config *config; /* borrowed */
-    struct transport_handler handler;
-    struct group_host group_host;
-    struct raft_config raft_config;
-    struct raft_pool *pool;
-    struct group *group;
-    struct log_worker *log_worker;
-    struct apply_worker *apply_worker;
-    struct actor *actor;
-    struct pd_fsm *fsm;
-    struct pd_service *service;
-    struct log_task *log_task; /* of this round; NULL: nothing to log yet */
-    raft_term leading_term;    /* 0: not leading, or not ready to */
-    uint64_t barrier;          /* number of the newest ReadIndex */
-    bool barrier_wanted;       /* a sealed batch waits for its ReadIndex to be asked for */
-    raft_index barrier_index;  /* it is confirmed, run the batch when this is applied; 0: not confirmed */
-    uint64_t started_us;
-    struct pd_http http;
-    /* For other threads. */
-    _Atomic(uint64_t) cluster;
-    _Atomic(bool) ready;
-    struct admission *requests; /* owned; bytes that came in and wait in the mailbox, which counts messages */
-    _Atomic(int) failure; /* enum err */
-};
-
 /* ---- giving up */
 
-static void fail(struct pd *pd, enum err code, const char *what)
+void pd_fail(struct pd *pd, enum err code, const char *what)
 {
     int none = ERR_OK;
     if (!atomic_compare_exchange_strong(&pd->failure, &none, (int)code))
@@ -90,131 +44,6 @@ static void fail(struct pd *pd, enum err code, const char *what)
     pd_service_end(pd->service);
     pd_http_forget(&pd->http);
     log_event(pd->env->log, LOG_ERROR, "event=pd_failed code=%s msg=\"%s\"", err_name(code), what);
-}
-
-static bool has_failed(const struct pd *pd)
-{
-    return atomic_load(&pd->failure) != ERR_OK;
-}
-
-/* ---- what the group asks for */
-
-static struct log_task *host_log_task(void *context, struct group *group)
-{
-    struct pd *pd = context;
-    (void)group;
-    if (!pd->log_task)
-        pd->log_task = log_task_new(pd->env, pd->actor, PD_LOGGED);
-    return pd->log_task;
-}
-
-/* One member is all there is: a group of one never sends, fetches or ships a snapshot. */
-static void host_send(void *context, struct group *group, const struct raft_message *message, bool after)
-{
-    (void)context, (void)group, (void)message, (void)after;
-    check_failed(__FILE__, __LINE__, "pd's group has one member");
-}
-
-static void host_fetch(void *context, struct group *group, const struct raft_fetch *fetch)
-{
-    (void)context, (void)group, (void)fetch;
-    check_failed(__FILE__, __LINE__, "pd's group has one member");
-}
-
-static void host_snapshot_wanted(void *context, struct group *group, const struct raft_message *message)
-{
-    (void)context, (void)group, (void)message;
-    check_failed(__FILE__, __LINE__, "pd's group has one member");
-}
-
-static void host_install(void *context, struct group *group, const struct raft_snapshot *snapshot,
-                         struct log_task *task)
-{
-    (void)context, (void)group, (void)snapshot, (void)task;
-    check_failed(__FILE__, __LINE__, "pd's group has one member");
-}
-
-static void host_changed(void *context, struct group *group, enum raft_role role, peer_id leader)
-{
-    struct pd *pd = context;
-    CHECK(leader == 0 || leader == PD_PEER_ID);
-    if (role != RAFT_LEADER && pd->leading_term != 0) {
-        pd->leading_term = 0;
-        pd->barrier_wanted = false;
-        pd->barrier_index = 0;
-        atomic_store(&pd->ready, false);
-        pd_service_end(pd->service);
-        pd_http_forget(&pd->http);
-        log_event(pd->env->log, LOG_INFO, "event=pd_not_leading term=%llu",
-                  (unsigned long long)raft_term_now(group->raft));
-    }
-}
-
-static void apply_free(struct message *message)
-{
-    struct pd_apply *apply = (struct pd_apply *)message;
-    engine_batch_free(apply->pd->env->engine, apply->batch);
-    free(apply);
-}
-
-/* On the apply worker. */
-static void apply_rows(struct apply_task *task, struct apply_worker *worker)
-{
-    struct pd_apply *apply = (struct pd_apply *)task;
-    engine_batch_append(apply->pd->env->engine, apply_worker_batch(worker), apply->batch);
-}
-
-static void apply_done(struct apply_task *take_task, enum err code)
-{
-    struct pd_apply *apply = (struct pd_apply *)take_task;
-    apply->code = code;
-    apply->task.message.kind = PD_APPLIED;
-    actor_post_must(apply->pd->env->executor, apply->pd->actor, &apply->task.message);
-}
-
-static struct pd_apply *apply_new(struct pd *pd)
-{
-    struct pd_apply *apply = calloc(1, sizeof(*apply));
-    CHECK(apply);
-    apply->task = (struct apply_task){.message = {.free = apply_free}, .apply = apply_rows, .done = apply_done};
-    apply->pd = pd;
-    apply->batch = engine_batch_new(pd->env->engine);
-    return apply;
-}
-
-static void apply_entry(struct pd *pd, struct pd_apply *apply, const struct raft_entry *entry)
-{
-    struct pd_fsm_result result;
-    if (entry->kind != RAFT_ENTRY_NORMAL) {
-        fail(pd, ERR_UNSUPPORTED, "pd's log holds a change of membership, which this version does not know");
-    } else if (entry->data.size > 0) {
-        pd_fsm_apply(pd->fsm, entry->data, pd->env->engine, apply->batch, &result);
-        if (result.code == ERR_UNSUPPORTED)
-            fail(pd, result.code, "pd's log holds a command of a newer version");
-        else
-            pd_service_applied(pd->service, entry->index, entry->term, &result);
-    }
-    pd_fsm_set_applied(pd->fsm, entry->index, entry->term);
-}
-
-/* The truth in memory changes at once; its rows follow through the apply worker. The log has everything already, so
- * answers need not wait for them. */
-static void host_committed(void *context, struct group *group, const struct raft_entry *entries, uint32_t count)
-{
-    struct pd *pd = context;
-    (void)group;
-    if (has_failed(pd))
-        return;
-    struct pd_apply *apply = apply_new(pd);
-    for (uint32_t i = 0; i < count && !has_failed(pd); i++)
-        apply_entry(pd, apply, &entries[i]);
-    if (has_failed(pd)) {
-        apply_free(&apply->task.message);
-        return;
-    }
-    apply->last = entries[count - 1].index;
-    pd_fsm_put_applied(pd->fsm, pd->env->engine, apply->batch);
-    apply_worker_post(pd->apply_worker, &apply->task);
 }
 
 /* ---- reads: proof of leadership for a sealed batch */
@@ -227,18 +56,6 @@ static void run_when_applied(struct pd *pd)
     }
 }
 
-static void host_read_done(void *context, struct group *group, const struct raft_read_result *read)
-{
-    struct pd *pd = context;
-    (void)group;
-    if (read->context != pd->barrier)
-        return;
-    if (read->code == ERR_OK)
-        pd->barrier_index = read->index;
-    else
-        pd->barrier_wanted = true; /* no answer: ask again; or leadership is gone, and `end` answers them */
-}
-
 /* A lone member needs no proof; others ask for one ReadIndex per batch. */
 static void confirm_batch(struct pd *pd)
 {
@@ -248,7 +65,7 @@ static void confirm_batch(struct pd *pd)
         pd->barrier_wanted = true;
     if (!pd->barrier_wanted)
         return;
-    if (group_lease_holds(pd->group, clock_now_us(pd->env->clock), 0)) {
+    if (group_lease_holds(pd->group, clock_now_us(pd->env->clock), 0) || BUG(pd_read_unproved)) {
         pd->barrier_wanted = false;
         pd_service_run(pd->service);
     } else if (raft_read(pd->group->raft, pd->barrier + 1) == ERR_OK) {
@@ -265,6 +82,25 @@ static enum err service_propose(void *context, struct bytes command, raft_index 
     return raft_propose(pd->group->raft, command, ret_index, ret_term);
 }
 
+static enum err service_propose_conf(void *context, const struct raft_conf_change *change, raft_index *ret_index,
+                                     raft_term *ret_term)
+{
+    struct pd *pd = context;
+    return raft_propose_conf(pd->group->raft, change, ret_index, ret_term);
+}
+
+static enum err service_transfer(void *context, uint64_t member)
+{
+    struct pd *pd = context;
+    return raft_transfer(pd->group->raft, member);
+}
+
+static void service_status(void *context, struct raft_status *ret_status)
+{
+    struct pd *pd = context;
+    raft_get_status(pd->group->raft, ret_status);
+}
+
 static void service_send(void *context, conn_id conn, const struct wire_pd_reply *reply)
 {
     struct pd *pd = context;
@@ -277,29 +113,58 @@ static void service_send(void *context, conn_id conn, const struct wire_pd_reply
     transport_send(pd->env->transport, conn, frame); /* a connection that is gone, or does not read, loses its answer */
 }
 
+/* What we say when we dial. */
+static struct wire_hello own_hello(const struct pd *pd)
+{
+    return (struct wire_hello){.role = WIRE_ROLE_PD,
+                               .cluster_id = atomic_load(&pd->cluster),
+                               .node_id = atomic_load(&pd->own_id),
+                               .version_min = PROTOCOL_VERSION_MIN,
+                               .version_max = PROTOCOL_VERSION,
+                               .build = bytes_of_string(POLDER_VERSION)};
+}
+
+static void set_hello(struct pd *pd)
+{
+    struct wire_hello hello = own_hello(pd);
+    if (pd->links)
+        links_set_hello(pd->links, &hello);
+}
+
 /* Leadership begins once everything that earlier terms committed is in our memory. */
 static void begin_leading(struct pd *pd)
 {
-    if (pd->leading_term == 0 && group_is_ready_to_read(pd->group)) {
-        pd->leading_term = raft_term_now(pd->group->raft);
-        pd_service_begin(pd->service);
-        log_event(pd->env->log, LOG_INFO, "event=pd_leading term=%llu applied=%llu cluster=%llu stores=%u regions=%llu",
-                  (unsigned long long)pd->leading_term, (unsigned long long)pd_fsm_applied_index(pd->fsm),
-                  (unsigned long long)pd_fsm_cluster_id(pd->fsm), pd_fsm_store_count(pd->fsm),
-                  (unsigned long long)region_tree_count(pd_fsm_regions(pd->fsm)));
-    }
+    if (pd->leading_term != 0 || !group_is_ready_to_read(pd->group))
+        return;
+    pd->leading_term = raft_term_now(pd->group->raft);
+    pd_service_begin(pd->service);
+    log_event(pd->env->log, LOG_INFO, "event=pd_leading term=%llu applied=%llu cluster=%llu stores=%u regions=%llu",
+              (unsigned long long)pd->leading_term, (unsigned long long)pd_fsm_applied_index(pd->fsm),
+              (unsigned long long)pd_fsm_cluster_id(pd->fsm), pd_fsm_store_count(pd->fsm),
+              (unsigned long long)region_tree_count(pd_fsm_regions(pd->fsm)));
 }
 
 static void publish(struct pd *pd)
 {
-    atomic_store(&pd->cluster, pd_fsm_cluster_id(pd->fsm));
-    atomic_store(&pd->ready, pd->leading_term != 0 && pd_fsm_cluster_id(pd->fsm) != 0);
+    uint64_t cluster = pd_fsm_cluster_id(pd->fsm);
+    peer_id leader = raft_leader(pd->group->raft);
+    if (cluster != atomic_load(&pd->cluster)) {
+        atomic_store(&pd->cluster, cluster);
+        set_hello(pd);
+    }
+    if (pd->heard_us != 0 && pd_fsm_applied_index(pd->fsm) >= pd->heard_index) {
+        pd->fresh_us = pd->heard_us;
+        pd->heard_us = 0;
+    }
+    pd_service_set_fresh(pd->service, pd->fresh_us);
+    atomic_store(&pd->ready,
+                 cluster != 0 && (pd->leading_term != 0 || (leader != 0 && leader != pd->member_id)));
 }
 
 static void on_round(void *state)
 {
     struct pd *pd = state;
-    if (has_failed(pd))
+    if (pd_has_failed(pd) || !pd->group)
         return;
     for (;;) { /* ends: what the service proposes comes back only after the log worker's sync */
         begin_leading(pd);
@@ -309,16 +174,17 @@ static void on_round(void *state)
         if (!raft_has_ready(pd->group->raft))
             break;
         group_pull(pd->group);
-        if (has_failed(pd))
+        if (pd_has_failed(pd))
             return;
     }
     pd_http_applied(&pd->http, pd_fsm_applied_index(pd->fsm));
     CHECK(group_release(pd->group));
-    static const struct group_retention retention = {.retain_count = LOG_RETAIN_COUNT, .size_max = LOG_SIZE_MAX};
-    group_maybe_truncate(pd->group, UINT64_MAX, &retention);
+    const struct group_retention retention = {.retain_count = LOG_RETAIN_COUNT, .size_max = pd->config->log_size_max};
+    group_maybe_truncate(pd->group, pd->out.to != 0 ? pd->out.snapshot.index : UINT64_MAX, &retention);
     if (pd->log_task) {
         struct log_task *task = pd->log_task;
         pd->log_task = NULL;
+        pd_wait_begin(&pd->logs, clock_now_us(pd->env->clock));
         log_worker_post(pd->log_worker, task);
     }
     publish(pd);
@@ -337,6 +203,19 @@ static void post_tick(struct pd *pd, struct message *take_tick)
     actor_post_after(pd->env->executor, pd->actor, pd->config->tick_ms * 1000, take_tick);
 }
 
+static void on_tick(struct pd *pd)
+{
+    uint64_t now_us = clock_now_us(pd->env->clock);
+    links_tick(pd->links);
+    pd_service_tick(pd->service);
+    if (!pd->group)
+        return;
+    raft_tick(pd->group->raft, 1);
+    pd_raft_tick(pd);
+    pd_health_tick(pd, now_us);
+    pd_snapshot_tick(pd, now_us);
+}
+
 static void frame_message_free(struct message *message)
 {
     struct pd_frame *frame = (struct pd_frame *)message;
@@ -345,33 +224,58 @@ static void frame_message_free(struct message *message)
     free(frame);
 }
 
+static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
+{
+    if (pd_has_failed(pd)) {
+        frame_unref(take_frame);
+        return;
+    }
+    switch (take_frame->kind) {
+    case FRAME_PD_REQUEST:
+        pd_service_request(pd->service, conn, take_frame);
+        return;
+    case FRAME_RAFT:
+        pd_raft_frame(pd, conn, take_frame);
+        break;
+    case FRAME_SNAPSHOT:
+        pd_snapshot_chunk(pd, conn, take_frame);
+        break;
+    case FRAME_SNAPSHOT_ACK:
+        if (pd->group)
+            pd_snapshot_ack(pd, take_frame);
+        break;
+    default:
+        break;
+    }
+    frame_unref(take_frame);
+}
+
 static void on_frame_message(struct pd *pd, struct pd_frame *take_frame)
 {
     struct frame *frame = take_frame->frame;
     take_frame->frame = NULL;
-    if (has_failed(pd))
-        frame_unref(frame);
-    else
-        pd_service_request(pd->service, take_frame->conn, frame);
+    on_any_frame(pd, take_frame->conn, frame);
     frame_message_free(&take_frame->message);
 }
 
 static void on_logged(struct pd *pd, struct log_task *take_task)
 {
+    pd_wait_end(&pd->logs, clock_now_us(pd->env->clock));
     if (take_task->result != ERR_OK)
-        fail(pd, take_task->result, take_task->error.text);
-    for (uint32_t i = 0; i < take_task->append_count && !has_failed(pd); i++)
+        pd_fail(pd, take_task->result, take_task->error.text);
+    for (uint32_t i = 0; i < take_task->append_count && !pd_has_failed(pd); i++)
         group_appended(pd->group, &take_task->appends[i]);
+    if (!pd_has_failed(pd))
+        pd_snapshot_logged(pd);
     log_task_free(take_task);
 }
 
-static void on_applied(struct pd *pd, struct pd_apply *take_apply)
+static void on_job(struct pd *pd, struct pd_job *take_job)
 {
-    if (take_apply->code != ERR_OK)
-        fail(pd, take_apply->code, "rows could not be written");
-    if (!has_failed(pd))
-        group_applied(pd->group, take_apply->last);
-    apply_free(&take_apply->task.message);
+    if (pd_has_failed(pd))
+        message_free(&take_job->message);
+    else
+        take_job->done(pd, take_job);
 }
 
 static struct pd_api api_of_now(struct pd *pd)
@@ -387,11 +291,12 @@ static struct pd_api api_of_now(struct pd *pd)
                            .wall_ms = clock_wall_ms(pd->env->clock),
                            .started_us = pd->started_us,
                            .leading = leading,
-                           .leader_address = leading ? pd->config->advertise_address : NULL,
+                           .leader_address =
+                               leading ? pd->config->advertise_address : pd_service_leader_address(pd->service),
                            .failure = (enum err)atomic_load(&pd->failure),
-                           .term = raft_term_now(pd->group->raft),
-                           .committed_index = raft_commit_index(pd->group->raft),
-                           .log_size = pd->group->log_size};
+                           .term = pd->group ? raft_term_now(pd->group->raft) : 0,
+                           .committed_index = pd->group ? raft_commit_index(pd->group->raft) : 0,
+                           .log_size = pd->group ? pd->group->log_size : 0};
 }
 
 static void on_http(struct pd *pd, struct message *take_message)
@@ -405,10 +310,8 @@ static void on_message(void *state, struct message *take_message)
     struct pd *pd = state;
     switch ((enum pd_message_kind)take_message->kind) {
     case PD_TICK:
-        if (!has_failed(pd)) {
-            raft_tick(pd->group->raft, 1);
-            pd_service_tick(pd->service);
-        }
+        if (!pd_has_failed(pd))
+            on_tick(pd);
         post_tick(pd, take_message);
         break;
     case PD_FRAME:
@@ -418,12 +321,48 @@ static void on_message(void *state, struct message *take_message)
         on_logged(pd, (struct log_task *)take_message);
         break;
     case PD_APPLIED:
-        on_applied(pd, (struct pd_apply *)take_message);
+        pd_raft_applied(pd, (struct apply_task *)take_message);
+        if (!pd_has_failed(pd))
+            pd_snapshot_go_on(pd);
+        break;
+    case PD_CUT:
+        pd_snapshot_cut_done(pd, take_message);
+        break;
+    case PD_JOB:
+        on_job(pd, (struct pd_job *)take_message);
+        break;
+    case PD_LINKS:
+        links_on_message(pd->links, take_message);
         break;
     case PD_HTTP:
         on_http(pd, take_message);
         break;
     }
+}
+
+/* ---- links to the other members: what comes back on them */
+
+static void on_link_frame(void *context, struct link *link, struct frame *take_frame)
+{
+    if (take_frame->kind == FRAME_PD_REQUEST)
+        frame_unref(take_frame); /* nobody asks on a connection that we dialed */
+    else
+        on_any_frame(context, link_conn(link), take_frame);
+}
+
+static void on_link_up(void *context, struct link *link, const struct wire_hello *hello)
+{
+    struct pd *pd = context;
+    log_event(pd->env->log, LOG_INFO, "event=pd_member_up member=%llu address=%s", (unsigned long long)hello->node_id,
+              link_address(link));
+}
+
+static void on_link_down(void *context, struct link *link, bool was_up, enum err code, const char *text)
+{
+    struct pd *pd = context;
+    if (was_up || (text && *text))
+        log_event(pd->env->log, LOG_WARN, "event=pd_member_down address=%s code=%s msg=\"%s\"", link_address(link),
+                  err_name(code), text ? text : "");
 }
 
 /* ---- the transport's threads */
@@ -437,8 +376,9 @@ static enum err judge_hello(const struct pd *pd, const struct wire_hello *hello,
     if (hello->cluster_id != 0 && own != 0 && hello->cluster_id != own)
         return error_set(err, ERR_CLUSTER_NOT_MATCH, "this is cluster %llu, you belong to cluster %llu",
                          (unsigned long long)own, (unsigned long long)hello->cluster_id);
-    if (hello->want_node_id != 0 && hello->want_node_id != PD_PEER_ID)
-        return error_set(err, ERR_STORE_NOT_MATCH, "this is pd member %d, not %llu", PD_PEER_ID,
+    uint64_t own_id = atomic_load(&pd->own_id); /* 0: whoever adds us says who we are */
+    if (hello->want_node_id != 0 && own_id != 0 && hello->want_node_id != own_id)
+        return error_set(err, ERR_STORE_NOT_MATCH, "this is pd member %llu, not %llu", (unsigned long long)own_id,
                          (unsigned long long)hello->want_node_id);
     return ERR_OK;
 }
@@ -456,15 +396,12 @@ static enum err on_open(void *context, conn_id conn, struct bytes hello, struct 
         code = judge_hello(pd, &theirs, &error);
     else
         error_set(&error, code, "malformed hello");
-    const struct wire_hello ours = {.role = WIRE_ROLE_PD,
-                                    .cluster_id = atomic_load(&pd->cluster),
-                                    .node_id = PD_PEER_ID,
-                                    .version_min = PROTOCOL_VERSION_MIN,
-                                    .version_max = PROTOCOL_VERSION,
-                                    .build = bytes_of_string(POLDER_VERSION),
-                                    .code = (uint16_t)code,
-                                    .text = bytes_of_string(error.text)};
+    struct wire_hello ours = own_hello(pd);
+    ours.code = (uint16_t)code;
+    ours.text = bytes_of_string(error.text);
     *ret_reply = wire_frame_hello(FRAME_HELLO, &ours);
+    if (code == ERR_OK)
+        (*ret_reply)->tag = theirs.role == WIRE_ROLE_PD;
     arena_fini(&message_arena);
     return code;
 }
@@ -472,7 +409,8 @@ static enum err on_open(void *context, conn_id conn, struct bytes hello, struct 
 static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
 {
     struct pd *pd = context;
-    if (take_frame->kind != FRAME_PD_REQUEST)
+    bool of_member = take_frame->kind == FRAME_RAFT || take_frame->kind == FRAME_SNAPSHOT;
+    if (take_frame->kind != FRAME_PD_REQUEST && !(of_member && take_frame->tag))
         return ERR_INVALID;
     struct admission_charge *charge = admission_charge(pd->requests, conn, take_frame->size);
     if (!charge)
@@ -518,32 +456,22 @@ static enum err check_config(const struct pd_config *config, struct error *err)
     return ERR_OK;
 }
 
-static const char identity_text[] = "polder pd";
-
-static enum err engine_is_empty(struct engine *engine, bool *ret_empty, struct error *err)
-{
-    *ret_empty = true;
-    for (int cf = 0; cf < ENGINE_CF_COUNT; cf++) {
-        struct engine_iter *iter = engine_iter_new(engine, (enum engine_cf)cf, bytes_empty(), bytes_empty());
-        engine_iter_seek(engine, iter, bytes_empty());
-        *ret_empty &= !engine_iter_valid(engine, iter);
-        enum err code = engine_iter_error(engine, iter, err);
-        engine_iter_free(engine, iter);
-        if (code != ERR_OK)
-            return code;
-    }
-    return ERR_OK;
-}
-
 /* Identity, group and its start, in one write: either all of it is there or nothing. */
 static enum err create(struct pd *pd, struct error *err)
 {
+    struct wire_pd_member founders[PD_CONFIG_FOUNDERS_MAX];
     struct engine *engine = pd->env->engine;
-    struct engine_batch *batch = engine_batch_new(engine);
     struct raft_conf conf = {0};
-    CHECK(raft_conf_add(&conf, PD_PEER_ID, RAFT_VOTER) == ERR_OK);
-    engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string(PD_FSM_IDENTITY_KEY),
-                     bytes_of_string(identity_text));
+    uint32_t count = pd_members_found(pd->config, founders);
+    pd->member_id = pd_members_own_id(pd->config);
+    if (pd->member_id == 0)
+        return error_set(err, ERR_INVALID, "initial-cluster: %s, this member, is not in it", pd->config->name);
+    struct engine_batch *batch = engine_batch_new(engine);
+    pd_home_put_identity(engine, batch, pd->member_id);
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(raft_conf_add(&conf, founders[i].id, RAFT_VOTER) == ERR_OK);
+        pd_fsm_found_member(pd->fsm, &founders[i], engine, batch);
+    }
     group_create(engine, batch, PD_GROUP_ID, &conf);
     pd_fsm_set_applied(pd->fsm, GROUP_FIRST_INDEX, GROUP_FIRST_TERM);
     pd_fsm_put_applied(pd->fsm, engine, batch);
@@ -552,46 +480,46 @@ static enum err create(struct pd *pd, struct error *err)
     return code;
 }
 
-static enum err open_data(struct pd *pd, struct error *err)
+/* A directory of the days when every pd was alone says nothing about members. */
+static enum err found_alone(struct pd *pd, struct error *err)
 {
-    struct engine *engine = pd->env->engine;
-    struct buf identity;
-    bool empty;
-    buf_init(&identity, 4096);
-    enum err code = engine_get(engine, ENGINE_DEFAULT, bytes_of_string(PD_FSM_IDENTITY_KEY), &identity, err);
-    if (code == ERR_OK && !bytes_equal(buf_bytes(&identity), bytes_of_string(identity_text)))
-        code = error_set(err, ERR_CORRUPT, "the identity row is not a pd's");
-    else if (code == ERR_OK)
-        code = pd_fsm_load(pd->fsm, engine, err);
-    else if (code == ERR_NOT_FOUND && (code = engine_is_empty(engine, &empty, err)) == ERR_OK)
-        code = empty ? create(pd, err)
-                     : error_set(err, ERR_CLUSTER_NOT_MATCH,
-                                 "it is in use, but not by a pd: it has no identity row of one");
-    buf_fini(&identity);
+    if (pd_fsm_member_count(pd->fsm) > 0 || !raft_is_lone(pd->group->raft))
+        return ERR_OK;
+    struct wire_pd_member self = {.id = pd->member_id,
+                                  .name = bytes_of_string(pd->config->name),
+                                  .address = bytes_of_string(pd->config->advertise_address)};
+    struct engine_batch *batch = engine_batch_new(pd->env->engine);
+    pd_fsm_found_member(pd->fsm, &self, pd->env->engine, batch);
+    enum err code = engine_write(pd->env->engine, batch, true, err);
+    engine_batch_free(pd->env->engine, batch);
     return code;
 }
 
-static enum err open_group(struct pd *pd, struct error *err)
+static enum err open_data(struct pd *pd, struct error *err)
+{
+    struct pd_home home = {0};
+    enum err code = pd_home_load(pd->env->engine, &home, err);
+    if (code == ERR_NOT_FOUND)
+        return pd->config->join ? ERR_OK : create(pd, err);
+    if (code != ERR_OK)
+        return code;
+    pd->member_id = home.member_id;
+    pd_fsm_set_cf(pd->fsm, home.cf);
+    return pd_fsm_load(pd->fsm, pd->env->engine, err);
+}
+
+enum err pd_open_group(struct pd *pd, struct error *err)
 {
     raft_config_default(&pd->raft_config);
     pd->raft_config.heartbeat_ticks = pd->config->heartbeat_ticks;
     pd->raft_config.election_ticks = pd->config->election_ticks;
     pd->raft_config.uncommitted_size_max = UNCOMMITTED_SIZE_MAX;
-    pd->raft_config.cache_size_max = 0; /* the log is short: see LOG_RETAIN_COUNT */
     pd->raft_config.read_count_max = READ_COUNT_MAX;
     pd->raft_config.vote_refuse_ticks = 0; /* no lease is ever used, see confirm_batch */
-    pd->group_host = (struct group_host){.context = pd,
-                                         .send = host_send,
-                                         .log_task = host_log_task,
-                                         .committed = host_committed,
-                                         .read_done = host_read_done,
-                                         .fetch = host_fetch,
-                                         .changed = host_changed,
-                                         .snapshot_wanted = host_snapshot_wanted,
-                                         .install = host_install};
+    pd_raft_host(pd, &pd->group_host);
     pd->pool = raft_pool_new(POOL_SPARE_SIZE);
     const struct group_options options = {.id = PD_GROUP_ID,
-                                          .self = PD_PEER_ID,
+                                          .self = pd->member_id,
                                           .seed = pd->env->seed,
                                           .config = &pd->raft_config,
                                           .pool = pd->pool,
@@ -599,7 +527,24 @@ static enum err open_group(struct pd *pd, struct error *err)
                                           .user = pd,
                                           .applied_index = pd_fsm_applied_index(pd->fsm),
                                           .applied_term = pd_fsm_applied_term(pd->fsm)};
-    return group_open(pd->env, &options, &pd->group, err);
+    enum err code = group_open(pd->env, &options, &pd->group, err);
+    if (code == ERR_OK) {
+        raft_get_conf(pd->group->raft, &pd->conf);
+        code = found_alone(pd, err);
+    }
+    atomic_store(&pd->own_id, pd->member_id);
+    set_hello(pd);
+    return code;
+}
+
+static void start_links(struct pd *pd)
+{
+    struct wire_hello hello = own_hello(pd);
+    const struct links_options options = {.pause_max_us = REDIAL_PAUSE_MAX_US};
+    const struct links_handler handler = {
+        .context = pd, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
+    pd->links = links_new(pd->env, pd->actor, PD_LINKS, &hello, &options, &handler);
+    pd_raft_sync_links(pd);
 }
 
 static enum err start(struct pd *pd, struct error *err)
@@ -611,15 +556,18 @@ static enum err start(struct pd *pd, struct error *err)
         code = apply_worker_new(pd->env, &apply_options, &pd->apply_worker);
     if (code == ERR_OK)
         code = executor_spawn(pd->env->executor, "pd", &ops, pd, pd->config->mailbox_max, &pd->actor);
+    if (code == ERR_OK)
+        code = pd_jobs_new(pd->env, pd->actor, PD_JOB, &pd->jobs);
     if (code != ERR_OK)
         return error_set(err, code, "start the actors: %s", err_name(code));
-    struct message *tick = calloc(1, sizeof(*tick));
+    struct message *tick = calloc(1, sizeof *tick);
     CHECK(tick);
     tick->free = message_free_plain;
     /* A lone member has nobody to wait for. Nothing runs on the actor before its first message. */
-    if (raft_is_lone(pd->group->raft))
+    if (pd->group && raft_is_lone(pd->group->raft))
         raft_campaign(pd->group->raft);
     tick->kind = PD_TICK;
+    start_links(pd);
     actor_post_must(pd->env->executor, pd->actor, tick);
     pd->handler =
         (struct transport_handler){.context = pd, .on_open = on_open, .on_frame = on_frame, .on_close = on_close};
@@ -628,26 +576,30 @@ static enum err start(struct pd *pd, struct error *err)
 
 enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret_pd, struct error *err)
 {
-    const struct pd_service_host host = {.propose = service_propose, .send = service_send};
     *ret_pd = NULL;
     enum err code = check_config(config, err);
     if (code != ERR_OK)
         return code;
     struct pd *pd = calloc(1, sizeof(*pd));
     CHECK(pd);
-    struct pd_service_host own_host = host;
-    own_host.context = pd;
+    const struct pd_service_host host = {.context = pd,
+                                         .propose = service_propose,
+                                         .propose_conf = service_propose_conf,
+                                         .transfer = service_transfer,
+                                         .status = service_status,
+                                         .send = service_send};
     pd->env = env;
     pd_http_init(&pd->http);
     pd->started_us = clock_now_us(env->clock);
     pd->config = config;
     pd->fsm = pd_fsm_new();
+    arena_init(&pd->message_arena);
     pd->requests = admission_new(REQUESTS_SIZE_MAX, CONNECTION_REQUESTS_SIZE_MAX);
-    pd->service = pd_service_new(env, config, pd->fsm, &own_host);
+    pd->service = pd_service_new(env, config, pd->fsm, &host);
     *ret_pd = pd;
     code = open_data(pd, err);
-    if (code == ERR_OK)
-        code = open_group(pd, err);
+    if (code == ERR_OK && pd->member_id != 0)
+        code = pd_open_group(pd, err);
     if (code != ERR_OK) {
         *ret_pd = NULL;
         pd_free(pd);
@@ -663,14 +615,18 @@ void pd_free(struct pd *pd)
     if (!pd)
         return;
     pd_http_forget(&pd->http);
+    links_free(pd->links);
     log_task_free(pd->log_task);
     log_worker_free(pd->log_worker);
     apply_worker_free(pd->apply_worker);
+    pd_jobs_free(pd->jobs);
+    pd_snapshot_fini(pd);
     pd_service_free(pd->service);
     group_close(pd->group);
     raft_pool_free(pd->pool);
     pd_fsm_free(pd->fsm);
     admission_unref(pd->requests);
+    arena_fini(&pd->message_arena);
     free(pd);
 }
 
@@ -683,6 +639,11 @@ void pd_http(struct pd *pd, struct http_exchange *take_exchange)
 bool pd_is_ready(const struct pd *pd)
 {
     return atomic_load(&pd->ready);
+}
+
+bool pd_is_leading(const struct pd *pd)
+{
+    return pd->leading_term != 0;
 }
 
 enum err pd_failure(const struct pd *pd)
@@ -698,4 +659,9 @@ uint64_t pd_cluster_id(const struct pd *pd)
 const struct pd_fsm *pd_get_fsm(const struct pd *pd)
 {
     return pd->fsm;
+}
+
+struct raft *pd_get_raft(const struct pd *pd)
+{
+    return pd->group ? pd->group->raft : NULL;
 }

@@ -29,7 +29,7 @@ enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret
 /* Only when the executor no longer runs any of its actors; NULL is fine. */
 void pd_free(struct pd *pd);
 
-/* Any thread. A leader is known and the cluster has its id: requests are answered, not refused with NotReady. */
+/* Any thread. A leader is known and the cluster has its id: requests are answered here, or sent there. */
 bool pd_is_ready(const struct pd *pd);
 /* Any thread. ERR_OK, or why the member stopped serving for good (a failed write, a command of a newer version in the
  * log): the process must end. */
@@ -41,8 +41,11 @@ uint64_t pd_cluster_id(const struct pd *pd);
 struct http_exchange;
 void pd_http(struct pd *pd, struct http_exchange *take_exchange);
 
-/* For checkers that run in the same thread (simulator); the truth of this member, borrowed. */
+/* For checkers that run in the same thread (simulator); borrowed. */
 struct pd_fsm;
+struct raft;
 const struct pd_fsm *pd_get_fsm(const struct pd *pd);
+struct raft *pd_get_raft(const struct pd *pd); /* NULL: no member yet */
+bool pd_is_leading(const struct pd *pd);
 
 #endif

@@ -5,6 +5,10 @@
 #include "config/address.h"
 #include "config/settings.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #define FIELD(field) SETTING_FIELD(struct pd_config, field)
 
 static const struct setting table[] = {
@@ -47,6 +51,20 @@ static const struct setting table[] = {
      FIELD(status_address),
      .value_name = "ADDRESS",
      .help = "HTTP for probes, metrics and pd-ctl: host:port, or off; not given: the port of address + 2 on this machine"},
+    {.key = "initial-cluster",
+     .env = "POLDER_INITIAL_CLUSTER",
+     .type = SETTING_STRINGS,
+     FIELD(initial_cluster),
+     .count_offset = offsetof(struct pd_config, initial_cluster_count),
+     .list_max = PD_CONFIG_FOUNDERS_MAX,
+     .value_name = "NAME=ADDRESS,...",
+     .help = "all members that found the cluster, this one too; 1, 3 or 5. Not given: it is alone"},
+    {.key = "join",
+     .env = "POLDER_JOIN",
+     .type = SETTING_BOOL,
+     FIELD(join),
+     .default_text = "false",
+     .help = "with an empty data-dir: wait to be added to a cluster that runs"},
     {.key = "insecure",
      .env = "POLDER_INSECURE",
      .type = SETTING_BOOL,
@@ -89,7 +107,7 @@ static const struct setting table[] = {
      .type = SETTING_DURATION,
      .advanced = true,
      FIELD(tick_ms),
-     .default_text = "100ms",
+     .default_text = "50ms",
      .min = 10,
      .max = 10000,
      .help = "the clock step of pd's own group"},
@@ -107,10 +125,27 @@ static const struct setting table[] = {
      .type = SETTING_U32,
      .advanced = true,
      FIELD(election_ticks),
-     .default_text = "10",
+     .default_text = "15",
      .min = 2,
      .max = 10000,
      .help = "ticks of silence until members elect"},
+    {.key = "log-size-max",
+     .env = "POLDER_LOG_SIZE_MAX",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(log_size_max),
+     .default_text = "64MiB",
+     .min = 1024,
+     .help = "log kept for a member that is behind; then it gets a snapshot"},
+    {.key = "snapshot-chunk-size",
+     .env = "POLDER_SNAPSHOT_CHUNK_SIZE",
+     .type = SETTING_SIZE,
+     .advanced = true,
+     FIELD(snapshot_chunk_size),
+     .default_text = "1MiB",
+     .min = 1,
+     .max = 16 * 1024 * 1024,
+     .help = "of a snapshot in one message"},
     {.key = "mailbox-max",
      .env = "POLDER_MAILBOX_MAX",
      .type = SETTING_U32,
@@ -309,6 +344,53 @@ enum err pd_config_set_online(struct pd_config *config, const char *key, const c
     return code;
 }
 
+/* `name=host:port` becomes name=tcp://host:port. */
+static enum err complete_founder(char **founder, struct error *err)
+{
+    char address[ADDRESS_TEXT_SIZE_MAX], text[2 * ADDRESS_TEXT_SIZE_MAX];
+    const char *sign = strchr(*founder, '=');
+    if (!sign || sign == *founder || sign - *founder > ADDRESS_TEXT_SIZE_MAX / 2)
+        return error_set(err, ERR_INVALID, "initial-cluster: '%s' is not NAME=ADDRESS", *founder);
+    enum err code = address_normalize(sign + 1, address, err);
+    if (code != ERR_OK)
+        return error_wrap(err, "initial-cluster");
+    snprintf(text, sizeof text, "%.*s=%s", (int)(sign - *founder), *founder, address);
+    free(*founder);
+    return address_copy(founder, text);
+}
+
+static bool share_part(const char *one, const char *other)
+{
+    size_t size = strcspn(one, "=");
+    return (strcspn(other, "=") == size && memcmp(one, other, size) == 0) ||
+           strcmp(strchr(one, '='), strchr(other, '=')) == 0;
+}
+
+static enum err finish_founders(struct pd_config *config, const char *advertised, struct error *err)
+{
+    char own[2 * ADDRESS_TEXT_SIZE_MAX];
+    bool found = config->initial_cluster_count == 0;
+    enum err code = ERR_OK;
+    snprintf(own, sizeof own, "%s=%s", config->name, advertised);
+    if (config->join && config->initial_cluster_count > 0)
+        return error_set(err, ERR_INVALID, "join: a member that joins learns from the others who they are; leave "
+                                           "initial-cluster out");
+    if (config->initial_cluster_count > 0 && config->initial_cluster_count % 2 == 0)
+        return error_set(err, ERR_INVALID, "initial-cluster: %u members; 1, 3 or 5 can lose 0, 1 or 2",
+                         config->initial_cluster_count);
+    for (uint32_t i = 0; i < config->initial_cluster_count && code == ERR_OK; i++) {
+        code = complete_founder(&config->initial_cluster[i], err);
+        for (uint32_t k = 0; k < i && code == ERR_OK; k++)
+            if (share_part(config->initial_cluster[i], config->initial_cluster[k]))
+                code = error_set(err, ERR_INVALID, "initial-cluster: %s and %s have the same name or address",
+                                 config->initial_cluster[k], config->initial_cluster[i]);
+        found |= code == ERR_OK && strcmp(config->initial_cluster[i], own) == 0;
+    }
+    if (code == ERR_OK && !found)
+        code = error_set(err, ERR_INVALID, "initial-cluster: %s, this member, is not in it", own);
+    return code;
+}
+
 enum err pd_config_finish(struct pd_config *config, struct error *err)
 {
     if (!config->data_dir || config->data_dir[0] == '\0')
@@ -319,6 +401,9 @@ enum err pd_config_finish(struct pd_config *config, struct error *err)
     if (code == ERR_OK)
         code = address_check_listen(config->address, config->advertise_address, config->insecure, config->tls_cert_file,
                                     err);
+    if (code != ERR_OK)
+        return code;
+    code = finish_founders(config, config->advertise_address ? config->advertise_address : config->address, err);
     if (code != ERR_OK)
         return code;
     if (config->replicas > config->bootstrap_stores)

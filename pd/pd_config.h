@@ -10,6 +10,8 @@
 
 struct setting;
 
+enum { PD_CONFIG_FOUNDERS_MAX = 5 };
+
 struct pd_config {
     char *config_file; /* owned; a flag only: the YAML file that the rest is read from; NULL: none */
     /* basic */
@@ -18,15 +20,21 @@ struct pd_config {
     char *address;              /* owned; tcp://127.0.0.1:2379 */
     char *advertise_address;    /* owned; default: address */
     char *status_address;       /* owned; HTTP: http://127.0.0.1:2381, or "off"; default: the port of address + 2 */
+    /* owned; name=address of all founders, this one too; none: it is alone. Looked at by the first start only */
+    char *initial_cluster[PD_CONFIG_FOUNDERS_MAX];
+    uint32_t initial_cluster_count;
+    bool join; /* the first start waits to be added to a cluster that runs */
     bool insecure;              /* allow an address that is not loopback without TLS */
     char *log_level;            /* owned */
     uint32_t bootstrap_stores;  /* stores that must have registered before the first regions are made: 3 */
     uint32_t bootstrap_regions; /* first regions, pre-split over the key space: 16 */
     uint32_t replicas;          /* peers per region: 3 (never more than bootstrap_stores) */
     /* advanced */
-    uint64_t tick_ms;               /* 100 */
+    uint64_t tick_ms;               /* 50 */
     uint32_t heartbeat_ticks;       /* 2 */
-    uint32_t election_ticks;        /* 10 */
+    uint32_t election_ticks;        /* 15 */
+    uint64_t log_size_max;          /* a member that lacks more than this gets a snapshot: 64 MiB; 0: as many bytes */
+    uint64_t snapshot_chunk_size;   /* 1 MiB; 0: a row at a time */
     uint32_t mailbox_max;           /* 65536 */
     uint64_t store_disconnected_ms; /* a store is "disconnected" after this long without a heartbeat: 5 s */
     uint64_t store_down_ms;         /* and "down" after this long: 30 min */

@@ -22,6 +22,10 @@ struct pd_fsm {
     bool bootstrapped;
     uint64_t next_id;
     uint64_t timestamp_limit_ms;
+    enum engine_cf cf;
+    uint64_t next_member_id;
+    struct pd_member members[PD_FSM_MEMBERS_MAX]; /* in order of id */
+    uint32_t member_count;
     struct pd_store *stores; /* owned; in order of id */
     uint32_t store_count, store_capacity;
     struct region_tree *regions; /* owned */
@@ -41,11 +45,35 @@ struct pd_fsm *pd_fsm_new(void)
 {
     struct pd_fsm *fsm = calloc(1, sizeof(*fsm));
     CHECK(fsm);
-    fsm->next_id = 1;
+    fsm->next_id = fsm->next_member_id = 1;
+    fsm->cf = ENGINE_DEFAULT;
     fsm->regions = region_tree_new();
     arena_init(&fsm->command_arena);
     buf_init(&fsm->row, PD_FSM_ROW_SIZE_MAX);
     return fsm;
+}
+
+void pd_fsm_set_cf(struct pd_fsm *fsm, enum engine_cf cf)
+{
+    fsm->cf = cf;
+}
+
+enum engine_cf pd_fsm_cf(const struct pd_fsm *fsm)
+{
+    return fsm->cf;
+}
+
+void pd_fsm_swap(struct pd_fsm *one, struct pd_fsm *other)
+{
+    struct pd_fsm copy = *one;
+    *one = *other;
+    *other = copy;
+}
+
+static void member_fini(struct pd_member *member)
+{
+    free(member->name);
+    free(member->address);
 }
 
 static void store_fini(struct pd_store *store)
@@ -61,6 +89,8 @@ void pd_fsm_free(struct pd_fsm *fsm)
         return;
     for (uint32_t i = 0; i < fsm->store_count; i++)
         store_fini(&fsm->stores[i]);
+    for (uint32_t i = 0; i < fsm->member_count; i++)
+        member_fini(&fsm->members[i]);
     free(fsm->stores);
     region_tree_free(fsm->regions);
     pd_settings_fini(&fsm->settings);
@@ -91,7 +121,7 @@ static struct row_key row_key_single(char kind)
 
 static void rows_put(const struct rows *rows, struct row_key key, struct bytes value)
 {
-    engine_batch_put(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size), value);
+    engine_batch_put(rows->engine, rows->batch, rows->fsm->cf, bytes_of(key.data, key.size), value);
 }
 
 static void rows_put_number(const struct rows *rows, struct row_key key, uint64_t number)
@@ -201,6 +231,132 @@ static void store_assign(struct pd_store *store, const struct wire_store *wire)
     store->capacity_size = wire->capacity_size;
 }
 
+/* ---- members */
+
+static uint32_t member_position(const struct pd_fsm *fsm, uint64_t id)
+{
+    uint32_t position = 0;
+    while (position < fsm->member_count && fsm->members[position].id < id)
+        position++;
+    return position;
+}
+
+const struct pd_member *pd_fsm_find_member(const struct pd_fsm *fsm, uint64_t id)
+{
+    uint32_t position = member_position(fsm, id);
+    return position < fsm->member_count && fsm->members[position].id == id ? &fsm->members[position] : NULL;
+}
+
+static bool member_is_sane(const struct wire_pd_member *member)
+{
+    return member && member->id != 0 && member->id < NEXT_ID_MAX && member->name.size > 0 &&
+           member->name.size <= PD_FSM_TEXT_SIZE_MAX && member->address.size > 0 &&
+           member->address.size <= PD_FSM_TEXT_SIZE_MAX;
+}
+
+static void member_insert(struct pd_fsm *fsm, const struct wire_pd_member *wire)
+{
+    uint32_t position = member_position(fsm, wire->id);
+    CHECK(fsm->member_count < PD_FSM_MEMBERS_MAX);
+    struct pd_member *member = &fsm->members[position];
+    memmove(member + 1, member, (fsm->member_count - position) * sizeof(*member));
+    fsm->member_count++;
+    *member = (struct pd_member){.id = wire->id,
+                                 .name = text_copy(wire->name),
+                                 .address = text_copy(wire->address),
+                                 .learner = wire->learner};
+    if (wire->id >= fsm->next_member_id)
+        fsm->next_member_id = wire->id + 1;
+}
+
+static void rows_put_member(const struct rows *rows, const struct pd_member *member)
+{
+    struct wire_pd_member wire = {.id = member->id,
+                                  .name = bytes_of_string(member->name),
+                                  .address = bytes_of_string(member->address),
+                                  .learner = member->learner};
+    CHECK(wire_encode_pd_member(&wire, &rows->fsm->row) == ERR_OK);
+    rows_put_table(rows, row_key('p', member->id), buf_bytes(&rows->fsm->row), &rows->fsm->command_arena);
+}
+
+static void rows_put_next_member(const struct rows *rows)
+{
+    rows_put_number(rows, row_key_single('n'), rows->fsm->next_member_id);
+}
+
+void pd_fsm_found_member(struct pd_fsm *fsm, const struct wire_pd_member *member, struct engine *engine,
+                         struct engine_batch *batch)
+{
+    struct rows rows = {.fsm = fsm, .engine = engine, .batch = batch};
+    member_insert(fsm, member);
+    rows_put_member(&rows, pd_fsm_find_member(fsm, member->id));
+    rows_put_next_member(&rows);
+}
+
+static enum err check_new_member(const struct pd_fsm *fsm, const struct wire_pd_member *member)
+{
+    if (!member_is_sane(member))
+        return ERR_CORRUPT;
+    if (member->id < fsm->next_member_id)
+        return ERR_INVALID;
+    for (uint32_t i = 0; i < fsm->member_count; i++)
+        if (bytes_equal(bytes_of_string(fsm->members[i].name), member->name) ||
+            bytes_equal(bytes_of_string(fsm->members[i].address), member->address))
+            return ERR_EXISTS;
+    return fsm->member_count < PD_FSM_MEMBERS_MAX ? ERR_OK : ERR_INVALID;
+}
+
+static void drop_members_not_in(const struct rows *rows, const struct raft_conf *conf)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    for (uint32_t i = fsm->member_count; i-- > 0;) {
+        struct pd_member *member = &fsm->members[i];
+        if (raft_conf_member(conf, member->id))
+            continue;
+        struct row_key key = row_key('p', member->id);
+        engine_batch_delete(rows->engine, rows->batch, fsm->cf, bytes_of(key.data, key.size));
+        member_fini(member);
+        memmove(member, member + 1, (fsm->member_count - i - 1) * sizeof(*member));
+        fsm->member_count--;
+    }
+}
+
+static enum err change_members(const struct rows *rows, const struct raft_conf *conf, struct bytes context)
+{
+    struct pd_fsm *fsm = rows->fsm;
+    struct wire_pd_command command = {0};
+    for (uint32_t i = 0; i < conf->count; i++) {
+        if (pd_fsm_find_member(fsm, conf->members[i].id))
+            continue;
+        if (command.member || wire_decode_pd_command(context, &fsm->command_arena, &command) != ERR_OK ||
+            !command.member || command.member->id != conf->members[i].id)
+            return ERR_CORRUPT;
+        enum err code = check_new_member(fsm, command.member);
+        if (code != ERR_OK)
+            return code;
+    }
+    if (command.member) {
+        member_insert(fsm, command.member);
+        rows_put_next_member(rows);
+    }
+    drop_members_not_in(rows, conf);
+    for (uint32_t i = 0; i < fsm->member_count; i++) {
+        struct pd_member *member = &fsm->members[i];
+        member->learner = !(raft_conf_member(conf, member->id)->roles & RAFT_VOTER);
+        rows_put_member(rows, member);
+    }
+    return ERR_OK;
+}
+
+enum err pd_fsm_change_members(struct pd_fsm *fsm, const struct raft_conf *conf, struct bytes context,
+                               struct engine *engine, struct engine_batch *batch)
+{
+    struct rows rows = {.fsm = fsm, .engine = engine, .batch = batch};
+    enum err code = change_members(&rows, conf, context);
+    arena_reset(&fsm->command_arena);
+    return code;
+}
+
 static bool store_is_sane(const struct wire_store *store)
 {
     return store && store->id != 0 && store->address.size <= PD_FSM_TEXT_SIZE_MAX &&
@@ -253,13 +409,13 @@ static void delete_replaced(void *context, region_id id)
 {
     const struct rows *rows = context;
     struct row_key key = row_key('g', id);
-    engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size));
+    engine_batch_delete(rows->engine, rows->batch, rows->fsm->cf, bytes_of(key.data, key.size));
 }
 
 static void forget_regions(const struct rows *rows)
 {
     struct row_key first = row_key_single('g'), behind = row_key_single('g' + 1);
-    engine_batch_delete_range(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(first.data, first.size),
+    engine_batch_delete_range(rows->engine, rows->batch, rows->fsm->cf, bytes_of(first.data, first.size),
                               bytes_of(behind.data, behind.size));
     region_tree_reset(rows->fsm->regions);
 }
@@ -353,20 +509,20 @@ static enum err apply_put_setting(const struct rows *rows, const struct wire_pd_
     struct bytes row_key = bytes_of(key, 1 + command->name.size);
     memcpy(key + 1, command->name.data, command->name.size);
     if (command->value.size == 0) {
-        engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, row_key);
+        engine_batch_delete(rows->engine, rows->batch, rows->fsm->cf, row_key);
         return ERR_OK;
     }
     uint8_t *value = arena_alloc(&rows->fsm->command_arena, ROW_HEAD_SIZE + command->value.size);
     value[0] = ROW_FORMAT;
     memcpy(value + ROW_HEAD_SIZE, command->value.data, command->value.size);
-    engine_batch_put(rows->engine, rows->batch, ENGINE_DEFAULT, row_key,
+    engine_batch_put(rows->engine, rows->batch, rows->fsm->cf, row_key,
                      bytes_of(value, ROW_HEAD_SIZE + command->value.size));
     return ERR_OK;
 }
 
 static void delete_row(const struct rows *rows, struct row_key key)
 {
-    engine_batch_delete(rows->engine, rows->batch, ENGINE_DEFAULT, bytes_of(key.data, key.size));
+    engine_batch_delete(rows->engine, rows->batch, rows->fsm->cf, bytes_of(key.data, key.size));
 }
 
 /* Its token goes, too: who comes with it later is a new store. */
@@ -527,6 +683,20 @@ static enum err load_token(const struct load *load)
     return ERR_OK;
 }
 
+static enum err load_member(const struct load *load)
+{
+    struct bytes table;
+    enum err code = load_table(load, &table);
+    if (code != ERR_OK)
+        return code;
+    struct wire_pd_member wire;
+    if (wire_decode_pd_member(table, &load->fsm->command_arena, &wire) != ERR_OK || !member_is_sane(&wire) ||
+        wire.id != load_u64_be(load->key.data + 1) || load->fsm->member_count == PD_FSM_MEMBERS_MAX)
+        return load_corrupt(load, "not a member");
+    member_insert(load->fsm, &wire);
+    return ERR_OK;
+}
+
 static enum err load_region(const struct load *load)
 {
     struct bytes table;
@@ -575,6 +745,10 @@ static enum err load_row(const struct load *load)
         return load_region(load);
     case 'o':
         return load_setting(load);
+    case 'n':
+        return load_number(load, &load->fsm->next_member_id);
+    case 'p':
+        return load_member(load);
     case 'm':
         return ERR_OK;
     default:
@@ -616,7 +790,7 @@ static enum err load_finish(struct pd_fsm *fsm, struct error *err)
 
 enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *err)
 {
-    struct engine_iter *iter = engine_iter_new(engine, ENGINE_DEFAULT, bytes_empty(), bytes_empty());
+    struct engine_iter *iter = engine_iter_new(engine, fsm->cf, bytes_empty(), bytes_empty());
     enum err code = ERR_OK;
     for (engine_iter_seek(engine, iter, bytes_empty()); code == ERR_OK && engine_iter_valid(engine, iter);
          engine_iter_next(engine, iter)) {
@@ -675,6 +849,22 @@ struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm)
     return fsm->regions;
 }
 
+uint32_t pd_fsm_member_count(const struct pd_fsm *fsm)
+{
+    return fsm->member_count;
+}
+
+const struct pd_member *pd_fsm_member_at(const struct pd_fsm *fsm, uint32_t position)
+{
+    CHECK(position < fsm->member_count);
+    return &fsm->members[position];
+}
+
+uint64_t pd_fsm_next_member_id(const struct pd_fsm *fsm)
+{
+    return fsm->next_member_id;
+}
+
 uint32_t pd_fsm_store_count(const struct pd_fsm *fsm)
 {
     return fsm->store_count;
@@ -710,6 +900,14 @@ static void digest_store(XXH3_state_t *state, const struct pd_store *store)
     digest_number(state, store->capacity_size);
 }
 
+static void digest_member(XXH3_state_t *state, const struct pd_member *member)
+{
+    digest_number(state, member->id);
+    digest_bytes(state, bytes_of_string(member->name));
+    digest_bytes(state, bytes_of_string(member->address));
+    digest_number(state, member->learner);
+}
+
 static void digest_region(XXH3_state_t *state, const struct region_node *node)
 {
     struct wire_peer peers[REGION_PEER_COUNT_MAX];
@@ -736,6 +934,9 @@ uint64_t pd_fsm_digest(const struct pd_fsm *fsm)
     digest_number(state, fsm->bootstrapped);
     digest_number(state, fsm->next_id);
     digest_number(state, fsm->timestamp_limit_ms);
+    digest_number(state, fsm->next_member_id);
+    for (uint32_t i = 0; i < fsm->member_count; i++)
+        digest_member(state, &fsm->members[i]);
     for (uint32_t i = 0; i < fsm->store_count; i++)
         digest_store(state, &fsm->stores[i]);
     for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
@@ -758,4 +959,6 @@ void pd_fsm_check(const struct pd_fsm *fsm)
         CHECK(i == 0 || fsm->stores[i - 1].id < fsm->stores[i].id);
     }
     CHECK(!fsm->bootstrapped || region_tree_count(fsm->regions) > 0);
+    for (uint32_t i = 0; i < fsm->member_count; i++)
+        CHECK(fsm->members[i].id < fsm->next_member_id && (i == 0 || fsm->members[i - 1].id < fsm->members[i].id));
 }

@@ -1,4 +1,4 @@
-/* pd_fsm: pd's replicated truth: cluster id, stores, regions, and how far ids and timestamps are reserved.
+/* pd_fsm: pd's replicated truth: cluster id, members, stores, regions, and how far ids and timestamps are reserved.
  *
  * Committed commands (PdCommand) are applied in log order. Each changes the truth in memory and puts the rows that say
  * the same into a batch, and at the end of the batch how far it goes (pd_fsm_put_applied), so that a restart loads
@@ -6,7 +6,8 @@
  * why. Nothing here depends on time, chance or memory addresses: all members and all replays come to the same truth
  * (pd_fsm_digest).
  *
- * Rows, column family default; integers big endian; the first byte of a value is its format, 1:
+ * Rows, in one of two column families (a snapshot comes into the other one; pd_home.h), `default` at first; integers big
+ * endian; the first byte of a value is its format, 1:
  *
  *   key                     value
  *   'a'                     01 | applied index u64 | applied term u64
@@ -17,7 +18,9 @@
  *   's' | store id u64      01 | 7 zero bytes | Store
  *   'g' | region id u64     01 | 7 zero bytes | Route
  *   'o' | name              01 | 7 zero bytes | value of a setting (pd_settings.h)
- *   'm'                     identity: "polder pd" (pd.c)
+ *   'n'                     01 | next member id u64
+ *   'p' | member id u64     01 | 7 zero bytes | PdMember
+ *   'm'                     identity: "polder pd" and the id of this member, in `default` always (pd_home.h)
  *
  * (A storenode's rows in this column family begin with 'r' or 'x', so neither program takes the other's for its own.)
  *
@@ -27,7 +30,8 @@
  *            (begins anew, should a crash have interrupted it)     (refused while there is a gap)
  *
  * Owner: the pd actor. Invariants (pd_fsm_check): F1 next id is above every id of a store, region or peer;  F2 a token
- * names one store for ever;  F3 from BOOTSTRAPPED on, the epoch rule of region_tree. */
+ * names one store for ever;  F3 from BOOTSTRAPPED on, the epoch rule of region_tree;  F4 the members
+ * are those of the Raft configuration, and an id is never given to another one. */
 #ifndef PD_PD_FSM_H
 #define PD_PD_FSM_H
 
@@ -40,13 +44,23 @@
 #include "pd/pd_settings.h"
 #include "pd/region_tree.h"
 #include "proto/wire.h"
+#include "raft/raft.h"
 
 enum {
     PD_FSM_TEXT_SIZE_MAX = 512, /* address, status address, version of a store */
     PD_FSM_ROW_SIZE_MAX = 1024 * 1024,
+    PD_FSM_MEMBERS_MAX = 16, /* of a file or a log; pd_members.h says how many there should be */
 };
 
 #define PD_FSM_IDENTITY_KEY "m"
+
+/* A member of pd's own group. */
+struct pd_member {
+    uint64_t id;
+    char *name;    /* owned, never NULL */
+    char *address; /* owned, never NULL; what the others and clients dial */
+    bool learner;  /* has no vote */
+};
 
 /* What is remembered of a store for ever. Texts are never NULL. */
 struct pd_store {
@@ -72,6 +86,12 @@ struct pd_fsm_result {
 struct pd_fsm *pd_fsm_new(void);
 void pd_fsm_free(struct pd_fsm *fsm); /* NULL is fine */
 
+/* Where its rows are: ENGINE_DEFAULT, unless said otherwise before the load. */
+void pd_fsm_set_cf(struct pd_fsm *fsm, enum engine_cf cf);
+enum engine_cf pd_fsm_cf(const struct pd_fsm *fsm);
+/* Each becomes the other; whoever points to one of them sees the other's truth. */
+void pd_fsm_swap(struct pd_fsm *one, struct pd_fsm *other);
+
 /* Reads all rows; `fsm` is new. ERR_CORRUPT names the row. */
 enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *err);
 
@@ -89,6 +109,15 @@ enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *er
 void pd_fsm_apply(struct pd_fsm *fsm, struct bytes command, struct engine *engine, struct engine_batch *batch,
                   struct pd_fsm_result *ret_result);
 
+/* A founder, before anything is applied; all members begin with the same. */
+void pd_fsm_found_member(struct pd_fsm *fsm, const struct wire_pd_member *member, struct engine *engine,
+                         struct engine_batch *batch);
+/* A change of members makes `conf` of the group. Who is in there and unknown is in `context` (a PdCommand, change_members).
+ * Codes: ERR_CORRUPT (no such context), ERR_EXISTS (name or address of another member), ERR_INVALID (an id that was given
+ * before): nothing is changed then, here as on every member. */
+enum err pd_fsm_change_members(struct pd_fsm *fsm, const struct raft_conf *conf, struct bytes context,
+                               struct engine *engine, struct engine_batch *batch);
+
 /* Everything up to here is applied in memory. */
 void pd_fsm_set_applied(struct pd_fsm *fsm, raft_index index, raft_term term);
 /* The row that says so, to end a batch. */
@@ -102,6 +131,12 @@ uint64_t pd_fsm_next_id(const struct pd_fsm *fsm);
 uint64_t pd_fsm_timestamp_limit_ms(const struct pd_fsm *fsm);
 const struct pd_settings *pd_fsm_settings(const struct pd_fsm *fsm); /* borrowed, until the next apply */
 struct region_tree *pd_fsm_regions(const struct pd_fsm *fsm); /* borrowed; only what was seen may be changed */
+
+/* Members in order of id. Valid until the next apply. */
+uint32_t pd_fsm_member_count(const struct pd_fsm *fsm);
+const struct pd_member *pd_fsm_member_at(const struct pd_fsm *fsm, uint32_t position);
+const struct pd_member *pd_fsm_find_member(const struct pd_fsm *fsm, uint64_t id); /* NULL: none */
+uint64_t pd_fsm_next_member_id(const struct pd_fsm *fsm);
 
 /* Stores in order of id. Valid until the next apply. */
 uint32_t pd_fsm_store_count(const struct pd_fsm *fsm);

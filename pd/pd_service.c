@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "env/clock.h"
+#include "pd/pd_members.h"
 #include "pd/pd_op.h"
 #include "pd/pd_writes.h"
 
@@ -12,7 +14,6 @@ enum {
     WAIT_BOOTSTRAP_MS = 100, /* stores are starting */
     WAIT_GAP_MS = 50,        /* the other half of a split is being reported */
     WAIT_QUEUE_MS = 10,
-    MEMBER_SELF = 1,
 };
 
 struct pd_service {
@@ -24,7 +25,9 @@ struct pd_service {
     struct pd_writes *writes; /* owned */
     struct pd_service_host host;
     bool leading;
-    const char *leader_address; /* borrowed; NULL: not known */
+    uint64_t leader_id;         /* 0: not known */
+    char *leader_address;       /* owned; NULL: it is this one, or not known */
+    uint64_t fresh_us;          /* see pd_service_set_fresh */
     struct list queued, sealed; /* of struct pd_op */
     uint32_t queued_count;
     struct pd_service_counts counts;
@@ -42,6 +45,8 @@ static void send_reply(struct pd_service *service, conn_id conn, uint64_t id, st
     reply->region_count = region_tree_count(pd_fsm_regions(service->fsm));
     reply->revision = pd_fsm_applied_index(service->fsm);
     reply->store_count_wanted = service->config->bootstrap_stores;
+    if (reply->stale)
+        reply->lag_ms = (clock_now_us(service->env->clock) - service->fresh_us) / 1000;
     if (reply->code == ERR_NOT_LEADER && service->leader_address)
         reply->leader_address = bytes_of_string(service->leader_address);
     service->host.send(service->host.context, conn, reply);
@@ -70,17 +75,35 @@ static void refuse_not_leading(struct pd_service *service, struct pd_op *take_op
 
 /* ---- reads */
 
+/* Only the leader knows. */
+static void mark_active(struct pd_service *service, struct wire_pd_member *members, uint32_t count)
+{
+    struct raft_status status;
+    if (!service->leading || !service->host.status)
+        return;
+    service->host.status(service->host.context, &status);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < status.peer_count; k++)
+            if (status.peers[k].id == members[i].id)
+                members[i].active = status.peers[k].recent_active || members[i].id == status.id;
+}
+
 static void cluster_info(struct pd_service *service, struct pd_op *take_op)
 {
-    struct wire_pd_member self = {.id = MEMBER_SELF,
-                                  .name = bytes_of_string(service->config->name),
-                                  .address = bytes_of_string(service->config->advertise_address),
-                                  .leader = service->leading};
-    struct wire_pd_reply reply = {.members = &self, .members_count = 1};
-    if (service->leading)
-        reply.leader_address = self.address;
-    else if (service->leader_address)
-        reply.leader_address = bytes_of_string(service->leader_address);
+    struct wire_pd_member members[PD_FSM_MEMBERS_MAX];
+    struct wire_pd_reply reply = {.members = members, .members_count = pd_fsm_member_count(service->fsm)};
+    for (uint32_t i = 0; i < reply.members_count; i++) {
+        const struct pd_member *member = pd_fsm_member_at(service->fsm, i);
+        members[i] =
+            (struct wire_pd_member){.id = member->id,
+                                    .name = bytes_of_string(member->name),
+                                    .address = bytes_of_string(pd_members_address(service->config, member)),
+                                    .leader = member->id == service->leader_id,
+                                    .learner = member->learner};
+        if (members[i].leader)
+            reply.leader_address = members[i].address;
+    }
+    mark_active(service, members, reply.members_count);
     answer(service, take_op, &reply);
 }
 
@@ -137,12 +160,16 @@ static void put_route(struct pd_service *service, struct arena *arena, struct re
 static void answer_one_region(struct pd_service *service, struct pd_op *take_op, struct region_node *node)
 {
     if (!node) {
-        refuse(service, take_op, ERR_REGION_NOT_FOUND, WAIT_GAP_MS, "no region covers this just now");
+        struct wire_pd_reply none = {.code = ERR_REGION_NOT_FOUND,
+                                     .wait_ms = WAIT_GAP_MS,
+                                     .text = bytes_of_string("no region covers this just now"),
+                                     .stale = !service->leading};
+        answer(service, take_op, &none);
         return;
     }
     struct wire_route route;
     put_route(service, &take_op->arena, node, &route);
-    struct wire_pd_reply reply = {.routes = &route, .routes_count = 1};
+    struct wire_pd_reply reply = {.routes = &route, .routes_count = 1, .stale = !service->leading};
     answer(service, take_op, &reply);
 }
 
@@ -205,7 +232,7 @@ static void scan_regions(struct pd_service *service, struct pd_op *take_op)
         put_route(service, &take_op->arena, node, route);
         list.size += route_size(route);
     }
-    struct wire_pd_reply reply = {.routes = list.routes, .routes_count = list.count};
+    struct wire_pd_reply reply = {.routes = list.routes, .routes_count = list.count, .stale = !service->leading};
     answer(service, take_op, &reply);
 }
 
@@ -262,6 +289,28 @@ static void count_request(struct pd_service_counts *counts, const struct wire_pd
         counts->timestamps += request->count;
 }
 
+static void transfer_leader(struct pd_service *service, struct pd_op *take_op)
+{
+    uint64_t wanted = take_op->request.member ? take_op->request.member->id : 0;
+    struct raft_status status;
+    service->host.status(service->host.context, &status);
+    uint64_t successor = wanted == status.id ? wanted : pd_members_successor(&status, wanted);
+    enum err code = successor == 0           ? ERR_INVALID
+                    : successor == status.id ? ERR_OK
+                                             : service->host.transfer(service->host.context, successor);
+    refuse(service, take_op, code, 0,
+           code == ERR_OK        ? ""
+           : code == ERR_INVALID ? "no such member that votes and can be heard"
+                                 : "leadership is being handed over already");
+}
+
+static bool may_be_stale(const struct pd_service *service, const struct wire_pd_request *request)
+{
+    return request->stale && service->fresh_us != 0 && pd_fsm_bootstrapped(service->fsm) &&
+           (request->op == WIRE_PD_OP_GET_REGION || request->op == WIRE_PD_OP_GET_REGION_BY_ID ||
+            request->op == WIRE_PD_OP_SCAN_REGIONS);
+}
+
 static void handle(struct pd_service *service, struct pd_op *take_op)
 {
     count_request(&service->counts, &take_op->request);
@@ -296,6 +345,13 @@ static void handle(struct pd_service *service, struct pd_op *take_op)
     case WIRE_PD_OP_TIMESTAMP:
         pd_writes_timestamp(service->writes, take_op);
         break;
+    case WIRE_PD_OP_ADD_MEMBER:
+    case WIRE_PD_OP_REMOVE_MEMBER:
+        pd_writes_member(service->writes, take_op);
+        break;
+    case WIRE_PD_OP_TRANSFER_LEADER:
+        transfer_leader(service, take_op);
+        break;
     default:
         check_failed(__FILE__, __LINE__, "check_request refuses what is not above");
     }
@@ -306,7 +362,7 @@ static enum err check_request(const struct pd_service *service, const struct wir
                               struct error *err)
 {
     uint64_t own = pd_fsm_cluster_id(service->fsm);
-    if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_TIMESTAMP)
+    if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_TRANSFER_LEADER)
         return error_set(err, ERR_UNSUPPORTED, "this pd does not know operation %u", request->op);
     if (own != 0 && request->cluster_id != 0 && request->cluster_id != own)
         return error_set(err, ERR_CLUSTER_NOT_MATCH, "this is cluster %llu, the request is for cluster %llu",
@@ -327,7 +383,8 @@ static void run_one(struct pd_service *service, struct pd_op *take_op)
         refuse(service, take_op, code, 0, error.text);
     } else if (take_op->request.op == WIRE_PD_OP_CLUSTER_INFO && pd_fsm_cluster_id(service->fsm) != 0) {
         cluster_info(service, take_op);
-    } else if (!service->leading) {
+    } else if (!service->leading && !may_be_stale(service, &take_op->request) &&
+               !(BUG(pd_follower_tso) && take_op->request.op == WIRE_PD_OP_TIMESTAMP)) {
         refuse_not_leading(service, take_op);
     } else if (needs_regions(take_op->request.op) && !pd_fsm_bootstrapped(service->fsm)) {
         error_set(&error, ERR_NOT_READY, "there are no regions yet: %u of %u stores have registered",
@@ -346,7 +403,7 @@ void pd_service_request(struct pd_service *service, conn_id conn, struct frame *
         send_reply(service, conn, 0, &reply);
         return;
     }
-    bool at_once = service->leader_address != NULL ||
+    bool at_once = service->leader_address != NULL || (!service->leading && may_be_stale(service, &op->request)) ||
                    (op->request.op == WIRE_PD_OP_CLUSTER_INFO && pd_fsm_cluster_id(service->fsm) != 0);
     if (at_once) {
         run_one(service, op);
@@ -383,6 +440,19 @@ void pd_service_run(struct pd_service *service)
 
 /* ---- life */
 
+static enum err propose_conf(void *context, const struct raft_conf_change *change, raft_index *ret_index,
+                             raft_term *ret_term)
+{
+    struct pd_service *service = context;
+    return service->host.propose_conf(service->host.context, change, ret_index, ret_term);
+}
+
+static void status_of(void *context, struct raft_status *ret_status)
+{
+    struct pd_service *service = context;
+    service->host.status(service->host.context, ret_status);
+}
+
 static enum err propose(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term)
 {
     struct pd_service *service = context;
@@ -401,7 +471,8 @@ struct pd_service *pd_service_new(struct env *env, const struct pd_config *confi
     list_init(&service->queued);
     list_init(&service->sealed);
     service->cluster = cluster_new(config);
-    const struct pd_writes_host writes_host = {.context = service, .propose = propose, .answer = answer};
+    const struct pd_writes_host writes_host = {
+        .context = service, .propose = propose, .propose_conf = propose_conf, .status = status_of, .answer = answer};
     const struct pd_sched_host sched_host = {.context = service, .propose = propose};
     service->sched = pd_sched_new(env, config, fsm, &sched_host);
     service->writes = pd_writes_new(env, config, fsm, service->cluster, service->sched, &writes_host);
@@ -438,12 +509,26 @@ void pd_service_free(struct pd_service *service)
     pd_writes_free(service->writes);
     pd_sched_free(service->sched);
     cluster_free(service->cluster);
+    free(service->leader_address);
     free(service);
 }
 
-void pd_service_set_leader(struct pd_service *service, const char *address)
+void pd_service_set_leader(struct pd_service *service, uint64_t member, const char *address)
 {
-    service->leader_address = address;
+    free(service->leader_address);
+    service->leader_address = address ? strdup(address) : NULL;
+    CHECK(!address || service->leader_address);
+    service->leader_id = member;
+}
+
+const char *pd_service_leader_address(const struct pd_service *service)
+{
+    return service->leader_address;
+}
+
+void pd_service_set_fresh(struct pd_service *service, uint64_t fresh_us)
+{
+    service->fresh_us = fresh_us;
 }
 
 void pd_service_begin(struct pd_service *service)

@@ -4,7 +4,8 @@
  *         --pd_service_seal-----> batch of the round, waits for the proof that we still lead (lease or ReadIndex: pd.c)
  *         --pd_service_run------> read: answered from memory;  write: pd_writes, answered after apply
  *
- * Only the leader answers, but for cluster_info, which helps to find it. Answers carry code, action and wait_ms;
+ * Only the leader answers, but for cluster_info, which helps to find it, and routes that may be stale: any member answers
+ * those, and says how old its knowledge is (lag_ms) and of which applied index (revision). Answers carry code, action and wait_ms;
  * cluster id, bootstrapped, region count, revision (applied index) and how many stores the bootstrap waits for are
  * always there.
  *
@@ -52,6 +53,11 @@ struct pd_service_host {
     void *context; /* borrowed */
     /* As raft_propose; the command is lent. */
     enum err (*propose)(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term);
+    /* As raft_propose_conf, raft_transfer and raft_get_status. */
+    enum err (*propose_conf)(void *context, const struct raft_conf_change *change, raft_index *ret_index,
+                             raft_term *ret_term);
+    enum err (*transfer)(void *context, uint64_t member);
+    void (*status)(void *context, struct raft_status *ret_status);
     void (*send)(void *context, conn_id conn, const struct wire_pd_reply *reply);
 };
 
@@ -67,8 +73,12 @@ void pd_service_free(struct pd_service *service); /* NULL is fine */
 /* Leadership: begins when all of the log is applied, ends with an answer to everybody who waits. */
 void pd_service_begin(struct pd_service *service);
 void pd_service_end(struct pd_service *service);
-/* Who else leads, as far as known: for NotLeader. `address` is borrowed until the next call; NULL: nobody is known. */
-void pd_service_set_leader(struct pd_service *service, const char *address);
+/* Who leads, as far as known: for NotLeader. `address` is copied; NULL: it is this one, or nobody is known. */
+void pd_service_set_leader(struct pd_service *service, uint64_t member, const char *address);
+/* Of another one; NULL: nobody is known. Borrowed until the next call. */
+const char *pd_service_leader_address(const struct pd_service *service);
+/* All that was committed at `fresh_us` is applied here; 0: nobody has ever said so. */
+void pd_service_set_fresh(struct pd_service *service, uint64_t fresh_us);
 
 struct pd_sched *pd_service_sched(const struct pd_service *service); /* for what people ask and read */
 

@@ -2,17 +2,20 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "env/clock.h"
 #include "pd/bootstrap.h"
 #include "pd/id_alloc.h"
+#include "pd/pd_members.h"
 #include "pd/tso.h"
 
 enum {
     COMMAND_SIZE_MAX = FRAME_SIZE_MAX,
     BUSY_WAIT_MS = 10,
+    MEMBER_WAIT_MS = 50,
     CLOCK_BEHIND_WARN_MS = 10 * 1000,
 };
 
@@ -24,6 +27,7 @@ enum proposal_kind {
     PROPOSAL_WINDOW,
     PROPOSAL_BOOTSTRAP,
     PROPOSAL_BOOTSTRAP_LAST,
+    PROPOSAL_MEMBER,
 };
 
 struct proposal {
@@ -32,7 +36,7 @@ struct proposal {
     raft_index index;
     raft_term term;
     struct pd_op *op; /* owned; NULL: pd's own */
-    uint64_t number;  /* ids: how many; window: its limit */
+    uint64_t number;  /* ids: how many; window: its limit; member: its id */
 };
 
 struct pd_writes {
@@ -148,6 +152,16 @@ static void finish_refused(struct pd_writes *writes, struct pd_op *take_op, enum
 
 /* ---- proposing */
 
+static void note_proposal(struct pd_writes *writes, const struct proposal *noted)
+{
+    struct proposal *proposal = calloc(1, sizeof(*proposal));
+    CHECK(proposal);
+    *proposal = *noted;
+    if (proposal->op)
+        list_remove(&proposal->op->link);
+    list_push_back(&writes->proposals, &proposal->link);
+}
+
 /* `take_op` may be NULL. On an error the request stays the caller's. */
 static enum err propose(struct pd_writes *writes, enum proposal_kind kind, const struct wire_pd_command *command,
                         struct pd_op *take_op, uint64_t number)
@@ -160,12 +174,8 @@ static enum err propose(struct pd_writes *writes, enum proposal_kind kind, const
     code = writes->host.propose(writes->host.context, buf_bytes(&writes->command), &index, &term);
     if (code != ERR_OK)
         return code;
-    struct proposal *proposal = calloc(1, sizeof(*proposal));
-    CHECK(proposal);
-    *proposal = (struct proposal){.kind = kind, .index = index, .term = term, .op = take_op, .number = number};
-    if (take_op)
-        list_remove(&take_op->link);
-    list_push_back(&writes->proposals, &proposal->link);
+    note_proposal(writes,
+                  &(struct proposal){.kind = kind, .index = index, .term = term, .op = take_op, .number = number});
     return ERR_OK;
 }
 
@@ -487,6 +497,76 @@ static void window_applied(struct pd_writes *writes, const struct proposal *prop
         tso_window_failed(&writes->tso);
 }
 
+/* ---- members of pd */
+
+static enum err check_member(struct pd_writes *writes, const struct wire_pd_request *request, struct error *err)
+{
+    struct raft_status status;
+    if (request->op == WIRE_PD_OP_ADD_MEMBER)
+        return pd_members_check_add(writes->fsm, request->member, err);
+    writes->host.status(writes->host.context, &status);
+    return pd_members_check_remove(writes->fsm, &status, request->member ? request->member->id : 0, err);
+}
+
+/* Alone in its entry: one voter more or less, or a learner; majorities before and after meet in one voter at least. */
+static enum err propose_member(struct pd_writes *writes, struct pd_op *op)
+{
+    bool add = op->request.op == WIRE_PD_OP_ADD_MEMBER;
+    struct wire_pd_member member = *op->request.member;
+    raft_index index;
+    raft_term term;
+    if (add)
+        member = (struct wire_pd_member){.id = pd_fsm_next_member_id(writes->fsm),
+                                         .name = op->request.member->name,
+                                         .address = op->request.member->address,
+                                         .learner = true};
+    struct wire_pd_command command = {.kind = WIRE_PD_COMMAND_KIND_CHANGE_MEMBERS, .member = &member};
+    enum err code = wire_encode_pd_command(&command, &writes->command);
+    struct raft_conf_change change = {
+        .entry_kind = RAFT_ENTRY_CONF_CHANGE_V2,
+        .count = 1,
+        .changes = {{.kind = add ? RAFT_CHANGE_ADD_LEARNER : RAFT_CHANGE_REMOVE, .id = member.id}},
+        .context = add ? buf_bytes(&writes->command) : bytes_empty()};
+    if (code == ERR_OK)
+        code = writes->host.propose_conf(writes->host.context, &change, &index, &term);
+    if (code == ERR_OK)
+        note_proposal(writes, &(struct proposal){.kind = PROPOSAL_MEMBER,
+                                                 .index = index,
+                                                 .term = term,
+                                                 .op = op,
+                                                 .number = member.id});
+    return code;
+}
+
+void pd_writes_member(struct pd_writes *writes, struct pd_op *take_op)
+{
+    struct error error = {.text = ""};
+    enum err code = check_member(writes, &take_op->request, &error);
+    if (code != ERR_OK) {
+        refuse(writes, take_op, code, 0, error.text);
+        return;
+    }
+    if (!admit(writes, take_op))
+        return;
+    code = propose_member(writes, take_op);
+    if (code != ERR_OK)
+        finish_refused(writes, take_op, code, err_action(code) == ERR_ACTION_BACKOFF ? MEMBER_WAIT_MS : 0,
+                       code == ERR_NOT_READY ? "another change of members is under way" : "pd's log did not take it");
+}
+
+static void member_applied(struct pd_writes *writes, const struct proposal *proposal,
+                           const struct pd_fsm_result *result)
+{
+    struct wire_pd_reply reply = {.code = (uint16_t)result->code, .member_id = proposal->number};
+    if (result->code == ERR_OK)
+        log_event(writes->env->log, LOG_INFO, "event=pd_member_%s member=%llu",
+                  pd_fsm_find_member(writes->fsm, proposal->number) ? "added" : "removed",
+                  (unsigned long long)proposal->number);
+    else
+        reply.text = bytes_of_string("the change came too late: the members are others by now");
+    finish(writes, proposal->op, &reply);
+}
+
 /* ---- what pd puts into its log by itself */
 
 /* Tools write it as a JSON number, so it has 53 bits. */
@@ -576,6 +656,8 @@ void pd_writes_begin(struct pd_writes *writes)
                   (unsigned long long)(limit_ms - wall_ms));
     writes->leading = true;
     writes->cluster_proposed = writes->bootstrap_proposed = false;
+    if (BUG(pd_window_of_ours) && limit_ms > writes->config->timestamp_window_ms)
+        limit_ms -= writes->config->timestamp_window_ms;
     tso_init(&writes->tso, writes->config->timestamp_window_ms, limit_ms);
     id_alloc_init(&writes->ids);
 }
@@ -621,6 +703,9 @@ static void proposal_applied(struct pd_writes *writes, const struct proposal *pr
         break;
     case PROPOSAL_BOOTSTRAP_LAST:
         bootstrap_applied(writes, result);
+        break;
+    case PROPOSAL_MEMBER:
+        member_applied(writes, proposal, result);
         break;
     }
 }

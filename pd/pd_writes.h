@@ -4,6 +4,7 @@
  *   region_heartbeat  regions with a newer epoch: put_regions               answered when applied
  *   alloc_id          from the window; a window at a time: alloc_ids        answered at once, or when the window is
  *   timestamp         from the window; a window at a time: timestamp_window  "
+ *   add_member, remove_member   a change of pd's own group              answered when applied
  *   (pd itself)       set_cluster at the first start; the first regions (bootstrap) once enough stores have registered
  *
  * All that is proposed in one round of the actor leaves in one append, so in one fsync.
@@ -37,6 +38,10 @@ struct pd_writes_host {
     void *context; /* borrowed */
     /* As raft_propose; the command is lent. */
     enum err (*propose)(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term);
+    /* As raft_propose_conf and raft_get_status. */
+    enum err (*propose_conf)(void *context, const struct raft_conf_change *change, raft_index *ret_index,
+                             raft_term *ret_term);
+    void (*status)(void *context, struct raft_status *ret_status);
     /* Code, text and results are filled in; the host adds the rest, sends it and frees the request. */
     void (*answer)(void *context, struct pd_op *take_op, struct wire_pd_reply *reply);
 };
@@ -54,6 +59,7 @@ void pd_writes_register_store(struct pd_writes *writes, struct pd_op *take_op);
 void pd_writes_region_heartbeat(struct pd_writes *writes, struct pd_op *take_op);
 void pd_writes_alloc_id(struct pd_writes *writes, struct pd_op *take_op);
 void pd_writes_timestamp(struct pd_writes *writes, struct pd_op *take_op);
+void pd_writes_member(struct pd_writes *writes, struct pd_op *take_op);
 
 /* A normal entry with a command was applied to the fsm. Also outside of begin and end (then nobody waits). */
 void pd_writes_applied(struct pd_writes *writes, raft_index index, raft_term term, const struct pd_fsm_result *result);

@@ -22,7 +22,9 @@ enum state { STATE_START, STATE_REGISTER, STATE_IDENT, STATE_BOOTSTRAP, STATE_RE
 enum {
     TICK_MS = 50,
     ASK_INTERVAL_MS = 100,
-    ANSWER_TIMEOUT_MS = 2000,
+    REOPEN_PAUSE_US = 100 * 1000,
+    ANSWER_TIMEOUT_MS = 1000,
+    NOT_READY_MAX = 4, /* in a row, of one endpoint: it may be the one that nobody talks to */
     STORES_INTERVAL_MS = 2000,
     IDENT_FORMAT = 1,
     MAILBOX_MAX = 4096,
@@ -38,6 +40,9 @@ struct pd_link {
     struct links *links;
     struct link *link; /* to the endpoint that is being used */
     uint32_t endpoint;
+    uint32_t not_ready, failed; /* answers of this endpoint, endpoints: in a row */
+    uint64_t open_at_us;        /* there is no link: not before */
+    uint64_t opened_us;
     char endpoint_address[256];
     enum state state;
     uint64_t request_id; /* of the question under way; 0: none */
@@ -178,6 +183,11 @@ static struct regions_message *regions_message_new(uint32_t kind, struct frame *
         return NULL;
     }
     return message;
+}
+
+static bool is_up(const struct pd_link *link)
+{
+    return link->link && link_is_up(link->link);
 }
 
 static void tell_workers(struct pd_link *link, uint32_t kind, struct frame *frame)
@@ -394,7 +404,30 @@ static void on_answer(struct pd_link *link, const struct wire_pd_reply *reply, s
     }
 }
 
+static void open_link(struct pd_link *link);
 static void use_endpoint(struct pd_link *link, uint32_t endpoint, const char *address);
+
+static void next_endpoint(struct pd_link *link)
+{
+    const struct store_config *config = link->store->config;
+    uint32_t next = (link->endpoint + 1) % config->pd_count;
+    if (config->pd_count > 1 || strcmp(link->endpoint_address, config->pd[0]) != 0)
+        use_endpoint(link, next, config->pd[next]);
+}
+
+/* It does not lead, or nobody does, or it cannot know. */
+static void follow(struct pd_link *link, const struct wire_pd_reply *reply)
+{
+    char address[sizeof link->endpoint_address];
+    link->not_ready++;
+    if (reply->code == ERR_NOT_LEADER && reply->leader_address.size > 0 && reply->leader_address.size < sizeof address) {
+        snprintf(address, sizeof address, "%.*s", (int)reply->leader_address.size,
+                 (const char *)reply->leader_address.data);
+        use_endpoint(link, link->endpoint, address);
+    } else if (reply->code == ERR_NOT_LEADER || (reply->code == ERR_NOT_READY && link->not_ready >= NOT_READY_MAX)) {
+        next_endpoint(link);
+    }
+}
 
 static void on_frame(void *context, struct link *from, struct frame *take_frame)
 {
@@ -415,24 +448,28 @@ static void on_frame(void *context, struct link *from, struct frame *take_frame)
         if (reply.code == ERR_OK) {
             link->ask_at_us = link->state == STATE_BOOTSTRAP && !reply.bootstrapped ? link->ask_at_us : now_us;
             link->refusal[0] = '\0';
+            link->not_ready = link->failed = 0;
             on_answer(link, &reply, take_frame);
         } else {
             say_refusal(link, (enum err)reply.code, (const char *)reply.text.data, reply.text.size);
-            if (reply.code == ERR_NOT_LEADER && reply.leader_address.size > 0 &&
-                reply.leader_address.size < sizeof link->endpoint_address) {
-                char address[sizeof link->endpoint_address];
-                snprintf(address, sizeof address, "%.*s", (int)reply.leader_address.size,
-                         (const char *)reply.leader_address.data);
-                use_endpoint(link, link->endpoint, address);
-            }
+            follow(link, &reply);
         }
-    } else if (reply.id == 0 && reply.code != ERR_OK)
+    } else if (reply.id == 0 && reply.code != ERR_OK) { /* of a heartbeat */
         say_refusal(link, (enum err)reply.code, (const char *)reply.text.data, reply.text.size);
+        if (reply.code == ERR_NOT_LEADER)
+            follow(link, &reply);
+    }
     arena_fini(&arena);
     frame_unref(take_frame);
 }
 
 /* ---- the connection */
+
+static void open_link(struct pd_link *link)
+{
+    link->opened_us = clock_now_us(link->env->clock);
+    link->link = link_open(link->links, link->endpoint_address, 0, NULL);
+}
 
 static void use_endpoint(struct pd_link *link, uint32_t endpoint, const char *address)
 {
@@ -441,7 +478,13 @@ static void use_endpoint(struct pd_link *link, uint32_t endpoint, const char *ad
     link->endpoint = endpoint;
     snprintf(link->endpoint_address, sizeof link->endpoint_address, "%s", address);
     link->asked_us = 0;
-    link->link = link_open(link->links, link->endpoint_address, 0, NULL);
+    link->not_ready = 0;
+    /* The first round over all of them is quick, later ones are not. */
+    uint64_t pause_us = link->failed < 2 * link->store->config->pd_count ? 0 : REOPEN_PAUSE_US;
+    link->link = NULL;
+    link->open_at_us = clock_now_us(link->env->clock) + pause_us;
+    if (pause_us == 0)
+        open_link(link);
 }
 
 static void on_up(void *context, struct link *up, const struct wire_hello *hello)
@@ -468,12 +511,10 @@ static void on_down(void *context, struct link *down, bool was_up, enum err code
     (void)down;
     (void)was_up;
     struct pd_link *link = context;
-    const struct store_config *config = link->store->config;
     say_refusal(link, code, text ? text : "", text ? strlen(text) : 0);
     link->asked_us = 0;
-    if (config->pd_count > 1)
-        use_endpoint(link, (link->endpoint + 1) % config->pd_count,
-                     config->pd[(link->endpoint + 1) % config->pd_count]);
+    link->failed++;
+    next_endpoint(link);
 }
 
 /* ---- the actor */
@@ -521,12 +562,18 @@ static void on_tick(struct pd_link *link)
     give_ids(link, now_us);
     if (!link->links)
         start_links(link);
+    if (!link->link && now_us >= link->open_at_us)
+        open_link(link);
     links_tick(link->links);
     if (link->asked_us != 0 && now_us >= link->asked_us + ANSWER_TIMEOUT_MS * 1000) {
         link->asked_us = 0;
-        link_reset(link->link); /* it is up and says nothing */
+        if (link->link)
+            link_reset(link->link); /* it is up and says nothing */
+    } else if (link->link && !is_up(link) && now_us >= link->opened_us + ANSWER_TIMEOUT_MS * 1000) {
+        link->failed++;
+        next_endpoint(link); /* nobody takes the call */
     }
-    if (link_is_up(link->link)) {
+    if (is_up(link)) {
         if (link->asked_us == 0 && now_us >= link->ask_at_us)
             ask_next(link, now_us);
         if (link->state == STATE_SERVING && now_us >= link->heartbeat_at_us) {
@@ -559,7 +606,7 @@ static void on_message(void *state, struct message *take_message)
     case PD_LINK_LINKS:
         links_on_message(link->links, take_message);
         /* An answer may allow the next question at once: a first start is five of them. */
-        if (link_is_up(link->link) && (link->state != STATE_SERVING || link->id_asks) && link->asked_us == 0 &&
+        if (is_up(link) && (link->state != STATE_SERVING || link->id_asks) && link->asked_us == 0 &&
             clock_now_us(link->env->clock) >= link->ask_at_us)
             ask_next(link, clock_now_us(link->env->clock));
         break;
@@ -569,7 +616,7 @@ static void on_message(void *state, struct message *take_message)
         break;
     case PD_LINK_FRAME: {
         struct frame_message *message = (struct frame_message *)take_message;
-        if (link->links && link_is_up(link->link)) {
+        if (link->links && is_up(link)) {
             (void)link_send(link->link, message->frame);
             message->frame = NULL;
         }
@@ -581,7 +628,7 @@ static void on_message(void *state, struct message *take_message)
         *link->id_asks_last = take_message;
         link->id_asks_last = &take_message->next;
         give_ids(link, clock_now_us(link->env->clock));
-        if (link->id_asks && link->links && link_is_up(link->link) && link->asked_us == 0)
+        if (link->id_asks && link->links && is_up(link) && link->asked_us == 0)
             ask_next(link, clock_now_us(link->env->clock));
         break;
     case PD_LINK_REGION:

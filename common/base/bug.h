@@ -112,6 +112,11 @@
     X(tso_goes_back)                                                                                                   \
     X(tso_follows_clock)                                                                                               \
     X(id_twice)                                                                                                        \
+    X(pd_read_unproved)                                                                                                \
+    X(pd_follower_tso)                                                                                                 \
+    X(pd_window_of_ours)                                                                                               \
+    X(pd_stuck_leads)                                                                                                  \
+    X(pd_snapshot_stays_away)                                                                                          \
     /* placement */                                                                                                    \
     X(operator_no_epoch_guard)                                                                                         \
     X(move_removes_first)                                                                                              \

@@ -68,8 +68,9 @@ void batch_print_command(const struct batch_settings *settings, const struct run
 {
     uint64_t all = FAULT_BIT(FAULT_KIND_COUNT) - 1;
     fprintf(out, "polder sim --seed %llu", ULL(seed));
-    if (!options->stores || !options->clients || !options->regions)
+    if (!options->stores || !options->clients || !options->regions || !options->pds)
         fputs(" --swarm", out);
+    print_size("pds", options->pds, out);
     print_size("stores", options->stores, out);
     print_size("clients", options->clients, out);
     print_size("regions", options->regions, out);

@@ -3,20 +3,33 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "pd/pd_fsm.h"
 
-enum { INTERVAL_MS_MAX = 200, COUNT_MAX = 50, COUNTER_BITS = 18 };
+enum { INTERVAL_MS_MAX = 200, COUNT_MAX = 50, COUNTER_BITS = 18, TRUTHS_MAX = 4096 };
 
-/* Ids [first, first + count) were given out. */
+/* [first, first + count) were given out. */
 struct range {
     uint64_t first, count;
+};
+
+struct ranges {
+    struct range *all;
+    size_t count, capacity;
+};
+
+/* What a member had applied, and what it made of it. */
+struct truth {
+    raft_index index;
+    uint64_t digest;
 };
 
 struct check_pd {
     struct world *world;
     struct rng rng;
     uint64_t newest; /* timestamp that was answered */
-    struct range *ranges;
-    size_t range_count, range_capacity;
+    struct ranges ids, timestamps;
+    struct truth truths[TRUTHS_MAX]; /* by index */
+    raft_index looked[WORLD_PD_MAX];
     bool stopped;
 };
 
@@ -31,6 +44,20 @@ struct question {
 
 #define ULL(value) ((unsigned long long)(value))
 
+static void take_range(struct check_pd *check, struct ranges *ranges, const char *what, uint64_t first, uint64_t count)
+{
+    for (size_t i = 0; i < ranges->count; i++)
+        if (first < ranges->all[i].first + ranges->all[i].count && ranges->all[i].first < first + count)
+            world_fail(check->world, "pd", 0, "%s %llu..%llu are given out twice", what, ULL(first),
+                       ULL(first + count - 1));
+    if (ranges->count == ranges->capacity) {
+        ranges->capacity = ranges->capacity ? ranges->capacity * 2 : 64;
+        ranges->all = realloc(ranges->all, ranges->capacity * sizeof *ranges->all);
+        CHECK(ranges->all);
+    }
+    ranges->all[ranges->count++] = (struct range){first, count};
+}
+
 static void take_timestamps(struct check_pd *check, const struct question *question, uint64_t first)
 {
     uint64_t last = first + question->count - 1;
@@ -38,22 +65,42 @@ static void take_timestamps(struct check_pd *check, const struct question *quest
         world_fail(check->world, "pd", 0, "D1: timestamp %llu + %llu after %llu + %llu had been given out",
                    ULL(first >> COUNTER_BITS), ULL(first & ((1u << COUNTER_BITS) - 1)),
                    ULL(question->newest >> COUNTER_BITS), ULL(question->newest & ((1u << COUNTER_BITS) - 1)));
+    take_range(check, &check->timestamps, "D3: timestamps", first, question->count);
     if (last > check->newest)
         check->newest = last;
 }
 
 static void take_ids(struct check_pd *check, const struct question *question, uint64_t first)
 {
-    for (size_t i = 0; i < check->range_count; i++)
-        if (first < check->ranges[i].first + check->ranges[i].count && check->ranges[i].first < first + question->count)
-            world_fail(check->world, "pd", 0, "D2: ids %llu..%llu are given out twice", ULL(first),
-                       ULL(first + question->count - 1));
-    if (check->range_count == check->range_capacity) {
-        check->range_capacity = check->range_capacity ? check->range_capacity * 2 : 64;
-        check->ranges = realloc(check->ranges, check->range_capacity * sizeof *check->ranges);
-        CHECK(check->ranges);
-    }
-    check->ranges[check->range_count++] = (struct range){first, question->count};
+    take_range(check, &check->ids, "D2: ids", first, question->count);
+}
+
+static uint64_t digest_of(const struct pd *pd)
+{
+    struct raft_conf conf;
+    uint64_t digest = pd_fsm_digest(pd_get_fsm(pd));
+    raft_get_conf(pd_get_raft(pd), &conf);
+    if (raft_applied_index(pd_get_raft(pd)) == pd_fsm_applied_index(pd_get_fsm(pd))) /* the core follows the rows */
+        for (uint32_t i = 0; i < pd_fsm_member_count(pd_get_fsm(pd)); i++)
+            CHECK(raft_conf_member(&conf, pd_fsm_member_at(pd_get_fsm(pd), i)->id));
+    return digest;
+}
+
+void check_pd_look(struct check_pd *check, const struct world_node *node)
+{
+    if (!node->pd || !pd_get_raft(node->pd) || world_options(check->world)->pd_count == 1)
+        return;
+    raft_index index = pd_fsm_applied_index(pd_get_fsm(node->pd));
+    if (index == 0 || index == check->looked[node->number - 1])
+        return;
+    check->looked[node->number - 1] = index;
+    struct truth *truth = &check->truths[index % TRUTHS_MAX];
+    uint64_t digest = digest_of(node->pd);
+    if (truth->index == index && truth->digest != digest)
+        world_fail(check->world, "pd", 0, "D4: %s has applied up to %llu and has another truth than others that have",
+                   sim_node_name(node->node), ULL(index));
+    if (truth->index < index)
+        *truth = (struct truth){.index = index, .digest = digest};
 }
 
 static void on_done(void *user, struct polder_result *take_result)
@@ -125,6 +172,7 @@ void check_pd_free(struct check_pd *check)
 {
     if (!check)
         return;
-    free(check->ranges);
+    free(check->ids.all);
+    free(check->timestamps.all);
     free(check);
 }

@@ -20,7 +20,7 @@ struct faults {
     bool began;
     uint64_t heal_ns;
     uint64_t aimed_ns; /* when the last aimed fault was */
-    uint64_t down_until_ns[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
+    uint64_t down_until_ns[WORLD_NODE_MAX];
 };
 
 /* The end of a fault that lasts. */
@@ -30,7 +30,7 @@ struct ending {
     struct world_node *node;
     struct world_node *from, *to; /* NULL: any */
     bool both_ways;
-    uint8_t sides[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX]; /* SPLIT: who is where; bits, 3: reaches both */
+    uint8_t sides[WORLD_NODE_MAX]; /* SPLIT: who is where; bits, 3: reaches both */
 };
 
 static struct sim *sim_of(struct faults *faults)
@@ -83,9 +83,20 @@ static struct world_node *any_store(struct faults *faults)
                        (uint32_t)rng_between(&faults->rng, 1, world_options(faults->world)->store_count));
 }
 
+/* Of several, mostly the one that leads. */
+static struct world_node *any_pd(struct faults *faults)
+{
+    uint32_t count = world_options(faults->world)->pd_count;
+    if (count == 1 || rng_chance(&faults->rng, 2, 3))
+        return world_pd(faults->world);
+    return world_pd_member(faults->world, (uint32_t)rng_between(&faults->rng, 1, count));
+}
+
 /* Mostly stores, now and then anybody. */
 static struct world_node *any_node(struct faults *faults)
 {
+    if (world_options(faults->world)->pd_count > 1 && rng_chance(&faults->rng, 1, 4))
+        return any_pd(faults);
     if (rng_chance(&faults->rng, 3, 4))
         return any_store(faults);
     return world_node(faults->world, (uint32_t)rng_below(&faults->rng, world_node_count(faults->world)));
@@ -253,7 +264,8 @@ static void block(struct faults *faults, enum fault_kind kind, struct world_node
 /* Mostly the store, sometimes pd. */
 static struct world_node *with_disk(struct faults *faults, struct world_node *store)
 {
-    return rng_chance(&faults->rng, 1, 8) ? world_pd(faults->world) : store;
+    uint32_t pds = world_options(faults->world)->pd_count;
+    return rng_chance(&faults->rng, pds > 1 ? 2 : 1, 8) ? any_pd(faults) : store;
 }
 
 static void begin_disk_fault(struct faults *faults, enum fault_kind kind, struct world_node *node)
@@ -349,7 +361,7 @@ static void begin_clock_fault(struct faults *faults, enum fault_kind kind, struc
 {
     if (kind == FAULT_WALL) {
         if (rng_chance(&faults->rng, 1, 2)) /* hardly anybody else looks at it */
-            node = world_pd(faults->world);
+            node = any_pd(faults);
         sim_node_set_clock(node->node, 0, (int64_t)rng_between(&faults->rng, 0, 20000) - 10000);
         world_note_fault(faults->world, kind, 0);
     } else {
@@ -381,6 +393,18 @@ static void begin_slow(struct faults *faults)
     net_slow(world_net(faults->world), sim_node_or_any(from), to->node,
              (uint32_t)rng_between(&faults->rng, 1000, 500000));
     last(faults, &(struct ending){.kind = FAULT_SLOW, .from = from, .to = to}, draw_duration_ns(faults));
+}
+
+/* Now and then all members at once. */
+static void kill_pd(struct faults *faults)
+{
+    uint32_t count = world_options(faults->world)->pd_count;
+    if (count == 1 || !rng_chance(&faults->rng, 1, 4)) {
+        kill_node(faults, FAULT_PD, any_pd(faults), rng_chance(&faults->rng, 1, 2));
+        return;
+    }
+    for (uint32_t i = 1; i <= count; i++)
+        kill_node(faults, FAULT_PD, world_pd_member(faults->world, i), true);
 }
 
 static void begin_fault(struct faults *faults, enum fault_kind kind)
@@ -452,7 +476,7 @@ static void begin_fault(struct faults *faults, enum fault_kind kind)
         begin_clock_fault(faults, kind, node);
         break;
     case FAULT_PD:
-        kill_node(faults, kind, world_pd(world), rng_chance(&faults->rng, 1, 2));
+        kill_pd(faults);
         break;
     case FAULT_CLIENT:
         kill_node(faults, kind,

@@ -26,9 +26,9 @@ void report_seed(const struct batch_settings *settings, const struct run_result 
 {
     if (settings->json || (settings->quiet && !result->failed))
         return;
-    printf("seed %llu digest %016llx stores %u clients %u regions %u virtual %.1fs events %llu applied %llu elections "
+    printf("seed %llu digest %016llx pds %u stores %u clients %u regions %u virtual %.1fs events %llu applied %llu elections "
            "%llu done %llu not-done %llu unknown %llu recovery %.1fs faults:",
-           ULL(seed), ULL(result->digest), result->stores, result->clients, result->regions,
+           ULL(seed), ULL(result->digest), result->pds, result->stores, result->clients, result->regions,
            (double)result->virtual_us / 1e6, ULL(result->events), ULL(result->raft.applied),
            ULL(result->raft.elections), ULL(result->ops.done), ULL(result->ops.not_done), ULL(result->ops.unknown),
            (double)result->recovery_us / 1e6);

@@ -56,6 +56,8 @@ static bool step(struct run *run)
     if (last && sim_node_is_up(last)) {
         struct world_node *node = world_node_of(run->world, last);
         const char *actor = sim_last_actor(world_sim(run->world));
+        if (node->role == WORLD_PD && actor && strcmp(actor, "pd") == 0)
+            check_pd_look(run->pd, node);
         if (node->role == WORLD_STORE && actor && strcmp(actor, "region") == 0) /* who owns the cores */
             check_raft_store(run->raft, node);
     }
@@ -84,8 +86,11 @@ static bool run_until(struct run *run, uint64_t limit_us, bool (*is_done)(struct
 
 static bool is_bootstrapped(struct run *run)
 {
-    if (!world_pd(run->world)->pd || !pd_is_ready(world_pd(run->world)->pd))
-        return false;
+    for (uint32_t i = 1; i <= world_options(run->world)->pd_count; i++) {
+        const struct world_node *node = world_pd_member(run->world, i);
+        if (!node->pd || !pd_is_ready(node->pd))
+            return false;
+    }
     return check_raft_is_whole(run->raft, false, NULL, 0);
 }
 
@@ -293,13 +298,16 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     *ret_result = (struct run_result){0};
     swarm_draw(options->seed, options->faults, options->fault_allowed, options->fault_forced, &swarm);
     swarm_draw_sizes(options->seed, &ret_result->stores, &ret_result->clients, &ret_result->regions);
+    ret_result->pds = swarm_draw_pds(options->seed);
+    take_size(options->pds, &ret_result->pds);
     take_size(options->stores, &ret_result->stores);
     take_size(options->clients, &ret_result->clients);
     take_size(options->regions, &ret_result->regions);
     struct world_options world_options = {.seed = options->seed,
                                           .store_count = ret_result->stores,
                                           .client_count = ret_result->clients,
-                                          .region_count = ret_result->regions};
+                                          .region_count = ret_result->regions,
+                                          .pd_count = ret_result->pds};
     struct run run = {.options = options, .world = world_new(&world_options, &swarm)};
     struct sim *sim = world_sim(run.world);
     if (options->trace)

@@ -20,7 +20,7 @@
 
 struct run_options {
     uint64_t seed;
-    uint32_t stores, clients, regions; /* 0: the seed decides */
+    uint32_t stores, clients, regions, pds; /* 0: the seed decides */
     uint32_t seconds;                  /* of the safety phase */
     bool faults;
     uint64_t fault_allowed, fault_forced;           /* masks of enum fault_kind */
@@ -32,7 +32,7 @@ struct run_options {
 struct run_result {
     bool failed;
     char failure[1024];                /* "checker: what", see run_checker_of */
-    uint32_t stores, clients, regions; /* as run */
+    uint32_t stores, clients, regions, pds; /* as run */
     uint64_t failed_region;
     uint64_t digest;
     uint64_t virtual_us, events;

@@ -73,6 +73,11 @@ static uint32_t *clients_of(struct run_options *options)
     return &options->clients;
 }
 
+static uint32_t *pds_of(struct run_options *options)
+{
+    return &options->pds;
+}
+
 static uint32_t *stores_of(struct run_options *options)
 {
     return &options->stores;
@@ -91,6 +96,7 @@ static uint32_t *seconds_of(struct run_options *options)
 static bool lower_sizes(struct shrinking *self)
 {
     bool lowered = lower(self, "clients", clients_of);
+    lowered |= lower(self, "pds", pds_of);
     lowered |= lower(self, "stores", stores_of);
     lowered |= lower(self, "regions", regions_of);
     lowered |= lower(self, "seconds", seconds_of);
@@ -101,6 +107,7 @@ static bool lower_sizes(struct shrinking *self)
 static struct run_options spell_out(const struct run_options *options, const struct run_result *result)
 {
     struct run_options spelt = *options;
+    spelt.pds = result->pds;
     spelt.stores = result->stores;
     spelt.clients = result->clients;
     spelt.regions = result->regions;

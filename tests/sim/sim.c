@@ -17,13 +17,14 @@ static const char help[] =
     "       polder sim life [--crash-every-write] [flags]     see polder sim life --help\n"
     "       polder sim placement --case NAME [flags]          see polder sim placement --help\n"
     "\n"
-    "Runs a pd, storenodes and clients in one thread, deterministically, under faults drawn from the seed, and checks\n"
+    "Runs pds, storenodes and clients in one thread, deterministically, under faults drawn from the seed, and checks\n"
     "that every promise is kept. A line per seed; exit 0 all kept, 1 one broken, 2 usage. docs/simulator.md explains.\n"
     "\n"
     "  --seed N            one seed (default 1)\n"
     "  --seeds A..B        all of them\n"
     "  --jobs N            processes at once (default 1)\n"
-    "  --swarm             the seed decides on stores (1, 3, 5), clients (1..8) and regions (1..12), too\n"
+    "  --swarm             the seed decides on pds (1, 3, 5), stores (1, 3, 5), clients (1..8) and regions (1..12), too\n"
+    "  --pds N             members of pd, 1..5 (default 1)\n"
     "  --stores N          storenodes, 1..9 (default 3)\n"
     "  --clients N         clients, 1..32 (default 4)\n"
     "  --regions N         regions, 1..64 (default 6)\n"
@@ -95,6 +96,7 @@ enum {
     FLAG_SEEDS,
     FLAG_JOBS,
     FLAG_SWARM,
+    FLAG_PDS,
     FLAG_STORES,
     FLAG_CLIENTS,
     FLAG_REGIONS,
@@ -120,6 +122,7 @@ static const struct option flags[] = {
     {"seeds", required_argument, NULL, FLAG_SEEDS},
     {"jobs", required_argument, NULL, FLAG_JOBS},
     {"swarm", no_argument, NULL, FLAG_SWARM},
+    {"pds", required_argument, NULL, FLAG_PDS},
     {"stores", required_argument, NULL, FLAG_STORES},
     {"clients", required_argument, NULL, FLAG_CLIENTS},
     {"regions", required_argument, NULL, FLAG_REGIONS},
@@ -191,6 +194,8 @@ static bool take_flag(struct command_line *line, int flag, const char *value)
         return parse_u32(value, 1, BATCH_JOBS_MAX, &settings->jobs);
     case FLAG_SWARM:
         return line->swarm = true;
+    case FLAG_PDS:
+        return parse_u32(value, 1, WORLD_PD_MAX, &run->pds);
     case FLAG_STORES:
         return parse_u32(value, 1, WORLD_STORE_MAX, &run->stores);
     case FLAG_CLIENTS:
@@ -243,6 +248,7 @@ static void fill_sizes(struct command_line *line)
     struct run_options *run = &line->settings.run;
     if (line->swarm)
         return;
+    run->pds = run->pds ? run->pds : 1;
     run->stores = run->stores ? run->stores : 3;
     run->clients = run->clients ? run->clients : 4;
     run->regions = run->regions ? run->regions : 6;

@@ -93,6 +93,7 @@ static void draw_calm(struct swarm *swarm)
         .ttl_percent = 10,
         .log_count_max = 1000000,
         .snapshots_max = 2,
+        .pd_log_size_max = 64u << 20,
         .tokens_save_interval = 512,
         .snapshot_rate_size = 128u << 20,
         .snapshot_chunk_size = 256u << 10,
@@ -227,6 +228,16 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     struct rng load_rng;
     rng_init(&load_rng, seed, "split load");
     ret_swarm->split_load = PICK(&load_rng, 3, 5000, 10, 30);
+    struct rng pd_rng;
+    rng_init(&pd_rng, seed, "pd");
+    ret_swarm->pd_log_size_max = PICK(&pd_rng, 1024, 64u << 20, 8192);
+}
+
+uint32_t swarm_draw_pds(uint64_t seed)
+{
+    struct rng rng;
+    rng_init(&rng, seed, "pds");
+    return (uint32_t)PICK(&rng, 3, 1, 1, 5);
 }
 
 void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions)

@@ -100,6 +100,7 @@ struct swarm {
     uint64_t expiry_interval_ms;
     uint32_t ttl_percent; /* of writes */
     uint32_t snapshots_max, tokens_save_interval;
+    uint64_t pd_log_size_max;
     uint32_t scan_limit_max;
     /* workload */
     uint32_t keys_per_region, threads_per_client, think_max_us, value_size_max;
@@ -110,6 +111,8 @@ struct swarm {
  * are on in any case. */
 void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, struct swarm *ret_swarm);
 
+/* 1, 3 or 5 members of pd. */
+uint32_t swarm_draw_pds(uint64_t seed);
 /* 1, 3 or 5 stores, 1 to 8 clients, 1 to 12 regions. */
 void swarm_draw_sizes(uint64_t seed, uint32_t *ret_stores, uint32_t *ret_clients, uint32_t *ret_regions);
 

@@ -14,8 +14,9 @@ struct world {
     struct net *net;
     struct rng rng;
     struct rng disk_rng;
-    struct world_node nodes[1 + WORLD_STORE_MAX + WORLD_CLIENT_MAX];
+    struct world_node nodes[WORLD_NODE_MAX];
     uint32_t node_count;
+    char *pd_endpoints; /* owned; of all members */
     enum err (*write_hook)(void *context, struct world_node *node); /* NULL: none */
     void *write_hook_context;
     bool loss_is_set;
@@ -188,10 +189,22 @@ static void configure_pd(struct world *world, struct world_node *node)
 {
     struct pd_config *config = &node->pd_config;
     pd_config_init(config);
-    replace_text(&config->name, "pd-1");
-    replace_text(&config->data_dir, "/sim/pd1");
-    replace_text(&config->address, "sim://pd1");
-    replace_text(&config->advertise_address, "sim://pd1");
+    char text[64];
+    snprintf(text, sizeof text, "pd-%u", node->number);
+    replace_text(&config->name, text);
+    snprintf(text, sizeof text, "/sim/pd%u", node->number);
+    replace_text(&config->data_dir, text);
+    snprintf(text, sizeof text, "sim://pd%u", node->number);
+    replace_text(&config->address, text);
+    replace_text(&config->advertise_address, text);
+    for (uint32_t i = 0; i < world->options.pd_count && world->options.pd_count > 1; i++) {
+        snprintf(text, sizeof text, "pd-%u=sim://pd%u", i + 1, i + 1);
+        config->initial_cluster[config->initial_cluster_count++] = copy_text(text);
+    }
+    if (world->options.pd_count > 1) {
+        config->log_size_max = world->swarm.pd_log_size_max;
+        config->snapshot_chunk_size = world->swarm.snapshot_chunk_size;
+    }
     config->bootstrap_stores = world->options.store_count;
     config->bootstrap_regions = world->options.region_count;
     config->replicas = world->options.store_count < 3 ? world->options.store_count : 3;
@@ -210,8 +223,11 @@ static void configure_store(struct world *world, struct world_node *node)
     replace_text(&config->advertise_address, text);
     for (uint32_t i = 0; i < config->pd_count; i++)
         free(config->pd[i]);
-    config->pd[0] = copy_text("sim://pd1");
-    config->pd_count = 1;
+    config->pd_count = world->options.pd_count;
+    for (uint32_t i = 0; i < config->pd_count; i++) { /* each begins with another one */
+        snprintf(text, sizeof text, "sim://pd%u", 1 + (i + node->number - 1) % config->pd_count);
+        config->pd[i] = copy_text(text);
+    }
     config->region_workers = swarm->region_workers;
     config->read_workers = swarm->read_workers;
     config->tick_ms = swarm->tick_ms;
@@ -249,6 +265,14 @@ static void configure_store(struct world *world, struct world_node *node)
     config->scan_limit_max = swarm->scan_limit_max;
 }
 
+static char *pd_endpoints(uint32_t count)
+{
+    char text[16 * WORLD_PD_MAX] = "";
+    for (uint32_t i = 1; i <= count; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%ssim://pd%u", i > 1 ? "," : "", i);
+    return copy_text(text);
+}
+
 struct world *world_new(const struct world_options *options, const struct swarm *swarm)
 {
     CHECK(options->store_count >= 1 && options->store_count <= WORLD_STORE_MAX &&
@@ -256,6 +280,9 @@ struct world *world_new(const struct world_options *options, const struct swarm 
     struct world *world = calloc(1, sizeof *world);
     CHECK(world);
     world->options = *options;
+    world->options.pd_count = options->pd_count ? options->pd_count : 1;
+    CHECK(world->options.pd_count <= WORLD_PD_MAX);
+    world->pd_endpoints = pd_endpoints(world->options.pd_count);
     world->swarm = *swarm;
     world->sim = sim_new(options->seed);
     world->net = net_new(world->sim);
@@ -263,7 +290,8 @@ struct world *world_new(const struct world_options *options, const struct swarm 
     rng_init(&world->disk_rng, options->seed, "disk");
     *sim_timing(world->sim) = swarm->timing;
     *net_options(world->net) = swarm->net;
-    configure_pd(world, add_node(world, WORLD_PD, 1));
+    for (uint32_t i = 1; i <= world->options.pd_count; i++)
+        configure_pd(world, add_node(world, WORLD_PD, i));
     for (uint32_t i = 1; i <= options->store_count; i++)
         configure_store(world, add_node(world, WORLD_STORE, i));
     for (uint32_t i = 1; i <= options->client_count; i++)
@@ -286,6 +314,7 @@ void world_free(struct world *world)
     }
     sim_free(world->sim);
     net_free(world->net);
+    free(world->pd_endpoints);
     free(world);
 }
 
@@ -300,7 +329,7 @@ static enum err start_role(struct world_node *node, struct error *err)
         return store_new(&node->env, &node->store_config, &node->store, err);
     case WORLD_CLIENT: {
         const struct swarm *swarm = &node->world->swarm;
-        struct client_options options = {.pd = "sim://pd1",
+        struct client_options options = {.pd = node->world->pd_endpoints,
                                          .name = sim_node_name(node->node),
                                          .deadline_ms = swarm->client_deadline_ms,
                                          .silence_ms = swarm->client_silence_ms};
@@ -566,19 +595,28 @@ struct world_node *world_node(struct world *world, uint32_t index)
 
 struct world_node *world_pd(struct world *world)
 {
+    for (uint32_t i = 0; i < world->options.pd_count; i++)
+        if (world->nodes[i].pd && pd_is_leading(world->nodes[i].pd))
+            return &world->nodes[i];
     return &world->nodes[0];
+}
+
+struct world_node *world_pd_member(struct world *world, uint32_t number)
+{
+    CHECK(number >= 1 && number <= world->options.pd_count);
+    return &world->nodes[number - 1];
 }
 
 struct world_node *world_store(struct world *world, uint32_t number)
 {
     CHECK(number >= 1 && number <= world->options.store_count);
-    return &world->nodes[number];
+    return &world->nodes[world->options.pd_count + number - 1];
 }
 
 struct world_node *world_client(struct world *world, uint32_t number)
 {
     CHECK(number >= 1 && number <= world->options.client_count);
-    return &world->nodes[world->options.store_count + number];
+    return &world->nodes[world->options.pd_count + world->options.store_count + number - 1];
 }
 
 /* Nodes of the sim are made in the order of ours. */

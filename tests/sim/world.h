@@ -1,4 +1,4 @@
-/* world: a whole cluster in one process: a pd, storenodes and clients, each a node of the simulator with an env of its
+/* world: a whole cluster in one process: members of pd, storenodes and clients, each a node of the simulator with an env of its
  * own.
  *
  *   sim (heap, clock)  --  net (connections)  --  nodes: env = {executor, clock, transport, engine_mem, log, seed}
@@ -27,7 +27,12 @@
 #include "storenode/store.h"
 #include "swarm.h"
 
-enum { WORLD_STORE_MAX = 9, WORLD_CLIENT_MAX = 32 };
+enum {
+    WORLD_PD_MAX = 5,
+    WORLD_STORE_MAX = 9,
+    WORLD_CLIENT_MAX = 32,
+    WORLD_NODE_MAX = WORLD_PD_MAX + WORLD_STORE_MAX + WORLD_CLIENT_MAX
+};
 
 enum world_role { WORLD_PD, WORLD_STORE, WORLD_CLIENT };
 
@@ -35,6 +40,7 @@ struct world_options {
     uint64_t seed;
     uint32_t store_count, client_count;
     uint32_t region_count;
+    uint32_t pd_count; /* 0: 1 */
 };
 
 struct world;
@@ -86,7 +92,8 @@ const struct coverage *world_coverage(struct world *world);
 
 uint32_t world_node_count(const struct world *world);
 struct world_node *world_node(struct world *world, uint32_t index);
-struct world_node *world_pd(struct world *world);
+struct world_node *world_pd(struct world *world); /* that leads, or the first */
+struct world_node *world_pd_member(struct world *world, uint32_t number); /* 1.. */
 struct world_node *world_store(struct world *world, uint32_t number);  /* 1.. */
 struct world_node *world_client(struct world *world, uint32_t number); /* 1.. */
 struct world_node *world_node_of(struct world *world, const struct sim_node *node);

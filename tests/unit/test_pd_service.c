@@ -102,6 +102,8 @@ static void world_init(struct world *world)
     world->env = (struct env){.clock = &world->clock, .seed = 1};
     assert_int_equal(engine_mem_new(&world->env.engine), ERR_OK);
     world->batch = engine_batch_new(world->env.engine);
+    struct wire_pd_member self = {.id = 1, .name = bytes_of_string("pd-1"), .address = bytes_of_string("tcp://pd:1")};
+    pd_fsm_found_member(world->fsm, &self, world->env.engine, world->batch);
     make_service(world);
 }
 
@@ -162,6 +164,7 @@ static void settle(struct world *world)
 
 static void lead(struct world *world)
 {
+    pd_service_set_leader(world->service, 1, NULL);
     pd_service_begin(world->service);
     settle(world);
 }
@@ -285,7 +288,7 @@ static void a_follower_names_the_leader(void **state)
     world_init(&world);
     lead(&world);
     pd_service_end(world.service);
-    pd_service_set_leader(world.service, "tcp://other:2");
+    pd_service_set_leader(world.service, 2, "tcp://other:2");
     const struct wire_pd_reply *reply = ask(&world, op(WIRE_PD_OP_TIMESTAMP));
     assert_int_equal(reply->code, ERR_NOT_LEADER);
     assert_true(bytes_equal(reply->leader_address, bytes_of_string("tcp://other:2")));
@@ -354,7 +357,7 @@ static void unknown_operations_are_unsupported(void **state)
     struct world world;
     world_init(&world);
     lead(&world);
-    for (unsigned number = WIRE_PD_OP_TIMESTAMP + 1; number < 256; number++)
+    for (unsigned number = WIRE_PD_OP_TRANSFER_LEADER + 1; number < 256; number++)
         assert_int_equal(ask(&world, (struct wire_pd_request){.op = (uint8_t)number})->code, ERR_UNSUPPORTED);
     expect_text(ask(&world, (struct wire_pd_request){.op = 99}), "operation 99");
     assert_int_equal(ask(&world, op(WIRE_PD_OP_NONE))->code, ERR_UNSUPPORTED);
