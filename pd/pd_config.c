@@ -223,6 +223,14 @@ static const struct setting table[] = {
      FIELD(store_limit_size),
      .default_text = "100MiB",
      .help = "bytes of snapshots that a store sends, and receives, per second; 0B: no limit"},
+    {.key = "store-space-low",
+     .env = "POLDER_STORE_SPACE_LOW",
+     .type = SETTING_U32,
+     .advanced = true,
+     FIELD(store_space_low_percent),
+     .default_text = "20",
+     .max = 99,
+     .help = "a store with less per cent of its disk free gets nothing"},
     {.key = "operators-max",
      .env = "POLDER_OPERATORS_MAX",
      .type = SETTING_U32,
@@ -309,7 +317,8 @@ void pd_config_fini(struct pd_config *config)
 
 static const char *const online_keys[] = {"scheduling",        "schedule-interval",    "region-merge-size",
                                           "region-merge-keys", "split-merge-interval", "hot-region-load",
-                                          "store-limit",       "store-down-after",     "store-disconnected-after"};
+                                          "store-limit",       "store-down-after",     "store-disconnected-after",
+                                          "store-space-low"};
 
 bool pd_config_is_online(const char *key)
 {

@@ -162,8 +162,12 @@ static void add_due_steps(struct pd_sched *sched, store_id store, struct arena *
 void pd_sched_store_registered(struct pd_sched *sched, store_id id)
 {
     struct store_entry *store = sched->leading ? sched_store(sched, id) : NULL;
-    if (store)
-        store_heartbeat(store, pd_sched_now_ms(sched));
+    if (!store)
+        return;
+    if (pd_fsm_bootstrapped(sched->fsm) && store->heard == STORE_UNKNOWN && store->returns == 0 &&
+        region_tree_sums(pd_fsm_regions(sched->fsm), id).count == 0)
+        store_is_new(store, pd_sched_now_ms(sched));
+    store_heartbeat(store, pd_sched_now_ms(sched));
 }
 
 void pd_sched_store_heartbeat(struct pd_sched *sched, const struct wire_store *wire, struct arena *arena,

@@ -180,6 +180,12 @@ void store_heartbeat(struct store_entry *store, uint64_t now_ms)
     store->heard_ms = now_ms;
 }
 
+void store_is_new(struct store_entry *store, uint64_t now_ms)
+{
+    store->up_since_ms = now_ms;
+    store->returns = 1;
+}
+
 bool store_is_steady(const struct store_entry *store, uint64_t now_ms)
 {
     uint64_t wait_ms = store->returns == 0 ? 0 : UINT64_C(1) << (store->returns - 1);

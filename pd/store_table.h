@@ -106,6 +106,9 @@ const char *store_table_text_of(const struct store_table *table, uint16_t text);
 uint16_t store_table_intern(struct store_table *table, const char *text);   /* 0: full or too long */
 uint16_t store_label_value(const struct store_entry *store, uint16_t name); /* 0: has none */
 
+/* It is the first time that it is there: it waits as one that has come back, so that those that come with it are known
+ * before anything moves. */
+void store_is_new(struct store_entry *store, uint64_t now_ms);
 void store_heartbeat(struct store_entry *store, uint64_t now_ms);
 /* Whether it has been up for long enough after it came back: 10 s, twice as long with each return, at most 30 min. A
  * store that goes and comes is given nothing, so that nothing has to leave it again. */
