@@ -335,7 +335,7 @@ static void on_message(void *state, struct message *take_message)
 
 enum err snapshot_receiver_new(struct store *store, struct snapshot_receiver **ret_receiver)
 {
-    static const struct actor_ops ops = {.on_message = on_message};
+    static const struct actor_ops ops = {.on_message = on_message, .bulk = true};
     struct snapshot_receiver *receiver = calloc(1, sizeof *receiver);
     CHECK(receiver);
     receiver->store = store;

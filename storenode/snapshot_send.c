@@ -473,7 +473,7 @@ static void on_message(void *state, struct message *take_message)
 
 enum err snapshot_sender_new(struct store *store, struct snapshot_sender **ret_sender)
 {
-    static const struct actor_ops ops = {.on_message = on_message};
+    static const struct actor_ops ops = {.on_message = on_message, .bulk = true};
     struct snapshot_sender *sender = calloc(1, sizeof *sender);
     CHECK(sender);
     sender->store = store;

@@ -32,6 +32,7 @@ struct actor_ops {
     void (*on_message)(void *state, struct message *take_message);
     void (*on_round)(void *state); /* may be NULL */
     bool brief; /* never waits, and its rounds are short: who posts may run them itself, instead of waking a thread */
+    bool bulk;  /* long work that nobody waits for: while cores are short, the other actors come first */
 };
 
 struct actor; /* handle; valid until executor_stop has returned */

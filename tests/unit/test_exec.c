@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -459,6 +460,34 @@ static void a_lone_post_to_a_brief_actor_is_handled_before_the_lender_goes_on(vo
     assert_int_equal(atomic_load(&alive_count), 0);
 }
 
+static void note_niceness(void *state, struct message *message)
+{
+    atomic_store((atomic_int *)state, getpriority(PRIO_PROCESS, 0));
+    message_free(message);
+}
+
+static void bulk_actors_leave_the_cores_to_others(void **unused)
+{
+    (void)unused;
+    static const struct actor_ops kinds[] = {{.on_message = note_niceness},
+                                             {.on_message = note_niceness, .bulk = true}};
+    struct executor *executor;
+    assert_int_equal(exec_threads_new(NULL, &executor, NULL), ERR_OK);
+    atomic_int niceness[2];
+    for (int i = 0; i < 2; i++) {
+        struct actor *actor;
+        atomic_init(&niceness[i], 1000);
+        assert_int_equal(executor_spawn(executor, "nice", &kinds[i], &niceness[i], 10, &actor), ERR_OK);
+        actor_post_must(executor, actor, number_new(KIND_COUNT, 0, 0));
+        for (int n = 0; n < 100000 && atomic_load(&niceness[i]) == 1000; n++)
+            usleep(100);
+    }
+    int own = getpriority(PRIO_PROCESS, 0);
+    assert_int_equal(atomic_load(&niceness[0]), own);
+    assert_true(atomic_load(&niceness[1]) > own || own >= 15);
+    exec_threads_free(executor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +501,7 @@ int main(void)
         cmocka_unit_test(a_brief_actor_is_run_by_those_who_post_and_by_one_at_a_time),
         cmocka_unit_test(a_lone_post_to_a_brief_actor_is_handled_before_the_lender_goes_on),
         cmocka_unit_test(threads_have_the_names_of_their_actors_and_take_no_signals),
+        cmocka_unit_test(bulk_actors_leave_the_cores_to_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
