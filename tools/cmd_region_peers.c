@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "env/os.h"
 #include "kv.h"
+#include "region_peers.h"
 
 enum { STEP_DEADLINE_MS = 2000, POLL_MS = 50, CAUGHT_UP_COUNT = 32, STEPS_TEXT_SIZE = 256 };
 enum { VOTER = 0, LEARNER = 1, NO_PEER = 255 }; /* roles of polder_peer, and none */
@@ -63,6 +64,7 @@ struct work {
     const struct options *options;
     struct polder *polder;
     struct wish wish;
+    bool quiet;   /* nobody wants the result */
     bool rebuild; /* the peer on wish.to, whoever it is at first, is replaced */
     struct buf start_key;
     uint64_t begun_us;
@@ -346,7 +348,8 @@ static int go(struct work *work)
             break;
         }
         if (result && is_done(&work->wish, result->cluster)) {
-            print_result(work, result->cluster);
+            if (!work->quiet)
+                print_result(work, result->cluster);
             code = CLI_OK;
         } else if (result)
             code = step(work, result->cluster);
@@ -454,6 +457,22 @@ static int move_peer(struct work *work, const uint64_t *ids)
     work->wish.to = ids[2];
     work->wish.role = VOTER;
     return go(work);
+}
+
+int region_peers_move(const struct command *command, struct polder *polder, const struct kv_base *base,
+                      uint64_t wait_ms, uint64_t region, uint64_t from, uint64_t to)
+{
+    struct options options = {.base = *base, .wait_ms = wait_ms};
+    struct work work = {.command = command,
+                        .options = &options,
+                        .polder = polder,
+                        .begun_us = os_monotonic_us(),
+                        .wish = {.region = region},
+                        .quiet = true};
+    buf_init(&work.start_key, KEY_SIZE_MAX + 64);
+    int code = move_peer(&work, (uint64_t[]){region, from, to});
+    buf_fini(&work.start_key);
+    return code;
 }
 
 static int run_move_peer(const struct command *command, int argc, char **argv)

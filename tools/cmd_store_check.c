@@ -342,6 +342,7 @@ const struct command command_store_check = {
         "the "
         "other\n"
         "replicas have. Of a file with a bad block, the blocks after it may be bad, too: the first one is told.\n"
+        "It does not look at OPTIONS-* and IDENTITY: RocksDB writes them for people, and nothing ever reads them.\n"
         "\n"
         "Examples:\n"
         "  polder store check --data-dir polder-data/storenode-1\n"

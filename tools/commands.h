@@ -14,6 +14,7 @@ extern const struct command command_kv_delete_range, command_kv_checksum, comman
 extern const struct command command_bench;
 extern const struct command command_pd, command_storenode;
 extern const struct command command_config_gen, command_config_check, command_config_show;
+extern const struct command command_store_rebuild;
 extern const struct command command_store_region_list, command_store_region_show;
 extern const struct command command_store_raft_list, command_store_raft_show, command_store_raft_log;
 extern const struct command command_store_raft_min_checkpoint, command_store_snapshot_list, command_store_size, command_store_check, command_store_compact;

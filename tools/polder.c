@@ -38,6 +38,7 @@ const struct command *const commands[] = {
     &command_config_gen,
     &command_config_check,
     &command_config_show,
+    &command_store_rebuild,
     &command_store_region_list,
     &command_store_region_show,
     &command_store_raft_list,
