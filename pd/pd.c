@@ -104,6 +104,10 @@ static void service_status(void *context, struct raft_status *ret_status)
 static void service_send(void *context, conn_id conn, const struct wire_pd_reply *reply)
 {
     struct pd *pd = context;
+    if (pd_http_is_conn(conn)) {
+        pd_http_reply(&pd->http, conn, reply);
+        return;
+    }
     struct frame *frame = wire_frame_pd_reply(FRAME_PD_REPLY, reply);
     if (!frame) { /* cannot be: lists are cut far below a frame's size */
         struct wire_pd_reply too_large = {.id = reply->id, .code = ERR_ENTRY_TOO_LARGE, .action = ERR_ACTION_GIVE_UP};
@@ -294,6 +298,9 @@ static struct pd_api api_of_now(struct pd *pd)
                            .leader_address =
                                leading ? pd->config->advertise_address : pd_service_leader_address(pd->service),
                            .failure = (enum err)atomic_load(&pd->failure),
+                           .member_id = pd->member_id,
+                           .status = pd->group ? service_status : NULL,
+                           .context = pd,
                            .term = pd->group ? raft_term_now(pd->group->raft) : 0,
                            .committed_index = pd->group ? raft_commit_index(pd->group->raft) : 0,
                            .log_size = pd->group ? pd->group->log_size : 0};
@@ -302,7 +309,10 @@ static struct pd_api api_of_now(struct pd *pd)
 static void on_http(struct pd *pd, struct message *take_message)
 {
     struct pd_api api = api_of_now(pd);
-    pd_http_request(&pd->http, take_message, &api);
+    conn_id conn = 0;
+    struct frame *frame = pd_http_request(&pd->http, take_message, &api, &conn);
+    if (frame)
+        pd_service_request(pd->service, conn, frame);
 }
 
 static void on_message(void *state, struct message *take_message)

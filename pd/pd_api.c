@@ -194,23 +194,6 @@ static void cluster_config(struct api_call *call)
         put_config(call, pd_sched_config(api_of(call)->sched));
 }
 
-static void members(struct api_call *call)
-{
-    const struct pd_api *api = api_of(call);
-    if (!pd_api_leads(call))
-        return;
-    cJSON *json = cJSON_CreateObject();
-    cJSON *list = cJSON_AddArrayToObject(json, "members");
-    cJSON *item = cJSON_CreateObject();
-    api_put_u64(item, "id", 1);
-    api_put_text(item, "name", api->config->name);
-    api_put_text(item, "address", api->config->advertise_address);
-    api_put_text(item, "status_address", api->config->status_address ? api->config->status_address : "");
-    cJSON_AddBoolToObject(item, "leader", true);
-    cJSON_AddItemToArray(list, item);
-    api_json(call, json);
-}
-
 static cJSON *store_json(const struct pd_api *api, const struct pd_store *store)
 {
     struct wire_store heard = {.id = store->id};
@@ -293,7 +276,10 @@ static const struct api_route routes[] = {
     {"GET", "/metrics", "", pd_api_metrics},
     {"GET", "/pd/v1/status", "", cluster_status},
     {"GET", "/pd/v1/config", "", cluster_config},
-    {"GET", "/pd/v1/members", "", members},
+    {"GET", "/pd/v1/members", "", pd_api_members},
+    {"POST", "/pd/v1/members", "", pd_api_member_add},
+    {"DELETE", "/pd/v1/members/{id}", "", pd_api_member_remove},
+    {"POST", "/pd/v1/members/{id}/transfer-leader", "", pd_api_member_lead},
     {"GET", "/pd/v1/stores", "", stores},
     {"GET", "/pd/v1/stores/{id}", "", store},
     {"GET", "/pd/v1/regions", "from limit store check top", pd_api_regions},

@@ -18,6 +18,7 @@
 #include "pd/pd_sched.h"
 #include "pd/pd_service.h"
 #include "pd/tso.h"
+#include "raft/raft.h"
 
 enum {
     PD_API_LIMIT_DEFAULT = 100,
@@ -41,10 +42,15 @@ struct pd_api {
     raft_term term;
     raft_index committed_index;
     uint64_t log_size;
+    uint64_t member_id;
+    void (*status)(void *context, struct raft_status *ret_status); /* of pd's own group; NULL: not a member yet */
+    void *context;
+    struct frame *forward; /* out: pd_service answers this one, and pd_api_reply says it; NULL: it was answered here */
     raft_index wait_index; /* out: the answer may leave once this is applied; 0: at once */
 };
 
 void pd_api_handle(struct pd_api *api, const struct api_request *request, struct api_answer *answer);
+void pd_api_reply(const struct wire_pd_reply *reply, struct api_answer *answer);
 /* For the test of docs/openapi.yaml. */
 const struct api_route *pd_api_routes(size_t *ret_count);
 
@@ -67,6 +73,11 @@ void pd_api_scheduler_pause(struct api_call *call);
 void pd_api_put_rule(struct api_call *call);
 void pd_api_remove_rule(struct api_call *call);
 void pd_api_balance_now(struct api_call *call);
+/* Members of pd: pd_api_members.c */
+void pd_api_members(struct api_call *call);
+void pd_api_member_add(struct api_call *call);
+void pd_api_member_remove(struct api_call *call);
+void pd_api_member_lead(struct api_call *call);
 /* What pd thinks: pd_api_why.c */
 void pd_api_operators(struct api_call *call);
 void pd_api_operator(struct api_call *call);

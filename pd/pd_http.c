@@ -10,7 +10,8 @@ struct http_message {
     struct http_exchange *exchange; /* NULL: answered */
     /* While it waits for the log: what to say then. */
     struct list link;
-    raft_index index;
+    raft_index index; /* 0: it waits for the answer of pd_service on `conn` */
+    conn_id conn;
     struct api_answer answer;
 };
 
@@ -49,7 +50,7 @@ void pd_http_init(struct pd_http *http)
     list_init(&http->waiting);
 }
 
-void pd_http_request(struct pd_http *http, struct message *take_message, struct pd_api *api)
+struct frame *pd_http_request(struct pd_http *http, struct message *take_message, struct pd_api *api, conn_id *ret_conn)
 {
     struct http_message *message = (struct http_message *)take_message;
     const struct http_exchange *exchange = message->exchange;
@@ -58,17 +59,34 @@ void pd_http_request(struct pd_http *http, struct message *take_message, struct 
     api->http_requests = ++http->count;
     pd_api_handle(api, &request, &message->answer);
     message->index = api->wait_index;
-    if (api->wait_index <= pd_fsm_applied_index(api->fsm))
-        say(message);
-    else
+    if (api->forward) {
+        message->conn = *ret_conn = PD_HTTP_CONN | ++http->conn;
         list_push_back(&http->waiting, &message->link);
+    } else if (api->wait_index <= pd_fsm_applied_index(api->fsm)) {
+        say(message);
+    } else {
+        list_push_back(&http->waiting, &message->link);
+    }
+    return api->forward;
+}
+
+void pd_http_reply(struct pd_http *http, conn_id conn, const struct wire_pd_reply *reply)
+{
+    LIST_FOR_EACH (link, &http->waiting) {
+        struct http_message *message = LIST_ENTRY(link, struct http_message, link);
+        if (message->conn != conn)
+            continue;
+        pd_api_reply(reply, &message->answer);
+        say(message);
+        return;
+    }
 }
 
 void pd_http_applied(struct pd_http *http, raft_index index)
 {
     LIST_FOR_EACH_SAFE (link, following, &http->waiting) {
         struct http_message *message = LIST_ENTRY(link, struct http_message, link);
-        if (message->index <= index)
+        if (message->index != 0 && message->index <= index)
             say(message);
     }
 }

@@ -15,10 +15,15 @@ enum { TEXT_SIZE_MAX = 1024 * 1024 };
 
 /* ---- columns */
 
-static const struct ctl_column member_columns[] = {
-    {"id", "ID", CTL_NUMBER},         {"name", "NAME", CTL_TEXT},
-    {"address", "ADDRESS", CTL_TEXT}, {"status_address", "STATUS", CTL_TEXT},
-    {"leader", "LEADS", CTL_BOOL},    {0}};
+static const struct ctl_column member_columns[] = {{"id", "ID", CTL_NUMBER},
+                                                   {"name", "NAME", CTL_TEXT},
+                                                   {"address", "ADDRESS", CTL_TEXT},
+                                                   {"status_address", "STATUS", CTL_TEXT},
+                                                   {"leader", "LEADS", CTL_BOOL},
+                                                   {"learner", "LEARNS", CTL_BOOL},
+                                                   {"active", "HEARD", CTL_BOOL},
+                                                   {"lags_by", "LAGS BY", CTL_NUMBER},
+                                                   {0}};
 static const struct ctl_column store_columns[] = {{"id", "STORE", CTL_NUMBER},
                                                   {"address", "ADDRESS", CTL_TEXT},
                                                   {"state", "STATE", CTL_TEXT},
@@ -480,6 +485,52 @@ static const struct ctl_verb ctl_member_list = {
     .path = "/pd/v1/members",
     .list = "members",
     .columns = member_columns,
+};
+
+static const struct ctl_verb ctl_member_add = {
+    .command = {.name = "ctl member add",
+                .operands = "NAME ADDRESS",
+                .summary = "one more member of pd",
+                .text = "It learns first, and votes once it has caught up. Start it with --join (polder pd --help).\n\n"
+                        "Examples:\n"
+                        "  pd-ctl member add pd-4 tcp://10.0.0.4:2379\n" CTL_EXIT_CODES,
+                CLI_TABLE(ctl_rows),
+                .operand_min = 2,
+                .operand_max = 2,
+                .run = ctl_run},
+    .method = "POST",
+    .path = "/pd/v1/members",
+    .body = "{\"name\":{s0},\"address\":{s1}}",
+};
+
+static const struct ctl_verb ctl_member_remove = {
+    .command = {.name = "ctl member remove",
+                .operands = "MEMBER",
+                .summary = "one member of pd less",
+                .text = "Refused for the last one, and if those that are left could not agree.\n\n"
+                        "Examples:\n"
+                        "  pd-ctl member remove 4\n" CTL_EXIT_CODES,
+                CLI_TABLE(ctl_rows),
+                .operand_min = 1,
+                .operand_max = 1,
+                .run = ctl_run},
+    .method = "DELETE",
+    .path = "/pd/v1/members/{0}",
+};
+
+static const struct ctl_verb ctl_member_transfer = {
+    .command = {.name = "ctl member transfer",
+                .operands = "MEMBER",
+                .summary = "another member of pd leads",
+                .text = ""
+                        "Examples:\n"
+                        "  pd-ctl member transfer 2\n" CTL_EXIT_CODES,
+                CLI_TABLE(ctl_rows),
+                .operand_min = 1,
+                .operand_max = 1,
+                .run = ctl_run},
+    .method = "POST",
+    .path = "/pd/v1/members/{0}/transfer-leader",
 };
 
 static const struct ctl_verb ctl_store_list = {
@@ -1217,6 +1268,9 @@ static const struct ctl_verb ctl_balance_now = {
 const struct ctl_verb *const ctl_verbs[] = {
     &ctl_status,
     &ctl_member_list,
+    &ctl_member_add,
+    &ctl_member_remove,
+    &ctl_member_transfer,
     &ctl_store_list,
     &ctl_store_show,
     &ctl_store_label,

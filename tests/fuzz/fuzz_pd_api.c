@@ -25,11 +25,11 @@ static void check_answer(const struct api_world *world, unsigned status)
     const struct api_answer *answer = &world->answer;
     CHECK(status >= 200 && status < 600 && answer->type);
     if (strcmp(answer->type, "application/json") != 0)
-        return;
+        return; /* text, or nothing yet: it is for pd_service to say */
     cJSON *json = cJSON_ParseWithLength((const char *)answer->body.data, answer->body.size);
     CHECK(cJSON_IsObject(json));
-    CHECK(status == 200 || (cJSON_IsString(cJSON_GetObjectItem(json, "code")) &&
-                            cJSON_IsString(cJSON_GetObjectItem(json, "message"))));
+    CHECK(status == 200 ||
+          (cJSON_IsString(cJSON_GetObjectItem(json, "code")) && cJSON_IsString(cJSON_GetObjectItem(json, "message"))));
     cJSON_Delete(json);
 }
 
@@ -85,9 +85,13 @@ void fuzz_seeds(fuzz_write_seed *write, void *context)
         {"switch", 3, "/pd/v1/schedulers/shuffle-region\n{\"on\": true}"},
         {"pause", 2, "/pd/v1/schedulers/balance-leader/pause\n{\"duration_ms\": 1}"},
         {"balance", 2, "/pd/v1/balance\n"},
-        {"rule", 3, "/pd/v1/rules/a/b\n{\"count\": 2, \"role\": \"leader\", \"start_key\": \"72\", \"locations\": [\"z\"], \"index\": 1,"
-                    "\"constraints\": [{\"label\": \"z\", \"test\": \"not_in\", \"values\": [\"x\"]}], \"overrides\": true}"},
+        {"rule", 3,
+         "/pd/v1/rules/a/b\n{\"count\": 2, \"role\": \"leader\", \"start_key\": \"72\", \"locations\": [\"z\"], "
+         "\"index\": 1,"
+         "\"constraints\": [{\"label\": \"z\", \"test\": \"not_in\", \"values\": [\"x\"]}], \"overrides\": true}"},
         {"unrule", 5, "/pd/v1/rules/polder/default\n"},
+        {"member", 2, "/pd/v1/members\n{\"name\": \"pd-2\", \"address\": \"tcp://a:1\"}"},
+        {"unmember", 5, "/pd/v1/members/1\n"},
         {"forget", 5, "/pd/v1/stores/1\n"},
     };
     for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {

@@ -28,7 +28,8 @@ static void take_line(const char *line, char *path)
     char method[8] = "";
     if (strncmp(line, "  /", 3) == 0) {
         snprintf(path, 128, "%.*s", (int)strcspn(line + 2, ":"), line + 2);
-    } else if (path[0] && sscanf(line, "    %7[a-z]:", method) == 1 && line[4] != ' ' && line[4 + strlen(method)] == ':') {
+    } else if (path[0] && sscanf(line, "    %7[a-z]:", method) == 1 && line[4] != ' ' &&
+               line[4 + strlen(method)] == ':') {
         assert_in_range(found_count, 0, ROUTES_MAX - 1);
         struct found *one = &found[found_count++];
         snprintf(one->path, sizeof one->path, "%s", path);
@@ -71,7 +72,8 @@ static void expect_in_file(const struct api_route *routes, size_t count)
     for (size_t i = 0; i < count; i++) {
         bool is = false;
         for (uint32_t j = 0; j < found_count; j++)
-            is = is || (strcmp(routes[i].method, found[j].method) == 0 && strcmp(routes[i].pattern, found[j].path) == 0);
+            is =
+                is || (strcmp(routes[i].method, found[j].method) == 0 && strcmp(routes[i].pattern, found[j].path) == 0);
         if (!is)
             fail_msg("%s %s is not in the file", routes[i].method, routes[i].pattern);
     }

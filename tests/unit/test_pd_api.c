@@ -79,7 +79,8 @@ static void every_get_route_answers_with_json_or_text(void **state)
     size_t count;
     const struct api_route *routes = pd_api_routes(&count);
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(routes[i].method, "GET") != 0 || strchr(routes[i].pattern, '{') || strstr(routes[i].pattern, "of-key"))
+        if (strcmp(routes[i].method, "GET") != 0 || strchr(routes[i].pattern, '{') ||
+            strstr(routes[i].pattern, "of-key"))
             continue;
         assert_int_equal(api_world_ask(&world, "GET", routes[i].pattern, "", bytes_empty()), 200);
         assert_true(world.answer.body.size > 0);
@@ -131,8 +132,8 @@ static void checks_find_what_is_wrong_and_nothing_else(void **state)
     assert_int_equal(cJSON_GetArraySize(list), 1);
     assert_int_equal(number(cJSON_GetArrayItem(list, 0), "id"), first_region());
     cJSON_Delete(json);
-    static const char *const none[] = {"check=miss", "check=extra", "check=down", "check=pending", "check=oversized",
-                                       "check=leaderless"};
+    static const char *const none[] = {"check=miss",    "check=extra",     "check=down",
+                                       "check=pending", "check=oversized", "check=leaderless"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
         json = ask_for("GET", "/pd/v1/regions", none[i], "", 200);
         assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "regions")), 0);
@@ -275,8 +276,10 @@ static void a_rule_comes_back_as_it_was_put(void **state)
 {
     (void)state;
     expect("PUT", "/pd/v1/rules/app/far", "",
-           "{\"count\": 2, \"role\": \"learner\", \"start_key\": \"7261\", \"end_key\": \"7262\", \"locations\": [\"zone\", \"host\"],"
-           "\"isolation_level\": 1, \"constraints\": [{\"label\": \"zone\", \"test\": \"in\", \"values\": [\"east\", \"west\"]}]}",
+           "{\"count\": 2, \"role\": \"learner\", \"start_key\": \"7261\", \"end_key\": \"7262\", \"locations\": "
+           "[\"zone\", \"host\"],"
+           "\"isolation_level\": 1, \"constraints\": [{\"label\": \"zone\", \"test\": \"in\", \"values\": [\"east\", "
+           "\"west\"]}]}",
            200);
     cJSON *json = ask_for("GET", "/pd/v1/rules", "", "", 200), *rule, *found = NULL;
     cJSON_ArrayForEach(rule, cJSON_GetObjectItem(json, "rules"))
@@ -381,7 +384,8 @@ static void what_makes_no_sense_is_refused_and_changes_nothing(void **state)
 static void a_drain_that_the_others_could_not_take_is_refused(void **state)
 {
     (void)state;
-    expect("POST", path_of("/pd/v1/stores/%llu/drain", store_at(0)), "", "", 200); /* three are left for three replicas */
+    expect("POST", path_of("/pd/v1/stores/%llu/drain", store_at(0)), "", "",
+           200); /* three are left for three replicas */
     cJSON *json = ask_for("POST", path_of("/pd/v1/stores/%llu/drain", store_at(1)), "", "", 409);
     cJSON_Delete(json);
     expect("POST", path_of("/pd/v1/stores/%llu/cancel-drain", store_at(0)), "", "", 200);
