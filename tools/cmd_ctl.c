@@ -23,6 +23,19 @@ static bool is_noun_of(const char *name, const char *noun)
     return strncmp(name, noun, size) == 0 && name[size] == ' ';
 }
 
+size_t ctl_command_count(void)
+{
+    size_t count = 0;
+    while (ctl_verbs[count])
+        count++;
+    return count;
+}
+
+const struct command *ctl_command_at(size_t index)
+{
+    return &ctl_verbs[index]->command;
+}
+
 static void print_verbs(const char *noun)
 {
     for (const struct ctl_verb *const *at = ctl_verbs; *at; at++)

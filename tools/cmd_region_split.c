@@ -9,7 +9,7 @@
 #include "env/os.h"
 #include "kv.h"
 
-enum { PAGE_ROWS = 10000, LINE_SIZE_MAX = 4 * KEY_SIZE_MAX + 16, KEYS_MAX = 100000, COUNT_MAX = 10000 };
+enum { PAGE_ROWS = 10000, LINE_SIZE_MAX = 4 * KEY_SIZE_MAX + 16, KEYS_MAX = 100000, COUNT_MAX = 10000, LINES_MAX = 20 };
 
 struct options {
     struct kv_base base;
@@ -225,6 +225,27 @@ static void print_rows(const struct options *options, const struct polder_result
         cJSON_Delete(array);
 }
 
+/* What there is now, a line per key; of many, how many. Regions that a key began before this are among them. */
+static void print_text(const struct options *options, const struct polder_result *result)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < result->row_count; i++) {
+        const struct polder_row *row = &result->rows[i];
+        done += row->outcome == POLDER_DONE;
+        if (i >= LINES_MAX)
+            continue;
+        printf("%s at \"", row->outcome == POLDER_DONE ? "a region begins" : "no region begins");
+        kv_print(&options->base, row->key);
+        if (row->outcome == POLDER_DONE)
+            printf("\"\n");
+        else
+            printf("\": %s, %s\n", kv_outcome_name((enum polder_outcome)row->outcome), polder_code_name(row->code));
+    }
+    if (result->row_count > LINES_MAX)
+        printf("... %zu keys more\n", result->row_count - LINES_MAX);
+    printf("regions begin at %zu of %zu keys; polder region list shows them\n", done, result->row_count);
+}
+
 static int split(const struct command *command, const struct options *options, struct polder *polder,
                  const struct keys *keys)
 {
@@ -236,6 +257,8 @@ static int split(const struct command *command, const struct options *options, s
     struct polder_result *result = polder_region_split_keys(polder, views, keys->count, &call);
     int code = cli_judge(command, result, "split");
     print_rows(options, result);
+    if (!kv_json(&options->base))
+        print_text(options, result);
     polder_result_free(result);
     free(views);
     return code;

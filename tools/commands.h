@@ -21,6 +21,8 @@ extern const struct command command_store_raft_min_checkpoint, command_store_sna
 extern const struct command command_sim, command_version, command_completion;
 
 extern const struct command command_ctl;
+size_t ctl_command_count(void);
+const struct command *ctl_command_at(size_t index); /* its verbs: "ctl store list" */
 int ctl_main(int argc, char **argv); /* pd-ctl: words without the name of the program */
 
 /* In the order of help; ends with NULL. */
