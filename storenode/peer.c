@@ -1286,7 +1286,7 @@ void peer_step(struct peer *peer, const struct wire_raft_message *wire, struct a
     if (wire->to != peer->id || wire->kind == RAFT_SNAPSHOT)
         return; /* meant for a peer that was here before, or rows that did not come this way */
     if (wire->kind == STORE_ROWS_WANTED) {
-        peer_heal_asked(peer, wire->from, wire->term);
+        peer_heal_asked(peer, wire->from, wire->term, wire->index);
         return;
     }
     if (wire->kind == RAFT_ABSENT && !raft_is_leader(peer->group->raft)) {

@@ -16,6 +16,8 @@
 #include "storenode/store_ranges.h"
 
 enum { FORMAT = 1, ROW_SIZE_MAX = 1024, ASK_INTERVAL_MS = 1000 };
+/* Election timeouts without a leader until others are asked, and until it leads itself; of leading until it resigns. */
+enum { HELP_TIMEOUTS = 2, LEAD_TIMEOUTS = 6, RESIGN_TIMEOUTS = 2 };
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -121,6 +123,23 @@ void peer_heal_damaged(struct peer *peer, const char *text)
     peer_heal_tick(peer);
 }
 
+static bool has_passed(const struct peer *peer, uint32_t ticks, uint32_t timeouts)
+{
+    return ticks >= timeouts * region_worker_store(peer->worker)->config->election_ticks;
+}
+
+/* Nobody leads for long, perhaps because we do not campaign. 0: nobody yet. */
+static peer_id next_helper(struct peer *peer)
+{
+    const struct region *region = peer->region;
+    if (!has_passed(peer, peer->heal->leaderless_ticks, HELP_TIMEOUTS) || BUG(damaged_asks_leaders_only))
+        return 0;
+    const struct region_peer *next = &region->peers[peer->heal->asked_count++ % region->peer_count];
+    if (next->id == peer->id)
+        next = &region->peers[peer->heal->asked_count++ % region->peer_count];
+    return next->id == peer->id ? 0 : next->id;
+}
+
 void peer_heal_tick(struct peer *peer)
 {
     struct raft *raft = peer->group->raft;
@@ -130,16 +149,20 @@ void peer_heal_tick(struct peer *peer)
     if (!peer->heal->is_logged)
         put_row(peer);
     if (raft_is_leader(raft)) {
-        (void)hand_over_try(peer);
+        if (hand_over_try(peer) == HAND_OVER_NONE && has_passed(peer, peer->heal->leading_ticks, RESIGN_TIMEOUTS))
+            raft_resign(raft);
         return;
     }
-    if (raft_leader(raft) == 0 || peer->snapshot.state != PEER_SNAPSHOT_NONE ||
+    if (peer->snapshot.state != PEER_SNAPSHOT_NONE ||
         (peer->heal->asked_us > 0 && now_us < peer->heal->asked_us + ASK_INTERVAL_MS * 1000))
+        return;
+    peer_id whom = raft_leader(raft) != 0 ? raft_leader(raft) : next_helper(peer);
+    if (whom == 0)
         return;
     peer->heal->asked_us = now_us;
     struct raft_message message = {.kind = STORE_ROWS_WANTED,
                                    .from = peer->id,
-                                   .to = raft_leader(raft),
+                                   .to = whom,
                                    .term = raft_term_now(raft),
                                    .index = raft_applied_index(raft)};
     region_worker_send(peer->worker, peer, &message, false);
@@ -147,26 +170,29 @@ void peer_heal_tick(struct peer *peer)
 
 void peer_heal_count_ticks(struct peer *peer, uint32_t count)
 {
-    if (peer->heal)
-        peer->heal->leaderless_ticks = raft_leader(peer->group->raft) == 0 ? peer->heal->leaderless_ticks + count : 0;
+    const struct raft *raft = peer->group->raft;
+    if (!peer->heal)
+        return;
+    peer->heal->leaderless_ticks = raft_leader(raft) == 0 ? peer->heal->leaderless_ticks + count : 0;
+    peer->heal->leading_ticks = raft_is_leader(raft) ? peer->heal->leading_ticks + count : 0;
 }
 
 bool peer_heal_must_lead(const struct peer *peer)
 {
-    enum { PATIENCE_TIMEOUTS = 4 };
-    const struct store_config *config = region_worker_store(peer->worker)->config;
-    return peer->heal && !BUG(damaged_never_leads) &&
-           peer->heal->leaderless_ticks >= PATIENCE_TIMEOUTS * config->election_ticks;
+    return peer->heal && !BUG(damaged_never_leads) && has_passed(peer, peer->heal->leaderless_ticks, LEAD_TIMEOUTS);
 }
 
-void peer_heal_asked(struct peer *peer, peer_id from, raft_term term)
+void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index applied)
 {
     struct raft *raft = peer->group->raft;
     const struct region_peer *to = region_peer_by_id(peer->region, from);
     region_worker_touch(peer->worker, peer);
-    if (!raft_is_leader_ready(raft) || term != raft_term_now(raft) || !to || from == peer->id)
+    bool leads = raft_is_leader_ready(raft) && term == raft_term_now(raft);
+    bool helps = !raft_is_leader(raft) && (raft_leader(raft) == 0 || raft_leader(raft) == from) &&
+                 raft_applied_index(raft) >= applied;
+    if ((!leads && !helps) || !to || from == peer->id)
         return;
-    if (peer_snapshot_start(peer, to, raft_applied_index(raft), term))
+    if (peer_snapshot_start(peer, to, raft_applied_index(raft), leads ? term : PEER_SNAPSHOT_HELP))
         log_event(region_worker_store(peer->worker)->env->log, LOG_INFO,
                   "event=rows_asked_for region=%llu by_peer=%llu", ULL(peer->region_id), ULL(from));
 }

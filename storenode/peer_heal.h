@@ -5,6 +5,8 @@
  *
  * Damaged: nothing is read, applied or sent to others from its rows; what it leads it hands over, and it campaigns only
  * when nobody leads for long: the others refuse whoever has less than it has, and may have nobody else (peer_heal_must_lead).
+ * Before that it asks the others for rows, one after the other: what any of them has applied is committed. If it leads and
+ * there is nobody to hand over to (a learner, say), it resigns once the others have had time to come to where it is.
  * It goes on to take entries, to acknowledge them and to vote, because its log and hard state are sound and are not
  * touched: docs/decisions/0014. Splits among the entries that the new rows make needless are not left out: somebody counts on
  * the peer of the new region that is to be here. It begins as a damaged one: it votes, and asks for its rows.
@@ -28,7 +30,8 @@ enum { PEER_HEAL_CHILDREN_MAX = 64 };
 struct peer_heal {
     char *reason; /* owned */
     uint64_t since_us, asked_us;
-    uint32_t leaderless_ticks;
+    uint32_t leaderless_ticks, leading_ticks;
+    uint32_t asked_count; /* others than a leader, in turn */
     bool is_logged;   /* the row is on its way to the disk */
     struct region *children[PEER_HEAL_CHILDREN_MAX]; /* owned: split off in the entries that the new rows leave out */
     uint32_t child_count;
@@ -52,8 +55,8 @@ void peer_heal_tick(struct peer *peer);
 void peer_heal_count_ticks(struct peer *peer, uint32_t count);
 /* Nobody has led for so long that its log may be the one that the others lack: it leads until they have it. */
 bool peer_heal_must_lead(const struct peer *peer);
-/* Leader: a damaged replica asks for its rows. */
-void peer_heal_asked(struct peer *peer, peer_id from, raft_term term);
+/* A damaged replica, which has applied up to `applied`, asks for its rows. */
+void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index applied);
 /* Before rows as of `to` are accepted: what is split off up to there gets its rows, in the same batch. False: not now. */
 bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task);
 /* The rows are new. */

@@ -93,6 +93,7 @@ bool peer_snapshot_start(struct peer *peer, const struct region_peer *to, raft_i
         return false;
     if (peer->snapshot.sending++ == 0)
         peer->snapshot.floor = floor;
+    peer->snapshot.helps = term == PEER_SNAPSHOT_HELP;
     struct cut_task *task = calloc(1, sizeof *task);
     CHECK(task);
     *task = (struct cut_task){.task = {.message = {.free = free_cut_task}, .apply = apply_nothing, .done = cut_done},
@@ -135,7 +136,7 @@ static bool is_newborn(const struct peer *peer)
 /* Does anybody take rows from us? */
 static bool has_say(const struct peer *peer)
 {
-    return raft_is_leader(peer->group->raft) || is_newborn(peer);
+    return raft_is_leader(peer->group->raft) || is_newborn(peer) || peer->snapshot.helps;
 }
 
 void peer_snapshot_absent(struct peer *peer, peer_id absent)
@@ -159,7 +160,8 @@ void peer_snapshot_cut_done(struct peer *peer, struct message *take_message)
         peer_heal_damaged(peer, "what a snapshot of the region needs cannot be read");
     else if (task->code != ERR_OK)
         store_fail(store, task->code, "reading a region for a snapshot");
-    bool is_stale = !raft_is_leader(peer->group->raft) && task->cut->position.index != GROUP_FIRST_INDEX;
+    bool is_stale = !raft_is_leader(peer->group->raft) && task->cut->position.index != GROUP_FIRST_INDEX &&
+                    task->cut->term != PEER_SNAPSHOT_HELP;
     if (task->code != ERR_OK || !has_say(peer) || is_stale || peer->merge.ended)
         sending_ended(peer, task->cut->to, false);
     else {
@@ -268,6 +270,11 @@ static void tell_how_far(struct peer *peer, const struct wire_snapshot_chunk *ch
     (void)raft_step(peer->group->raft, &message);
 }
 
+static bool is_outdated(const struct peer *peer, raft_term term)
+{
+    return term == PEER_SNAPSHOT_HELP ? !peer->snapshot.damaged : term < raft_term_now(peer->group->raft);
+}
+
 /* A damaged replica needs rows, not entries: as new as what it had. */
 static bool is_of_no_use(const struct peer *peer, const struct raft_snapshot *snapshot)
 {
@@ -301,7 +308,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
     if (region->id != peer->region_id || !own || own->store_id != atomic_load(&store->store_id) || !from ||
         from->store_id != message->from_store)
         code = ERR_INVALID;
-    else if (chunk->term < raft_term_now(raft) || is_of_no_use(peer, &snapshot) || is_older(region, peer->region))
+    else if (is_outdated(peer, chunk->term) || is_of_no_use(peer, &snapshot) || is_older(region, peer->region))
         code = ERR_EPOCH_NOT_MATCH; /* of a leader that was, or we have come further */
     else if (waits_for_target(peer, region))
         code = ERR_BUSY;
@@ -312,7 +319,7 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         atomic_fetch_sub(&store->snapshots_in, 1);
         code = ERR_BUSY;
     }
-    if (code == ERR_EPOCH_NOT_MATCH && chunk->term >= raft_term_now(raft) && snapshot.index > GROUP_FIRST_INDEX &&
+    if (code == ERR_EPOCH_NOT_MATCH && chunk->term != PEER_SNAPSHOT_HELP && chunk->term >= raft_term_now(raft) && snapshot.index > GROUP_FIRST_INDEX &&
         snapshot.index <= raft_commit_index(raft) && peer->snapshot.state < PEER_SNAPSHOT_WHOLE)
         tell_how_far(peer, chunk, &snapshot);
     if (code != ERR_OK) {
@@ -366,7 +373,7 @@ static void rebuild(struct peer *peer)
     enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
     if (code != ERR_OK)
         engine_batch_cut(store->env->engine, task->batch, count, size);
-    if (code == ERR_NOT_READY && in->term >= raft_term_now(peer->group->raft))
+    if (code == ERR_NOT_READY && in->term != PEER_SNAPSHOT_HELP && in->term >= raft_term_now(peer->group->raft))
         return; /* not committed and durable here yet: the next tick */
     if (code != ERR_OK) { /* or of a leader that was: nobody may be left who would send us what is missing up to there */
         log_event(store->env->log, LOG_WARN, "event=rows_not_wanted region=%llu index=%llu code=%s",
@@ -395,7 +402,11 @@ static void in_offer(struct peer *peer)
     region_worker_touch(peer->worker, peer); /* it has slept, perhaps: before anything is put in */
     raft_index before = raft_pending_snapshot(raft);
     bool waits = waits_for_target(peer, in->region);
-    enum err code = waits ? ERR_BUSY : raft_step(raft, &message);
+    enum err code = waits ? ERR_BUSY : ERR_OK;
+    if (in->term == PEER_SNAPSHOT_HELP)
+        (void)raft_learn_commit(raft, (struct raft_position){in->snapshot.index, in->snapshot.term});
+    else if (!waits)
+        code = raft_step(raft, &message);
     if (code == ERR_OK && before == 0 && raft_pending_snapshot(raft) == in->snapshot.index) {
         in_accept(peer);
         return;
@@ -436,7 +447,7 @@ static enum err judge(struct peer *peer, const struct snapshot_chunk_message *me
     }
     if (!in || in->id != chunk->id || in->from != chunk->from || in->term != chunk->term)
         return ERR_NOT_FOUND;                          /* we were restarted meanwhile, say */
-    if (in->term < raft_term_now(peer->group->raft)) { /* the core would not take it from who leads no more */
+    if (is_outdated(peer, in->term)) { /* the core would not take it from who leads no more */
         in_drop(peer);
         return ERR_EPOCH_NOT_MATCH;
     }

@@ -32,6 +32,10 @@ struct snapshot_chunk_message;
 struct snapshot_staged;
 struct snapshot_sent;
 
+/* In place of the term of a leader: from somebody who does not lead. Only the rows count, and only to a damaged replica
+ * (peer_heal.h); what they are as of is committed. */
+enum { PEER_SNAPSHOT_HELP = 0 };
+
 enum peer_snapshot_state {
     PEER_SNAPSHOT_NONE,
     PEER_SNAPSHOT_COMING,
@@ -44,6 +48,7 @@ enum peer_snapshot_state {
 struct peer_snapshot {
     enum peer_snapshot_state state;
     uint32_t sending;                 /* snapshots that left here and have not ended */
+    bool helps;                       /* the latest of them did not go as a leader's */
     struct snapshot_in *in;           /* owned; COMING and later */
     _Atomic uint64_t generation;      /* of the rows */
     peer_id failed[REGION_PEERS_MAX]; /* the core hears of these at the next tick: not again at once */

@@ -80,6 +80,7 @@
     X(gone_is_not_said)                                                                                                \
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
+    X(damaged_asks_leaders_only)                                                                                       \
     X(damaged_never_leads)                                                                                             \
     X(damaged_replica_serves)                                                                                          \
     X(rebuild_forgets_log)                                                                                             \

@@ -487,6 +487,12 @@ void raft_applied(struct raft *raft, raft_index index)
     raftlog_reap(log);
 }
 
+void raft_resign(struct raft *raft)
+{
+    if (raft->role == RAFT_LEADER)
+        election_become_follower(raft, raft->term, 0);
+}
+
 enum err raft_rebase(struct raft *raft, const struct raft_snapshot *snapshot)
 {
     struct raftlog *log = &raft->log;

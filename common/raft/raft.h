@@ -265,6 +265,8 @@ bool raft_wants_campaign(const struct raft *raft);
 /* Hands leadership to `peer`: brings it up to date, then tells it to campaign. Given up after an election timeout.
  * Meanwhile proposals are ERR_BUSY. ERR_NOT_LEADER, ERR_NOT_FOUND (no such voter). Own id: gives up a transfer. */
 enum err raft_transfer(struct raft *raft, peer_id peer);
+/* A leader leads no more; nobody is told. For who cannot serve and has nobody to hand over to. */
+void raft_resign(struct raft *raft);
 /* A follower drops its leader, as if it had timed out, without campaigning. ERR_UNSUPPORTED with lease_reads. */
 enum err raft_forget_leader(struct raft *raft);
 /* The layer's own failure detector: the leader is dead. Ends the lease in which we refuse votes, and campaigns soon

@@ -17,6 +17,7 @@
 #include "env/engine_mem.h"
 #include "group/group_keys.h"
 #include "meta/region.h"
+#include "storenode/peer_heal.h"
 #include "storenode/row.h"
 
 static struct sim_cluster *make_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, const struct swarm *swarm)
@@ -240,16 +241,11 @@ static void find_region(void *context, const struct store_peer_view *view)
 }
 
 /* Of two voters the damaged one has the longer log: the other one cannot win, and nobody is left but the damaged one. */
-static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it(void **state)
+static void lose_rows_of_who_has_more(struct sim_cluster *cluster, struct world_node *first, struct world_node *second)
 {
-    (void)state;
-    struct sim_cluster *cluster = make(2, 1, 0);
-    put(cluster, "a", "1");
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     bool first_leads = false;
-    store_visit_peers(world_store(cluster->world, 1)->store, find_leader, &first_leads);
-    struct world_node *leader = world_store(cluster->world, first_leads ? 1 : 2);
-    struct world_node *follower = world_store(cluster->world, first_leads ? 2 : 1);
+    store_visit_peers(first->store, find_leader, &first_leads);
+    struct world_node *leader = first_leads ? first : second, *follower = first_leads ? second : first;
     region_id region = 0;
     store_visit_peers(leader->store, find_region, &region);
     struct client_call call = {
@@ -268,8 +264,89 @@ static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_i
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     get(cluster, "a", "2");
-    check_region_replicas(cluster->world);
-    sim_cluster_free(cluster, false);
+}
+
+/* What the other one could give it is older than what it has applied. */
+static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(3, 1, 0);
+    put(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    struct world_node *leader = store_that(cluster, true), *late = store_that(cluster, false);
+    region_id region = 0;
+    store_visit_peers(leader->store, find_region, &region);
+    world_kill(cluster->world, late, true);
+    put(cluster, "a", "2");
+    sim_cluster_run_until(cluster, 1000, NULL);
+    struct engine_batch *batch = engine_batch_new(leader->disk);
+    damage_put(leader->disk, batch, region, "found in an earlier life");
+    sim_enter(leader->node);
+    assert_int_equal(engine_write(leader->disk, batch, true, NULL), ERR_OK);
+    sim_leave(leader->node);
+    engine_batch_free(leader->disk, batch);
+    for (uint32_t i = 1; i <= 3; i++)
+        if (world_store(cluster->world, i) != late)
+            world_kill(cluster->world, world_store(cluster->world, i), false);
+    sim_cluster_start(cluster, leader);
+    sim_cluster_start(cluster, late);
+    assert_true(sim_cluster_run_until(cluster, 40000, is_healed));
+    get(cluster, "a", "2");
+    for (uint32_t i = 1; i <= 3; i++)
+        if (!world_store(cluster->world, i)->store)
+            sim_cluster_start(cluster, world_store(cluster->world, i));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    sim_cluster_free(cluster, true);
+}
+
+static void change_peers(struct sim_cluster *cluster, region_id region, enum polder_peer_change_kind kind,
+                         struct world_node *store)
+{
+    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                      .region_id = region,
+                                      .changes = &(struct polder_peer_change){.kind = kind,
+                                                                              .store_id = store_get_id(store->store)},
+                                      .change_count = 1});
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+}
+
+/* It leads, and a learner cannot. */
+static void a_damaged_only_voter_gets_its_rows_from_a_learner(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(3, 1, 0);
+    put(cluster, "a", "1");
+    struct world_node *leader = store_that(cluster, true), *learner = store_that(cluster, false);
+    region_id region = 0;
+    store_visit_peers(leader->store, find_region, &region);
+    for (uint32_t i = 1; i <= 3; i++)
+        if (world_store(cluster->world, i) != leader)
+            change_peers(cluster, region, POLDER_PEER_REMOVE, world_store(cluster->world, i));
+    change_peers(cluster, region, POLDER_PEER_ADD_LEARNER, learner);
+    assert_true(engine_mem_damage(leader->disk, ENGINE_DEFAULT, bytes_of_string("ra")));
+    get(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    put(cluster, "a", "2");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    sim_cluster_free(cluster, true);
+}
+
+/* A change of members is among what it has to apply: until then it may not campaign, and it cannot apply without rows. */
+static void it_asks_the_other_for_rows_if_it_may_not_lead(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(3, 1, 0);
+    put(cluster, "a", "1");
+    struct world_node *other = store_that(cluster, false), *voters[2];
+    region_id region = 0;
+    uint32_t count = 0;
+    store_visit_peers(other->store, find_region, &region);
+    change_peers(cluster, region, POLDER_PEER_REMOVE, other);
+    for (uint32_t i = 1; i <= 3; i++)
+        if (world_store(cluster->world, i) != other)
+            voters[count++] = world_store(cluster->world, i);
+    lose_rows_of_who_has_more(cluster, voters[0], voters[1]);
+    sim_cluster_free(cluster, true);
 }
 
 static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **state)
@@ -392,6 +469,8 @@ int main(void)
         cmocka_unit_test(a_row_that_cannot_be_read_is_read_elsewhere),
         cmocka_unit_test(damage_that_is_known_survives_a_restart),
         cmocka_unit_test(a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it),
+        cmocka_unit_test(a_damaged_only_voter_gets_its_rows_from_a_learner),
+        cmocka_unit_test(it_asks_the_other_for_rows_if_it_may_not_lead),
         cmocka_unit_test(who_lost_what_it_promised_is_not_started_and_not_made_anew),
         cmocka_unit_test(a_lost_replica_is_replaced_on_its_own_store),
         cmocka_unit_test(a_lost_replica_that_was_removed_leaves_nothing_behind),
