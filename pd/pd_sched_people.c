@@ -200,7 +200,7 @@ enum err pd_sched_split(struct pd_sched *sched, region_id region, uint64_t *ret_
 enum err pd_sched_merge(struct pd_sched *sched, region_id source, region_id target, uint64_t *ret_number,
                         struct error *err)
 {
-    struct region_node *node, *other;
+    struct region_node *node = NULL, *other = NULL;
     struct reason reason;
     enum err code = find_region(sched, source, &node, err);
     if (code == ERR_OK)
