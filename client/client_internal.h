@@ -131,7 +131,7 @@ struct operation {
     uint8_t data[];
 };
 
-enum store_link { STORE_FRESH, STORE_DIALING, STORE_UP, STORE_DOWN };
+enum store_link { STORE_FRESH, STORE_DIALING, CLIENT_STORE_UP, CLIENT_STORE_DOWN };
 
 struct client_store {
     store_id id;

@@ -249,7 +249,7 @@ static void send_to(struct part *part, const struct route *route, struct client_
     list_push_back(&store->ready, &part->link);
     client_store_dirty(store);
     /* A store that cannot be reached is not waited for until the deadline. */
-    client_due(client, part, store->state == STORE_UP ? UINT64_MAX : client->now_us + client->silence_us);
+    client_due(client, part, store->state == CLIENT_STORE_UP ? UINT64_MAX : client->now_us + client->silence_us);
 }
 
 /* Returns what does not lie in the same region and is to be routed next; NULL: nothing. */
@@ -750,7 +750,7 @@ void part_timer(struct part *part)
         break;
     case PART_READY:
     case PART_THROTTLED:
-        if (part->store->state == STORE_UP)
+        if (part->store->state == CLIENT_STORE_UP)
             client_due(client, part, UINT64_MAX); /* it came up meanwhile */
         else
             client_store_unreachable(part->store);

@@ -30,7 +30,7 @@ struct client_store *client_store_of(struct client *client, store_id id)
 
 bool client_store_is_usable(const struct client_store *store)
 {
-    return store && store->state != STORE_DOWN;
+    return store && store->state != CLIENT_STORE_DOWN;
 }
 
 void client_store_dirty(struct client_store *store)
@@ -85,7 +85,7 @@ void client_store_silent(struct client_store *store)
     struct client *client = store->client;
     log_event(client->env->log, LOG_WARN, "store=%llu silence_ms=%llu msg=\"store says nothing\"",
               (unsigned long long)store->id, (unsigned long long)(store->silence_us / 1000));
-    store->state = STORE_DOWN; /* until the connection is there again */
+    store->state = CLIENT_STORE_DOWN; /* until the connection is there again */
     store->owes_since_us = 0;
     if (store->silence_us < client->silence_us * SILENCE_GROWTH_MAX)
         store->silence_us *= 2;
@@ -98,7 +98,7 @@ void client_store_silent(struct client_store *store)
 
 void client_store_unreachable(struct client_store *store)
 {
-    store->state = STORE_DOWN;
+    store->state = CLIENT_STORE_DOWN;
     router_store_silent(store->client->router, store->id);
     if (!store->address)
         client_stores_want(store->client);
@@ -112,7 +112,7 @@ static void on_up(void *context, struct link *link, const struct wire_hello *hel
     struct client_store *store = link_user(link);
     (void)context;
     (void)hello;
-    store->state = STORE_UP;
+    store->state = CLIENT_STORE_UP;
     store->owes_since_us = 0;
     client_store_dirty(store);
 }
@@ -124,7 +124,7 @@ static void on_down(void *context, struct link *link, bool was_up, enum err code
     if (was_up)
         log_event(client->env->log, LOG_WARN, "store=%llu address=%s code=%s msg=\"connection to store ended\"",
                   (unsigned long long)store->id, link_address(link), err_name(code));
-    store->state = STORE_DOWN;
+    store->state = CLIENT_STORE_DOWN;
     store->owes_since_us = 0;
     router_store_silent(client->router, store->id);
     char why[200];
@@ -370,11 +370,11 @@ static bool writes_should_gather(struct client *client)
     uint32_t ready = 0, sent = 0;
     uint64_t wait_us = GATHER_MIN_US;
     for (struct client_store *store = client->stores; store && ready < GATHER_COUNT_MAX; store = store->hh.next)
-        if (store->state == STORE_UP)
+        if (store->state == CLIENT_STORE_UP)
             ready += count_ready(store, GATHER_COUNT_MAX - ready);
     uint32_t rest = ready < WAVE_COUNT_MIN ? ready : ready / WAVE_REST; /* may be out while the next wave leaves */
     for (struct client_store *store = client->stores; store && sent <= rest; store = store->hh.next) {
-        if (store->state != STORE_UP)
+        if (store->state != CLIENT_STORE_UP)
             continue;
         sent += count_sent(store, rest + 1 - sent);
         if (store->write_us > wait_us)
@@ -412,7 +412,7 @@ void client_stores_flush(struct client *client)
         store->reset_wanted = false;
         if (!store->link)
             open_store(client, store);
-        else if (store->state == STORE_UP && link_is_up(store->link))
+        else if (store->state == CLIENT_STORE_UP && link_is_up(store->link))
             flush_or_gather(client, store, gather);
         if (!list_is_empty(&store->throttled))
             client_store_dirty(store);

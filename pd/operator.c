@@ -197,7 +197,7 @@ const struct operator *operator_list_start(struct operator_list *operators, cons
     struct region_node *node = region_tree_find_id(operators->regions, draft->region);
     struct region_node *other =
         draft->other_region ? region_tree_find_id(operators->regions, draft->other_region) : NULL;
-    if (!node || region_node_mark(node) != 0 || !operator_list_has_room(operators) || draft->step_count == 0)
+    if (!node || (region_node_mark(node) != 0 && !BUG(two_operators)) || !operator_list_has_room(operators) || draft->step_count == 0)
         return NULL;
     if (draft->other_region && (!other || region_node_mark(other) != 0))
         return NULL;
@@ -335,7 +335,11 @@ void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
 {
     LIST_FOR_EACH_SAFE (link, following, &operators->running) {
         struct operator *operator = LIST_ENTRY(link, struct operator, link);
-        if (!region_tree_find_id(operators->regions, operator->region)) {
+        const struct region_node *node = region_tree_find_id(operators->regions, operator->region);
+        if (node && region_node_mark(node) != operator->slot + 1) {
+            /* It was pushed out of the tree, and came back as one that nobody had decided about. */
+            end(operators, operator, OPERATOR_STALE, now_ms);
+        } else if (!node) {
             bool merged = operator->steps[operator->step].kind == STEP_MERGE;
             end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
         } else if (waits_for_the_silent(operators, operator)) {
@@ -416,6 +420,7 @@ void operator_list_check(const struct operator_list *operators)
     LIST_FOR_EACH (link, &operators->running) {
         const struct operator *operator = LIST_ENTRY(link, const struct operator, link);
         const struct region_node *node = region_tree_find_id(operators->regions, operator->region);
-        CHECK(!node || operator_list_of(operators, node) == operator);
+        /* 0: it was pushed out and came back; the next tick ends the operator */
+        CHECK(!node || region_node_mark(node) == 0 || operator_list_of(operators, node) == operator);
     }
 }

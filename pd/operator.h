@@ -96,7 +96,7 @@ bool operator_list_has_room(const struct operator_list *operators);
  * NULL: none, it has no operator (any more). */
 const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node,
                                                  uint64_t now_ms);
-/* Ends those that take too long, or cannot go on. */
+/* Ends those that take too long, or cannot go on. Before any is started: what the tree has lost and found again has none. */
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms);
 bool operator_list_cancel(struct operator_list *operators, region_id region, uint64_t now_ms); /* false: has none */
 void operator_list_cancel_all(struct operator_list *operators, uint64_t now_ms);

@@ -671,6 +671,11 @@ const struct pd_fsm *pd_get_fsm(const struct pd *pd)
     return pd->fsm;
 }
 
+struct pd_sched *pd_get_sched(const struct pd *pd)
+{
+    return pd_service_sched(pd->service);
+}
+
 struct raft *pd_get_raft(const struct pd *pd)
 {
     return pd->group ? pd->group->raft : NULL;

@@ -45,6 +45,8 @@ void pd_http(struct pd *pd, struct http_exchange *take_exchange);
 struct pd_fsm;
 struct raft;
 const struct pd_fsm *pd_get_fsm(const struct pd *pd);
+struct pd_sched;
+struct pd_sched *pd_get_sched(const struct pd *pd); /* for what people would ask for */
 struct raft *pd_get_raft(const struct pd *pd); /* NULL: no member yet */
 bool pd_is_leading(const struct pd *pd);
 

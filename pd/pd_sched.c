@@ -70,6 +70,7 @@ void pd_sched_begin(struct pd_sched *sched)
     sched->leading = true;
     sched->begun_ms = now_ms;
     sched->round_at_ms = 0;
+    sched->proposed_index = 0;
     sched->due_count = 0;
     sched->stores = store_table_new(sched->config->store_disconnected_ms, sched->config->store_down_ms);
     sched->operators = operator_list_new(regions, sched->stores, sched->config->operators_max);
@@ -219,16 +220,17 @@ static void say_started(void *context, const struct operator* operator)
               (unsigned long long)(operator->steps[0].other ? operator->steps[0].other : operator->other_region));
 }
 
-/* Drained to the end by the round: the others are to know it, too. */
+/* Drained to the end by the round, or not empty any more: the others are to know it, too. */
 static void keep_tombstones(struct pd_sched *sched)
 {
     for (uint32_t i = 0; i < store_table_count(sched->stores); i++) {
         struct store_entry *store = store_table_at(sched->stores, i);
         raft_index index;
-        if (store->wanted != STORE_TOMBSTONE || store->tombstone_said)
+        bool empty = store->wanted == STORE_TOMBSTONE;
+        if (empty == store->tombstone_said || sched_put_wish(sched, store, &index, NULL) != ERR_OK)
             continue;
-        store->tombstone_said = sched_put_wish(sched, store, &index, NULL) == ERR_OK;
-        log_event(sched->env->log, LOG_INFO, "event=store_is_empty store=%llu msg=\"drained: a tombstone from now on\"",
+        store->tombstone_said = empty;
+        log_event(sched->env->log, LOG_INFO, "event=%s store=%llu", empty ? "store_is_tombstone" : "store_drains_again",
                   (unsigned long long)store->id);
     }
 }
@@ -255,8 +257,7 @@ void pd_sched_tick(struct pd_sched *sched)
     uint64_t now_ms = pd_sched_now_ms(sched);
     if (!sched->leading || !pd_fsm_bootstrapped(sched->fsm) || now_ms < sched->round_at_ms)
         return;
-    if (sched->truth_is_old)
-        sched_load_truth(sched);
+    (void)sched_load_if_old(sched);
     sched->round_at_ms = now_ms + sched->effective.schedule_interval_ms;
     run_round(sched, now_ms);
 }

@@ -105,7 +105,7 @@ enum err pd_sched_cancel(struct pd_sched *sched, region_id region, struct error 
 enum err pd_sched_scatter(struct pd_sched *sched, struct bytes start_key, struct bytes end_key, struct error *err);
 
 /* What follows is a setting: `ret_index` is its place in pd's log; it counts, and outlasts us, once that is applied
- * (pd_fsm_applied_index). 0: nothing had to change. */
+ * (pd_fsm_applied_index). 0: nothing had to change. ERR_BUSY: what was wanted of a store before is not applied yet. */
 
 enum err pd_sched_drain(struct pd_sched *sched, store_id store, raft_index *ret_index, struct error *err);
 enum err pd_sched_cancel_drain(struct pd_sched *sched, store_id store, raft_index *ret_index, struct error *err);

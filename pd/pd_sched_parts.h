@@ -18,6 +18,8 @@ struct pd_sched {
     struct pd_config effective; /* with what was set online; texts are the file's */
     bool leading;
     bool truth_is_old; /* stores or settings changed */
+    raft_index
+        proposed_index; /* of the newest wish of ours: what it says is in the tables, and in the truth once it is applied */
     uint64_t begun_ms, round_at_ms;
 
     /* between begin and end */
@@ -38,6 +40,7 @@ struct pd_sched {
 
 /* Brings stores, rules, switches and configuration to what log and settings say. */
 void sched_load_truth(struct pd_sched *sched);
+bool sched_load_if_old(struct pd_sched *sched); /* false: not now, a wish of ours is on its way through the log */
 struct store_entry *sched_store(struct pd_sched *sched, store_id id); /* NULL; brought to the truth if need be */
 /* What the entry says now, as a setting. */
 enum err sched_put_wish(struct pd_sched *sched, const struct store_entry *store, raft_index *ret_index,

@@ -21,6 +21,7 @@ static enum err find_region(struct pd_sched *sched, region_id id, struct region_
 {
     if (!sched->leading)
         return not_leading(err);
+    operator_list_tick(sched->operators, pd_sched_now_ms(sched));
     *ret_node = region_tree_find_id(pd_fsm_regions(sched->fsm), id);
     if (!*ret_node)
         return error_set(err, ERR_REGION_NOT_FOUND, "there is no region %llu", ULL(id));
@@ -286,7 +287,8 @@ static enum err find_store(struct pd_sched *sched, store_id id, struct store_ent
     *ret_index = 0;
     if (!sched->leading)
         return not_leading(err);
-    sched_load_truth(sched);
+    if (!sched_load_if_old(sched))
+        return error_set(err, ERR_BUSY, "another change is on its way through pd's log: try again");
     sched->scheduler.view.now_ms = pd_sched_now_ms(sched);
     *ret_store = sched_store(sched, id);
     return *ret_store ? ERR_OK : error_set(err, ERR_STORE_NOT_MATCH, "there is no store %llu", ULL(id));

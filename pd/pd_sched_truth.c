@@ -269,6 +269,16 @@ static void load_config(struct pd_sched *sched)
     store_table_set_silence(sched->stores, sched->effective.store_disconnected_ms, sched->effective.store_down_ms);
 }
 
+/* Not over a wish that is on its way: it would be forgotten by the next one, which says all that is wanted of a store. */
+bool sched_load_if_old(struct pd_sched *sched)
+{
+    if (pd_fsm_applied_index(sched->fsm) < sched->proposed_index)
+        return false;
+    if (sched->truth_is_old)
+        sched_load_truth(sched);
+    return true;
+}
+
 void sched_load_truth(struct pd_sched *sched)
 {
     sched->truth_is_old = false;
@@ -331,6 +341,8 @@ enum err sched_put_wish(struct pd_sched *sched, const struct store_entry *store,
     enum err code = wire_encode_store_wish(&wish, &value);
     CHECK(code == ERR_OK); /* labels have a size */
     code = sched_put_setting(sched, name, buf_bytes(&value), ret_index, err);
+    if (code == ERR_OK && *ret_index > 0)
+        sched->proposed_index = *ret_index;
     buf_fini(&value);
     return code;
 }

@@ -536,9 +536,11 @@ void pd_view_end_drains(struct pd_view *view)
 {
     for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
         struct store_entry *store = store_table_at(view->stores, i);
-        if (store->wanted == STORE_DRAINING && store->coming_count == 0 &&
-            region_tree_sums(view->regions, store->id).count == 0)
+        uint32_t count = region_tree_sums(view->regions, store->id).count;
+        if (store->wanted == STORE_DRAINING && store->coming_count == 0 && count == 0)
             store->wanted = STORE_TOMBSTONE;
+        else if (store->wanted == STORE_TOMBSTONE && count > 0)
+            store->wanted = STORE_DRAINING; /* a change of members that nobody knew to be under way has come to its end */
     }
 }
 

@@ -133,7 +133,7 @@ const struct operator *pd_view_transfer(struct pd_view *view, const struct regio
  * store whose absence leaves a region without a majority. ERR_STORE_NOT_MATCH, ERR_CONDITION_FAILED and a text. */
 enum err pd_view_drain(struct pd_view *view, store_id id, struct error *err);
 enum err pd_view_cancel_drain(struct pd_view *view, store_id id, struct error *err);
-/* Empty ones that were drained become tombstones. */
+/* Empty ones that were drained become tombstones; those that are not empty any more, drain again. */
 void pd_view_end_drains(struct pd_view *view);
 /* 0 .. 1000. */
 uint32_t pd_view_drain_permille(const struct pd_view *view, const struct store_entry *store);

@@ -1,5 +1,6 @@
 #include "storenode/region_step.h"
 
+#include "base/bug.h"
 #include "storenode/conf_ask.h"
 #include "storenode/peer.h"
 #include "storenode/peer_conf.h"
@@ -22,7 +23,7 @@ static void change_peers(struct peer *peer, const struct wire_region_step *step)
             (struct wire_peer_change){.kind = WIRE_PEER_CHANGE_KIND_DEMOTE, .store_id = step->other_store};
     if (conf_ask_new(peer->region_id, changes, count, &ask) != ERR_OK)
         return;
-    ask->guard_conf = step->epoch_conf;
+    ask->guard_conf = BUG(step_of_any_epoch) ? 0 : step->epoch_conf;
     peer_conf_change(peer, ask);
 }
 
@@ -50,7 +51,7 @@ static void split(struct peer *peer, struct bytes key)
 void region_step_take(struct peer *peer, const struct wire_region_step *step)
 {
     bool same = step->epoch_conf == peer->region->epoch_conf && step->epoch_version == peer->region->epoch_version;
-    if (!raft_is_leader(peer->group->raft) || !same)
+    if (!raft_is_leader(peer->group->raft) || !(same || BUG(step_of_any_epoch)))
         return;
     peer_wake(peer, WAKE_REQUEST);
     peer_sleep_note_work(peer);

@@ -119,6 +119,9 @@
     X(pd_stuck_leads)                                                                                                  \
     X(pd_snapshot_stays_away)                                                                                          \
     /* placement */                                                                                                    \
+    X(two_operators)                                                                                                   \
+    X(promotes_what_lags)                                                                                              \
+    X(step_of_any_epoch)                                                                                               \
     X(operator_no_epoch_guard)                                                                                         \
     X(move_removes_first)                                                                                              \
     X(balance_past_the_mean)                                                                                           \

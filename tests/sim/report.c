@@ -102,6 +102,7 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
            "wait for it, %llu by a snapshot\n",
            ULL(totals->merges.prepared), ULL(totals->merges.rolled_back), ULL(totals->merges.taken_in),
            ULL(totals->merges.waited), ULL(totals->merges.by_snapshot));
+    printf("pd's policies began %llu operators\n", ULL(totals->operators));
     if (settings->run.faults)
         coverage_print(&totals->coverage, settings->run.fault_allowed | settings->run.fault_forced, stdout);
 }
@@ -184,6 +185,7 @@ void report_json(const struct batch_settings *settings, const struct batch_total
     add_number(object, "hashes_compared", totals->damage.hashes);
     add_number(object, "hashes_differed", totals->damage.hash_mismatches);
     add_number(object, "snapshots_installed_at_start", totals->snapshots.installed_at_start);
+    add_number(object, "operators", totals->operators);
     add_number(object, "merges_prepared", totals->merges.prepared);
     add_number(object, "merges_rolled_back", totals->merges.rolled_back);
     add_number(object, "merges_taken_in", totals->merges.taken_in);

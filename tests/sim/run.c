@@ -13,6 +13,7 @@
 #include "check_region.h"
 #include "faults.h"
 #include "members.h"
+#include "people.h"
 #include "operators.h"
 #include "traps.h"
 #include "world.h"
@@ -36,6 +37,7 @@ struct run {
     struct check_reads *reads;
     struct operators *operators;
     struct members *members;
+    struct people *people;
     struct traps *traps;
     uint64_t ranges_checked_us;
 };
@@ -101,7 +103,8 @@ static bool is_probed(struct run *run)
 
 static bool is_settled(struct run *run)
 {
-    return workload_is_idle(run->workload) && check_raft_is_whole(run->raft, true, NULL, 0);
+    return people_are_heard(run->people) && workload_is_idle(run->workload) &&
+           check_raft_is_whole(run->raft, true, NULL, 0);
 }
 
 static bool bootstrap(struct run *run)
@@ -158,10 +161,11 @@ static bool live_again(struct run *run, struct run_result *result)
     check_pd_stop(run->pd);
     operators_stop(run->operators);
     members_stop(run->members);
+    people_stop(run->people);
     if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
         return false;
     if (!is_settled(run)) {
-        strcpy(text, "clients still wait");
+        strcpy(text, people_are_heard(run->people) ? "clients still wait" : "pd goes on to decide");
         check_raft_is_whole(run->raft, true, text, sizeof text);
         world_fail(run->world, "liveness", 0, "%d s after the last request, %s", SETTLE_US / 1000000, text);
         return false;
@@ -254,6 +258,7 @@ static void fill_result(struct run *run, struct run_result *result)
     world_add_damage_counts(run->world, &result->damage);
     world_add_sleep_counts(run->world, &result->sleep);
     world_add_merge_counts(run->world, &result->merges);
+    result->operators = people_operators(run->people);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
     result->coverage = *world_coverage(run->world);
@@ -322,6 +327,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.reads = check_reads_new(run.world, run.raft);
     run.operators = operators_new(run.world, run.workload);
     run.members = members_new(run.world);
+    run.people = people_new(run.world);
     run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, see_install, &run);
     run_phases(&run, ret_result);
@@ -342,6 +348,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_reads_free(run.reads);
     operators_free(run.operators);
     members_free(run.members);
+    people_free(run.people);
     traps_free(run.traps);
     faults_free(run.faults);
     workload_free(run.workload);

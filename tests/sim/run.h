@@ -41,6 +41,7 @@ struct run_result {
     struct store_snapshot_counts snapshots;
     struct store_damage_counts damage;
     struct store_merge_counts merges;
+    uint64_t operators; /* that pd's policies began, as far as people saw it */
     uint64_t linear_steps;
     bool linear_undecided;
     uint64_t recovery_us;      /* from heal to the last probe */

@@ -94,6 +94,12 @@ static void draw_calm(struct swarm *swarm)
         .log_count_max = 1000000,
         .snapshots_max = 2,
         .pd_log_size_max = 64u << 20,
+        .schedule_interval_ms = 500,
+        .region_merge_size = 20u << 20,
+        .split_merge_interval_ms = 60 * 1000,
+        .store_down_ms = 30 * 60 * 1000,
+        .store_disconnected_ms = 5000,
+        .hot_region_load = 1000,
         .tokens_save_interval = 512,
         .snapshot_rate_size = 128u << 20,
         .snapshot_chunk_size = 256u << 10,
@@ -231,6 +237,13 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     struct rng pd_rng;
     rng_init(&pd_rng, seed, "pd");
     ret_swarm->pd_log_size_max = PICK(&pd_rng, 1024, 64u << 20, 8192);
+    ret_swarm->scheduling = PICK(&pd_rng, 1, 0);
+    ret_swarm->schedule_interval_ms = PICK(&pd_rng, 100, 20, 500);
+    ret_swarm->region_merge_size = PICK(&pd_rng, 20u << 20, 1024, 0);
+    ret_swarm->split_merge_interval_ms = PICK(&pd_rng, 0, 1000, 5000);
+    ret_swarm->store_down_ms = PICK(&pd_rng, 3000, 10000, 1800000);
+    ret_swarm->store_disconnected_ms = PICK(&pd_rng, 500, 3000);
+    ret_swarm->hot_region_load = (uint32_t)PICK(&pd_rng, 1000, 1, 20);
 }
 
 uint32_t swarm_draw_pds(uint64_t seed)

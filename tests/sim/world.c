@@ -208,6 +208,13 @@ static void configure_pd(struct world *world, struct world_node *node)
     config->bootstrap_stores = world->options.store_count;
     config->bootstrap_regions = world->options.region_count;
     config->replicas = world->options.store_count < 3 ? world->options.store_count : 3;
+    config->scheduling = world->swarm.scheduling;
+    config->schedule_interval_ms = world->swarm.schedule_interval_ms;
+    config->region_merge_size = world->swarm.region_merge_size;
+    config->split_merge_interval_ms = world->swarm.split_merge_interval_ms;
+    config->store_down_ms = world->swarm.store_down_ms;
+    config->store_disconnected_ms = world->swarm.store_disconnected_ms;
+    config->hot_region_load = world->swarm.hot_region_load;
 }
 
 static void configure_store(struct world *world, struct world_node *node)

@@ -427,6 +427,45 @@ static void a_region_has_at_most_one_operator(void **state)
     assert_non_null(pd_view_transfer(world->view, node, 2, &reason));
 }
 
+/* A neighbour pushes it out of the tree, and it comes back. */
+static void a_region_that_was_lost_and_found_has_no_operator(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    assert_non_null(check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason));
+    uint8_t start[2] = {'r', 0}, end[2] = {'r', 9};
+    struct wire_peer peer = {.id = 900, .store_id = 1};
+    struct wire_region all = {.id = 9,
+                              .start_key = bytes_of(start, 2),
+                              .end_key = bytes_of(end, 2),
+                              .epoch_conf = 1,
+                              .epoch_version = 2,
+                              .peers = &peer,
+                              .peers_count = 1};
+    assert_int_equal(region_tree_insert(world->tree, &all, NULL, NULL), ERR_OK);
+    struct region_node *node = put(world, 1, 1, 3, ON(1, 2), 1);
+    operator_list_tick(world->operators, world->now_ms);
+    assert_int_equal(operator_list_count(world->operators), 0);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_STALE);
+    assert_non_null(check(world, node, &reason));
+    assert_int_equal(operator_list_count(world->operators), 1);
+}
+
+static void a_tombstone_that_gets_a_peer_drains_again(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 4, 4);
+    put(world, 1, 1, 1, ON(1, 2, 3), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 4, NULL), ERR_OK);
+    pd_view_end_drains(world->view);
+    assert_int_equal(store_table_find(world->table, 4)->wanted, STORE_TOMBSTONE);
+    put(world, 1, 2, 1, ON(1, 2, 3, -4), 1);
+    pd_view_end_drains(world->view);
+    assert_int_equal(store_table_find(world->table, 4)->wanted, STORE_DRAINING);
+}
+
 static void an_operator_ends_when_somebody_else_changes_the_region(void **state)
 {
     struct world *world = *state;
@@ -760,6 +799,8 @@ int main(void)
         CLAIM(a_store_that_comes_and_goes_waits_longer_each_time),
         CLAIM(a_bucket_lets_its_rate_through_and_halves_under_latency),
         CLAIM(a_region_has_at_most_one_operator),
+        CLAIM(a_region_that_was_lost_and_found_has_no_operator),
+        CLAIM(a_tombstone_that_gets_a_peer_drains_again),
         CLAIM(an_operator_ends_when_somebody_else_changes_the_region),
         CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
         CLAIM(after_a_timeout_a_region_is_left_alone_longer_each_time),
