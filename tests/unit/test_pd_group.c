@@ -637,6 +637,176 @@ static void who_was_away_for_long_gets_a_snapshot_in_chunks(void **state)
     cluster_fini(&cluster);
 }
 
+/* ---- members */
+
+static enum err change(struct cluster *cluster, struct wire_pd_request request)
+{
+    uint32_t leader = wait_leader(cluster);
+    assert_true(ask(cluster, leader, request, 5 * SECOND_US));
+    return (enum err)cluster->reply.code;
+}
+
+static enum err add(struct cluster *cluster, uint32_t number)
+{
+    struct wire_pd_member member = {.name = bytes_of_string(cluster->members[number - 1].config.name),
+                                    .address = bytes_of_string(cluster->members[number - 1].config.address)};
+    return change(cluster, (struct wire_pd_request){.op = WIRE_PD_OP_ADD_MEMBER, .member = &member});
+}
+
+static enum err remove_member(struct cluster *cluster, uint64_t id)
+{
+    struct wire_pd_member member = {.id = id};
+    return change(cluster, (struct wire_pd_request){.op = WIRE_PD_OP_REMOVE_MEMBER, .member = &member});
+}
+
+static uint32_t voter_count(struct cluster *cluster)
+{
+    uint32_t count = 0;
+    expect_ok(cluster, (struct wire_pd_request){.op = WIRE_PD_OP_CLUSTER_INFO});
+    for (uint32_t i = 0; i < cluster->reply.members_count; i++)
+        count += !cluster->reply.members[i].learner;
+    return count;
+}
+
+static void one_grows_to_three_and_loses_its_first(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct cluster cluster;
+        cluster_init(&cluster, seed, 1, 2);
+        bootstrap(&cluster);
+        take_ids(&cluster);
+        for (uint32_t number = 2; number <= 3; number++) {
+            assert_int_equal(add(&cluster, number), ERR_OK);
+            assert_int_equal(cluster.reply.member_id, number);
+            take_ids(&cluster); /* who is not there yet holds up nobody */
+            start(&cluster, number);
+            run_for(&cluster, SECOND_US * 3 / 2);
+            assert_int_equal(voter_count(&cluster), number);
+        }
+        take_ids(&cluster);
+        assert_true(take_timestamp(&cluster, SECOND_US) > 0);
+        run_for(&cluster, SECOND_US);
+        expect_same_truth(&cluster);
+        /* The founder leads, mostly: it goes in order, and for ever. */
+        assert_int_equal(remove_member(&cluster, 1), ERR_OK);
+        run_for(&cluster, SECOND_US);
+        crash(&cluster, 1);
+        take_ids(&cluster);
+        assert_true(take_timestamp(&cluster, 3 * SECOND_US) > 0);
+        assert_int_equal(voter_count(&cluster), 2);
+        for (uint32_t number = 2; number <= 3; number++) { /* they know who they are */
+            crash(&cluster, number);
+            start(&cluster, number);
+        }
+        take_ids(&cluster);
+        assert_true(take_timestamp(&cluster, 3 * SECOND_US) > 0);
+        run_for(&cluster, SECOND_US);
+        expect_same_truth(&cluster);
+        cluster_fini(&cluster);
+    }
+}
+
+static void who_joins_may_die_at_any_moment(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct cluster cluster;
+        cluster_init(&cluster, seed, 3, 1);
+        bootstrap(&cluster);
+        assert_int_equal(add(&cluster, 4), ERR_OK);
+        for (int round = 0; round < 3; round++) {
+            start(&cluster, 4);
+            run_for(&cluster, rng_below(&cluster.rng, 300000));
+            crash(&cluster, 4);
+        }
+        start(&cluster, 4);
+        take_ids(&cluster);
+        run_for(&cluster, 4 * SECOND_US);
+        assert_int_equal(voter_count(&cluster), 4);
+        expect_same_truth(&cluster);
+        cluster_fini(&cluster);
+    }
+}
+
+static void changes_that_would_end_the_cluster_are_refused(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster, 1, 1, 0);
+    bootstrap(&cluster);
+    uint64_t digest = pd_fsm_digest(pd_get_fsm(cluster.members[0].pd));
+    assert_int_equal(remove_member(&cluster, 1), ERR_INVALID);
+    assert_non_null(memmem(cluster.reply.text.data, cluster.reply.text.size, "the last", 8));
+    assert_int_equal(remove_member(&cluster, 9), ERR_NOT_FOUND);
+    assert_int_equal(add(&cluster, 1), ERR_EXISTS);
+    assert_true(pd_fsm_digest(pd_get_fsm(cluster.members[0].pd)) == digest);
+    cluster_fini(&cluster);
+
+    cluster_init(&cluster, 2, 3, 0);
+    bootstrap(&cluster);
+    uint32_t leader = wait_leader(&cluster), away = leader % 3 + 1, other = away % 3 + 1;
+    crash(&cluster, away);
+    run_for(&cluster, 2 * SECOND_US);
+    assert_int_equal(remove_member(&cluster, other), ERR_INVALID); /* one of two would be left */
+    assert_non_null(memmem(cluster.reply.text.data, cluster.reply.text.size, "no majority", 11));
+    assert_int_equal(remove_member(&cluster, away), ERR_OK);
+    assert_int_equal(voter_count(&cluster), 2);
+    cluster_fini(&cluster);
+}
+
+static void leadership_goes_where_it_is_sent(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3, 0);
+    bootstrap(&cluster);
+    for (int i = 0; i < 6; i++) {
+        uint32_t leader = wait_leader(&cluster), to = leader % 3 + 1;
+        struct wire_pd_member member = {.id = to};
+        assert_true(take_timestamp(&cluster, SECOND_US) > 0);
+        assert_int_equal(
+            change(&cluster, (struct wire_pd_request){.op = WIRE_PD_OP_TRANSFER_LEADER, .member = &member}), ERR_OK);
+        run_for(&cluster, SECOND_US / 5);
+        assert_int_equal(leader_of(&cluster), to);
+    }
+    struct wire_pd_member nobody = {.id = 77};
+    assert_int_equal(change(&cluster, (struct wire_pd_request){.op = WIRE_PD_OP_TRANSFER_LEADER, .member = &nobody}),
+                     ERR_INVALID);
+    cluster_fini(&cluster);
+}
+
+/* Its votes are gone with its disk: it must not come back as the one that it was. */
+static void a_voter_that_lost_its_disk_does_not_come_back_under_its_id(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster, 4, 3, 0);
+    bootstrap(&cluster);
+    uint32_t away = wait_leader(&cluster) % 3 + 1;
+    struct member *member = &cluster.members[away - 1];
+    crash(&cluster, away);
+    struct engine *old = member->disk;
+    assert_int_equal(engine_mem_new(&member->disk), ERR_OK);
+    engine_mem_free(old);
+    member->env.engine = member->disk;
+    for (uint32_t i = 0; i < member->config.initial_cluster_count; i++)
+        free(member->config.initial_cluster[i]);
+    member->config.initial_cluster_count = 0;
+    member->config.join = true;
+    start(&cluster, away);
+    run_for(&cluster, 3 * SECOND_US);
+    assert_null(pd_get_raft(member->pd));
+    take_ids(&cluster);
+    /* As another one it may. */
+    assert_int_equal(remove_member(&cluster, away), ERR_OK);
+    assert_int_equal(add(&cluster, away), ERR_OK);
+    assert_int_equal(cluster.reply.member_id, 4);
+    run_for(&cluster, 3 * SECOND_US);
+    assert_int_equal(voter_count(&cluster), 3);
+    cluster_fini(&cluster);
+}
+
 int main(void)
 {
     choose_bug();
@@ -649,6 +819,11 @@ int main(void)
         cmocka_unit_test(whoever_leads_next_starts_above_the_window),
         cmocka_unit_test(all_at_once_come_back_with_everything),
         cmocka_unit_test(who_was_away_for_long_gets_a_snapshot_in_chunks),
+        cmocka_unit_test(one_grows_to_three_and_loses_its_first),
+        cmocka_unit_test(who_joins_may_die_at_any_moment),
+        cmocka_unit_test(changes_that_would_end_the_cluster_are_refused),
+        cmocka_unit_test(leadership_goes_where_it_is_sent),
+        cmocka_unit_test(a_voter_that_lost_its_disk_does_not_come_back_under_its_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
