@@ -252,7 +252,9 @@ static const struct polder_member *copy_members(struct operation *op, const stru
         members[i] = (struct polder_member){.id = reply->members[i].id,
                                             .name = copy_text(op, reply->members[i].name),
                                             .address = copy_text(op, reply->members[i].address),
-                                            .leader = reply->members[i].leader};
+                                            .leader = reply->members[i].leader,
+                                            .learner = reply->members[i].learner,
+                                            .active = reply->members[i].active};
     return members;
 }
 

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { LOAD_DEADLINE_US = 3000000, STORES_ASK_PAUSE_US = 500000 };
+enum { LOAD_DEADLINE_US = 3000000, LOAD_STALE_US = 300000, STORES_ASK_PAUSE_US = 500000 };
 
 /* ---- routes */
 
@@ -78,6 +78,7 @@ static void start_load(struct client *client, struct route_load *load)
     client->counts.route_loads++;
     load->ask.done = load_done;
     load->ask.deadline_us = client->now_us + LOAD_DEADLINE_US;
+    load->ask.stale_after_us = LOAD_STALE_US;
     list_push_back(&client->loads, &load->link);
     pd_asker_start(client->asker, &load->ask, client->now_us);
     client->asker_due_us = 0;

@@ -307,7 +307,8 @@ void pd_asker_start(struct pd_asker *asker, struct pd_ask *ask, uint64_t now_us)
     ask->open = true;
     ask->sent = false;
     ask->pauses = 0;
-    ask->due_us = now_us;
+    ask->begun_us = ask->due_us = now_us;
+    ask->request.stale = false;
     ask->request.id = ++asker->id_last;
     list_push_back(&asker->asks, &ask->link);
     HASH_ADD(hh, asker->by_id, request.id, sizeof ask->request.id, ask);
@@ -331,6 +332,7 @@ void pd_asker_on_message(struct pd_asker *asker, struct message *take_message, u
 static void send_ask(struct pd_asker *asker, struct pd_ask *ask)
 {
     ask->request.cluster_id = asker->cluster_id;
+    ask->request.stale = ask->stale_after_us != 0 && asker->now_us >= ask->begun_us + ask->stale_after_us;
     struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, &ask->request);
     CHECK(frame); /* keys are bounded */
     if (link_send(asker->link, frame) != ERR_OK) {

@@ -23,12 +23,14 @@ struct pd_asker;
 struct pd_ask {
     struct wire_pd_request request; /* what it points to is the holder's; id and cluster_id are filled in here */
     uint64_t deadline_us;
+    uint64_t stale_after_us; /* a route: after so long anybody may answer, leader or not; 0: the leader alone */
     /* ERR_OK and the reply (lent for the call); or a code of GIVE_UP or ERR_UNAVAILABLE and a text. */
     void (*done)(struct pd_ask *ask, enum err code, const struct wire_pd_reply *reply, const char *text);
     void *context;
     /* The rest is the asker's. */
     struct list link;
     UT_hash_handle hh;
+    uint64_t begun_us;
     uint64_t due_us; /* not sent: not before; sent: silence after */
     bool open;
     bool sent;

@@ -412,6 +412,8 @@ struct polder_member {
     const char *name;
     const char *address;
     bool leader;
+    bool learner; /* has no vote yet */
+    bool active;  /* was heard of lately: said by the leader alone */
 };
 
 /* Each call fills what it says, the rest is zero. */

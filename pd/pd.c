@@ -194,39 +194,7 @@ static void on_round(void *state)
     publish(pd);
 }
 
-/* ---- messages */
-
-static void message_free_plain(struct message *message)
-{
-    free(message);
-}
-
-static void post_tick(struct pd *pd, struct message *take_tick)
-{
-    take_tick->kind = PD_TICK;
-    actor_post_after(pd->env->executor, pd->actor, pd->config->tick_ms * 1000, take_tick);
-}
-
-static void on_tick(struct pd *pd)
-{
-    uint64_t now_us = clock_now_us(pd->env->clock);
-    links_tick(pd->links);
-    pd_service_tick(pd->service);
-    if (!pd->group)
-        return;
-    raft_tick(pd->group->raft, 1);
-    pd_raft_tick(pd);
-    pd_health_tick(pd, now_us);
-    pd_snapshot_tick(pd, now_us);
-}
-
-static void frame_message_free(struct message *message)
-{
-    struct pd_frame *frame = (struct pd_frame *)message;
-    admission_charge_unref(frame->charge);
-    frame_unref(frame->frame);
-    free(frame);
-}
+/* ---- frames, of whoever */
 
 static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
 {
@@ -252,6 +220,89 @@ static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
         break;
     }
     frame_unref(take_frame);
+}
+
+/* ---- links to the other members: what comes back on them */
+
+static void on_link_frame(void *context, struct link *link, struct frame *take_frame)
+{
+    if (take_frame->kind == FRAME_PD_REQUEST)
+        frame_unref(take_frame); /* nobody asks on a connection that we dialed */
+    else
+        on_any_frame(context, link_conn(link), take_frame);
+}
+
+/* Once per failure, not at every dial that comes to nothing. False: it is marked like that already. */
+static bool mark_said(struct pd *pd, const struct link *link, bool said)
+{
+    for (uint32_t i = 0; i < pd->peer_count; i++)
+        if (pd->peers[i].link == link && pd->peers[i].said != said) {
+            pd->peers[i].said = said;
+            return true;
+        }
+    return false;
+}
+
+static void on_link_up(void *context, struct link *link, const struct wire_hello *hello)
+{
+    struct pd *pd = context;
+    mark_said(pd, link, false);
+    log_event(pd->env->log, LOG_INFO, "event=pd_member_up member=%llu address=%s", (unsigned long long)hello->node_id,
+              link_address(link));
+}
+
+static void on_link_down(void *context, struct link *link, bool was_up, enum err code, const char *text)
+{
+    struct pd *pd = context;
+    if (mark_said(pd, link, true) || was_up)
+        log_event(pd->env->log, LOG_WARN, "event=pd_member_down address=%s code=%s msg=\"%s\"", link_address(link),
+                  err_name(code), text ? text : "");
+}
+
+static void start_links(struct pd *pd)
+{
+    struct wire_hello hello = own_hello(pd);
+    const struct links_options options = {.pause_max_us = REDIAL_PAUSE_MAX_US};
+    const struct links_handler handler = {
+        .context = pd, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
+    pd->links = links_new(pd->env, pd->actor, PD_LINKS, &hello, &options, &handler);
+    pd_raft_sync_links(pd);
+}
+
+/* ---- messages */
+
+static void message_free_plain(struct message *message)
+{
+    free(message);
+}
+
+static void post_tick(struct pd *pd, struct message *take_tick)
+{
+    take_tick->kind = PD_TICK;
+    actor_post_after(pd->env->executor, pd->actor, pd->config->tick_ms * 1000, take_tick);
+}
+
+static void on_tick(struct pd *pd)
+{
+    uint64_t now_us = clock_now_us(pd->env->clock);
+    if (!pd->links) /* here and not at birth: what links say comes to this actor at once */
+        start_links(pd);
+    links_tick(pd->links);
+    pd_service_tick(pd->service);
+    if (!pd->group)
+        return;
+    raft_tick(pd->group->raft, 1);
+    pd_raft_tick(pd);
+    pd_health_tick(pd, now_us);
+    pd_snapshot_tick(pd, now_us);
+}
+
+static void frame_message_free(struct message *message)
+{
+    struct pd_frame *frame = (struct pd_frame *)message;
+    admission_charge_unref(frame->charge);
+    frame_unref(frame->frame);
+    free(frame);
 }
 
 static void on_frame_message(struct pd *pd, struct pd_frame *take_frame)
@@ -348,31 +399,6 @@ static void on_message(void *state, struct message *take_message)
         on_http(pd, take_message);
         break;
     }
-}
-
-/* ---- links to the other members: what comes back on them */
-
-static void on_link_frame(void *context, struct link *link, struct frame *take_frame)
-{
-    if (take_frame->kind == FRAME_PD_REQUEST)
-        frame_unref(take_frame); /* nobody asks on a connection that we dialed */
-    else
-        on_any_frame(context, link_conn(link), take_frame);
-}
-
-static void on_link_up(void *context, struct link *link, const struct wire_hello *hello)
-{
-    struct pd *pd = context;
-    log_event(pd->env->log, LOG_INFO, "event=pd_member_up member=%llu address=%s", (unsigned long long)hello->node_id,
-              link_address(link));
-}
-
-static void on_link_down(void *context, struct link *link, bool was_up, enum err code, const char *text)
-{
-    struct pd *pd = context;
-    if (was_up || (text && *text))
-        log_event(pd->env->log, LOG_WARN, "event=pd_member_down address=%s code=%s msg=\"%s\"", link_address(link),
-                  err_name(code), text ? text : "");
 }
 
 /* ---- the transport's threads */
@@ -547,16 +573,6 @@ enum err pd_open_group(struct pd *pd, struct error *err)
     return code;
 }
 
-static void start_links(struct pd *pd)
-{
-    struct wire_hello hello = own_hello(pd);
-    const struct links_options options = {.pause_max_us = REDIAL_PAUSE_MAX_US};
-    const struct links_handler handler = {
-        .context = pd, .on_up = on_link_up, .on_frame = on_link_frame, .on_down = on_link_down};
-    pd->links = links_new(pd->env, pd->actor, PD_LINKS, &hello, &options, &handler);
-    pd_raft_sync_links(pd);
-}
-
 static enum err start(struct pd *pd, struct error *err)
 {
     static const struct actor_ops ops = {.on_message = on_message, .on_round = on_round};
@@ -577,7 +593,6 @@ static enum err start(struct pd *pd, struct error *err)
     if (pd->group && raft_is_lone(pd->group->raft))
         raft_campaign(pd->group->raft);
     tick->kind = PD_TICK;
-    start_links(pd);
     actor_post_must(pd->env->executor, pd->actor, tick);
     pd->handler =
         (struct transport_handler){.context = pd, .on_open = on_open, .on_frame = on_frame, .on_close = on_close};

@@ -58,6 +58,8 @@ const char *pd_members_address(const struct pd_config *config, const struct pd_m
             bytes_equal(name, bytes_of_string(member->name)))
             return (const char *)address.data;
     }
+    if (config->advertise_address && strcmp(member->name, config->name) == 0)
+        return config->advertise_address;
     return member->address;
 }
 

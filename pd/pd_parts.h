@@ -31,6 +31,7 @@ enum pd_message_kind { PD_TICK = 1, PD_FRAME, PD_LOGGED, PD_APPLIED, PD_CUT, PD_
 struct pd_peer {
     uint64_t id;
     struct link *link; /* owned by links */
+    bool said;         /* that it is down */
 };
 
 /* A snapshot that leaves, to one member at a time. */

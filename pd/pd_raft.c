@@ -278,8 +278,12 @@ void pd_raft_applied(struct pd *pd, struct apply_task *take_task)
         for (uint32_t i = 0; i < apply->conf_count; i++)
             CHECK(raft_apply_conf(pd->group->raft, &apply->confs[i], &conf) == ERR_OK);
         group_applied(pd->group, apply->last);
-        if (apply->conf_count > 0)
+        if (apply->conf_count > 0) {
             pd_raft_sync_links(pd);
+            if (!pd_fsm_find_member(pd->fsm, pd->member_id))
+                log_event(pd->env->log, LOG_WARN, "event=pd_removed member=%llu msg=\"no member any more: stop it\"",
+                          (unsigned long long)pd->member_id);
+        }
     }
     apply_free(&apply->task.message);
 }

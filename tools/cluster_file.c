@@ -84,6 +84,9 @@ static bool read_json(const cJSON *json, struct cluster_file *file)
     bool ok = true;
     file->pd = copy_text(text_field(json, "pd", &ok));
     const cJSON *options = cJSON_GetObjectItemCaseSensitive(json, "options"), *item;
+    bool has_pds = true; /* clusters of the days of one pd do not say how many */
+    file->pds = (uint32_t)number_field(options, "pds", CLUSTER_PROCESS_MAX, &has_pds);
+    file->pds = has_pds ? file->pds : 1;
     file->stores = (uint32_t)number_field(options, "stores", CLUSTER_PROCESS_MAX, &ok);
     file->regions = (uint32_t)number_field(options, "regions", UINT32_MAX, &ok);
     file->replicas = (uint32_t)number_field(options, "replicas", CLUSTER_PROCESS_MAX, &ok);
@@ -143,6 +146,7 @@ enum err cluster_file_write(const char *dir, const struct cluster_file *file, st
     cJSON_AddStringToObject(json, "version", POLDER_VERSION);
     cJSON_AddStringToObject(json, "pd", file->pd);
     cJSON *options = cJSON_AddObjectToObject(json, "options");
+    cJSON_AddNumberToObject(options, "pds", file->pds);
     cJSON_AddNumberToObject(options, "stores", file->stores);
     cJSON_AddNumberToObject(options, "regions", file->regions);
     cJSON_AddNumberToObject(options, "replicas", file->replicas);

@@ -5,7 +5,7 @@
  *
  * {"version": "0.1.0",
  *  "pd": "tcp://127.0.0.1:2379",                 endpoints for clients
- *  "options": {"stores": 3, "regions": 16, "replicas": 3, "port_offset": 0},
+ *  "options": {"pds": 1, "stores": 3, "regions": 16, "replicas": 3, "port_offset": 0},
  *  "processes": [{"role": "pd", "id": 1, "pid": 4711, "start_time": 123456, "address": "tcp://127.0.0.1:2379",
  *                 "status_address": "http://127.0.0.1:2381",
  *                 "data_dir": "/x/polder-data/pd-1/data", "log": "/x/polder-data/pd-1/log",
@@ -34,7 +34,7 @@ struct cluster_process {
 
 struct cluster_file {
     char *pd; /* owned; endpoints, separated by commas */
-    uint32_t stores, regions, replicas, port_offset;
+    uint32_t pds, stores, regions, replicas, port_offset;
     struct cluster_process processes[CLUSTER_PROCESS_MAX];
     uint32_t process_count;
 };

@@ -6,6 +6,11 @@
 #include "server.h"
 #include "status_port.h"
 
+static enum err failure(void *context)
+{
+    return pd_failure(context);
+}
+
 static bool is_ready(void *context)
 {
     return pd_is_ready(context);
@@ -42,7 +47,7 @@ static enum err serve(const struct pd_config *config, struct error *err)
     if (code == ERR_OK)
         code = status_port_open(&server, config->status_address, &http, &status, err);
     if (code == ERR_OK) {
-        struct server_probe probe = {.context = pd, .is_ready = is_ready};
+        struct server_probe probe = {.context = pd, .is_ready = is_ready, .failure = failure};
         code = server_wait(&server, &probe);
     }
     status_port_close(status);
@@ -83,6 +88,9 @@ const struct command command_pd = {
             "\n"
             "Examples:\n"
             "  polder pd --data-dir /var/lib/polder-pd --bootstrap-stores 3 --bootstrap-regions 64\n"
+            "  polder pd --name a --data-dir /var/lib/polder-pd --address 10.0.0.1:2379 \\\n"
+            "    --initial-cluster a=10.0.0.1:2379,b=10.0.0.2:2379,c=10.0.0.3:2379   (the same list on all three)\n"
+            "  polder pd --name d --data-dir /var/lib/polder-pd --address 10.0.0.4:2379 --join   (after it was added)\n"
             "  polder pd --config pd.yaml\n"
             "  polder config gen pd > pd.yaml\n"
             "\n"

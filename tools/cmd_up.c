@@ -23,19 +23,28 @@ enum {
     STORE_PORT = 20160,
     STORE_STATUS_PORT = 20180,
     STORE_STATUS_PORT_MANY = 20240, /* when the stores' own ports reach into the others */
-    STORES_MAX = CLUSTER_PROCESS_MAX - 1,
+    PD_PORT_STEP = 10, /* between two pds */
+    PDS_MAX = 5,
+    STORES_MAX = CLUSTER_PROCESS_MAX - PDS_MAX,
     READY_POLL_MS = 20,
     WATCH_INTERVAL_MS = 500,
 };
 
 struct options {
-    uint32_t stores, regions, replicas, port_offset;
+    uint32_t pds, stores, regions, replicas, port_offset;
     char *dir;
     bool detach;
     uint64_t timeout_ms;
 };
 
 static const struct setting rows[] = {
+    {.key = "pds",
+     .type = SETTING_U32,
+     SETTING_FIELD(struct options, pds),
+     .default_text = "1",
+     .min = 1,
+     .max = PDS_MAX,
+     .help = "members of pd: 1, 3 or 5"},
     {.key = "stores",
      .type = SETTING_U32,
      SETTING_FIELD(struct options, stores),
@@ -67,7 +76,7 @@ static const struct setting rows[] = {
      SETTING_FIELD(struct options, port_offset),
      .default_text = "0",
      .max = 45000,
-     .help = "added to the ports 2379 and 2381 (pd), 20160, ... and 20180, ... (storenodes)"},
+     .help = "added to the ports 2379 and 2381 (pd; 10 more for each other one), 20160, ... and 20180, ... (storenodes)"},
     {.key = "detach",
      .letter = 'd',
      .type = SETTING_BOOL,
@@ -128,16 +137,52 @@ static struct cluster_process *plan_process(struct cluster_file *file, const cha
     return process;
 }
 
-/* Of storenode `id`; 0: of pd. */
+static uint32_t pd_port_of(const struct options *options, uint32_t id)
+{
+    return PD_PORT + (id - 1) * PD_PORT_STEP + options->port_offset;
+}
+
+static uint32_t pd_status_port_of(const struct options *options, uint32_t id)
+{
+    return PD_STATUS_PORT + (id - 1) * PD_PORT_STEP + options->port_offset;
+}
+
 static uint32_t port_of(const struct options *options, uint32_t id)
 {
-    return (id == 0 ? PD_PORT : STORE_PORT + id - 1) + options->port_offset;
+    return STORE_PORT + id - 1 + options->port_offset;
 }
 
 static uint32_t status_port_of(const struct options *options, uint32_t id)
 {
     uint32_t first = options->stores > STORE_STATUS_PORT - STORE_PORT ? STORE_STATUS_PORT_MANY : STORE_STATUS_PORT;
-    return (id == 0 ? PD_STATUS_PORT : first + id - 1) + options->port_offset;
+    return first + id - 1 + options->port_offset;
+}
+
+/* "tcp://...,tcp://..."; with the beginning of names, "NAME1=tcp://...,..." */
+static char *list_pds(const struct options *options, const char *name)
+{
+    char *list = format_text("%s", "");
+    for (uint32_t i = 1; i <= options->pds; i++) {
+        char number[16] = "", *longer;
+        if (*name)
+            snprintf(number, sizeof number, "%u=", i);
+        longer = format_text("%s%s%s%stcp://127.0.0.1:%u", list, i > 1 ? "," : "", name, number, pd_port_of(options, i));
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+static void plan_pd(const struct options *options, const char *dir, struct cluster_file *file, uint32_t id)
+{
+    struct cluster_process *pd =
+        plan_process(file, dir, "pd", id, pd_port_of(options, id), pd_status_port_of(options, id));
+    add_flag(pd, "--name", format_text("pd-%u", id));
+    add_flag(pd, "--bootstrap-stores", format_text("%u", file->stores));
+    add_flag(pd, "--bootstrap-regions", format_text("%u", file->regions));
+    add_flag(pd, "--replicas", format_text("%u", file->replicas));
+    if (options->pds > 1)
+        add_flag(pd, "--initial-cluster", list_pds(options, "pd-"));
 }
 
 static void plan(const struct options *options, const char *dir, struct cluster_file *file)
@@ -147,12 +192,10 @@ static void plan(const struct options *options, const char *dir, struct cluster_
     file->regions = options->regions;
     file->replicas = options->replicas ? options->replicas : options->stores < 3 ? options->stores : 3;
     file->port_offset = options->port_offset;
-    struct cluster_process *pd = plan_process(file, dir, "pd", 1, port_of(options, 0), status_port_of(options, 0));
-    add_flag(pd, "--name", format_text("pd-1"));
-    add_flag(pd, "--bootstrap-stores", format_text("%u", file->stores));
-    add_flag(pd, "--bootstrap-regions", format_text("%u", file->regions));
-    add_flag(pd, "--replicas", format_text("%u", file->replicas));
-    file->pd = format_text("%s", pd->address);
+    file->pds = options->pds;
+    for (uint32_t i = 1; i <= options->pds; i++)
+        plan_pd(options, dir, file, i);
+    file->pd = list_pds(options, "");
     for (uint32_t i = 1; i <= options->stores; i++)
         add_flag(plan_process(file, dir, "storenode", i, port_of(options, i), status_port_of(options, i)), "--pd",
                  format_text("%s", file->pd));
@@ -180,7 +223,8 @@ static enum err adopt_existing(const struct settings *settings, const char *dir,
         const char *key;
         uint32_t was;
         uint32_t *now;
-    } shape[] = {{"stores", old.stores, &options->stores},
+    } shape[] = {{"pds", old.pds, &options->pds},
+                 {"stores", old.stores, &options->stores},
                  {"regions", old.regions, &options->regions},
                  {"replicas", old.replicas, &options->replicas}};
     for (size_t i = 0; i < sizeof shape / sizeof shape[0] && code == ERR_OK; i++) {
@@ -196,26 +240,33 @@ static enum err adopt_existing(const struct settings *settings, const char *dir,
     return code;
 }
 
-static enum err check_port(const struct options *options, uint32_t id, uint32_t port, struct error *err)
+static enum err check_port(const struct options *options, const char *role, uint32_t id, uint32_t port,
+                           struct error *err)
 {
     if (port > 65535)
-        return error_set(err, ERR_INVALID, "--port-offset %u: storenode %u would need port %u", options->port_offset, id,
-                         port);
+        return error_set(err, ERR_INVALID, "--port-offset %u: %s %u would need port %u", options->port_offset, role, id, port);
     if (!os_port_is_free("127.0.0.1", (uint16_t)port))
         return error_set(err, ERR_LOCKED,
-                         "port %u of 127.0.0.1, for %s, is in use by another process; choose others with --port-offset N",
-                         port, id == 0 ? "pd" : "a storenode");
+                         "port %u of 127.0.0.1, for %s %u, is in use by another process; choose others with --port-offset N",
+                         port, role, id);
     return ERR_OK;
 }
 
 static enum err check_ports(const struct options *options, struct error *err)
 {
     enum err code = ERR_OK;
-    for (uint32_t i = 0; i <= options->stores && code == ERR_OK; i++) {
-        code = check_port(options, i, port_of(options, i), err);
+    for (uint32_t i = 1; i <= options->pds && code == ERR_OK; i++) {
+        code = check_port(options, "pd", i, pd_port_of(options, i), err);
         if (code == ERR_OK)
-            code = check_port(options, i, status_port_of(options, i), err);
+            code = check_port(options, "pd", i, pd_status_port_of(options, i), err);
     }
+    for (uint32_t i = 1; i <= options->stores && code == ERR_OK; i++) {
+        code = check_port(options, "storenode", i, port_of(options, i), err);
+        if (code == ERR_OK)
+            code = check_port(options, "storenode", i, status_port_of(options, i), err);
+    }
+    if (code == ERR_OK && options->pds % 2 == 0)
+        code = error_set(err, ERR_INVALID, "--pds %u: 1, 3 or 5 can lose 0, 1 or 2", options->pds);
     return code;
 }
 
@@ -437,7 +488,7 @@ const struct command command_up = {
     .name = "up",
     .operands = "",
     .summary = "start a cluster on this machine",
-    .text = "Starts one pd and some storenodes as processes of their own, waits until every region has a leader, shows "
+    .text = "Starts pd and some storenodes as processes of their own, waits until every region has a leader, shows "
             "the status and\n"
             "stays until Ctrl-C, which stops them all. DIR/cluster.json names the processes; their logs are in "
             "DIR/<role>-<id>/log.\n"

@@ -246,6 +246,8 @@ struct cJSON *view_json(const struct view *view)
         cJSON_AddStringToObject(item, "name", info->members[i].name);
         cJSON_AddStringToObject(item, "address", info->members[i].address);
         cJSON_AddBoolToObject(item, "leader", info->members[i].leader);
+        cJSON_AddBoolToObject(item, "learner", info->members[i].learner);
+        cJSON_AddBoolToObject(item, "active", info->members[i].active);
         cJSON_AddItemToArray(members, item);
     }
     if (!view->stores || view->stores->outcome != POLDER_DONE)

@@ -43,11 +43,11 @@ def is_free(port):
     return True
 
 
-def free_port_offset(stores):
+def free_port_offset(stores, pds=1):
     """Tests run side by side, so the search starts anywhere. Kernels give out ports from 32768 on: stay below."""
     for _ in range(200):
         offset = random.randrange(100, 12000, 40)
-        if all(is_free(port + offset) for port in [PD_PORT, PD_PORT + 2] + [STORE_PORT + i for i in range(stores)] +
+        if all(is_free(port + offset) for port in [PD_PORT + 10 * i for i in range(pds)] + [PD_PORT + 2 + 10 * i for i in range(pds)] + [STORE_PORT + i for i in range(stores)] +
                [STORE_PORT + 20 + i for i in range(stores)]):
             return offset
     raise Failed("no free ports")
@@ -64,10 +64,10 @@ def is_alive(pid):
 
 
 class Cluster:
-    def __init__(self, build, stores=3, regions=16, directory=None, keep=False, timeout="60s", env=None):
+    def __init__(self, build, stores=3, regions=16, directory=None, keep=False, timeout="60s", env=None, pds=1):
         self.build = os.path.abspath(build)
         self.binary = os.path.join(self.build, "polder")
-        self.stores, self.regions, self.keep, self.timeout = stores, regions, keep, timeout
+        self.stores, self.regions, self.keep, self.timeout, self.pds = stores, regions, keep, timeout, pds
         self.environment = {**os.environ, **(env or {})}
         self.directory = tempfile.mkdtemp(prefix="polder-e2e-", dir=directory)
         self.ready_seconds = None
@@ -99,9 +99,9 @@ class Cluster:
     def up(self):
         """The first call makes the cluster, later ones start it again."""
         for attempt in range(5):
-            offset = free_port_offset(self.stores)
+            offset = free_port_offset(self.stores, self.pds)
             started = time.monotonic()
-            ended = self.run("up", "--stores", self.stores, "--regions", self.regions, "--dir", self.directory,
+            ended = self.run("up", "--pds", self.pds, "--stores", self.stores, "--regions", self.regions, "--dir", self.directory,
                              "--port-offset", offset, "--timeout", self.timeout, "--detach", check_code=None)
             self.ready_seconds = time.monotonic() - started
             if ended.returncode == 0:

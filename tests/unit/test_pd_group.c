@@ -662,6 +662,7 @@ static enum err remove_member(struct cluster *cluster, uint64_t id)
 static uint32_t voter_count(struct cluster *cluster)
 {
     uint32_t count = 0;
+    run_for(cluster, SECOND_US / 2); /* whoever is asked has heard of it by then */
     expect_ok(cluster, (struct wire_pd_request){.op = WIRE_PD_OP_CLUSTER_INFO});
     for (uint32_t i = 0; i < cluster->reply.members_count; i++)
         count += !cluster->reply.members[i].learner;
