@@ -20,6 +20,7 @@
 enum {
     CONNECTION_MEMORY_SIZE = 64 * 1024, /* headers and the path */
     BACKLOG = 64,
+    LAST_WORDS_MS = 500,
 };
 
 struct http_server {
@@ -30,6 +31,7 @@ struct http_server {
     /* Under exchanges_mutex. */
     bool stopping;
     struct list waiting; /* of struct exchange: their connections sleep */
+    uint32_t open_count; /* asked, and not answered to the last byte */
 };
 
 /* Held by the connection, and by its owner from on_request to the answer. */
@@ -175,11 +177,18 @@ static enum MHD_Result queue_answer(struct exchange *exchange, struct MHD_Connec
     return result;
 }
 
+static uint32_t open_count(struct http_server *server)
+{
+    pthread_mutex_lock(&exchanges_mutex);
+    uint32_t count = server->open_count;
+    pthread_mutex_unlock(&exchanges_mutex);
+    return count;
+}
+
 /* The connection must sleep before anybody can wake it. False: nobody was asked, the refusal is there. */
 static bool ask(struct exchange *exchange, struct MHD_Connection *connection)
 {
     struct http_server *server = exchange->server;
-    exchange->asked = true;
     exchange->shown.method = exchange->method;
     exchange->shown.path = exchange->path;
     exchange->shown.query = exchange->query;
@@ -191,7 +200,9 @@ static bool ask(struct exchange *exchange, struct MHD_Connection *connection)
     } else {
         MHD_suspend_connection(connection);
         exchange->connection = connection;
+        exchange->asked = true;
         list_push_back(&server->waiting, &exchange->link);
+        server->open_count++;
         atomic_fetch_add(&exchange->holders, 1);
     }
     pthread_mutex_unlock(&exchanges_mutex);
@@ -231,6 +242,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (!exchange)
         return;
     pthread_mutex_lock(&exchanges_mutex);
+    exchange->server->open_count -= exchange->asked && exchange->server->open_count > 0;
     if (exchange->connection) {
         list_remove(&exchange->link);
         exchange->connection = NULL;
@@ -326,6 +338,9 @@ void http_server_free(struct http_server *server)
         wake(exchange);
     }
     pthread_mutex_unlock(&exchanges_mutex);
+    /* Stopping cuts connections off: the last words leave first, if somebody reads them. */
+    for (int i = 0; i < LAST_WORDS_MS && open_count(server) > 0; i++)
+        usleep(1000);
     MHD_stop_daemon(server->daemon); /* closes the socket */
     free(server);
 }
