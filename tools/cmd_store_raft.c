@@ -6,16 +6,23 @@
 
 #include "commands.h"
 #include "store_dir.h"
+#include "store_online.h"
 
 enum { KEYS_PER_LINE = 8 };
 
 struct options {
-    char *data_dir, *output;
+    char *data_dir, *output, *address;
     uint64_t from, limit;
 };
 
 static const struct setting rows[] = {
     STORE_DIR_ROW(struct options, data_dir),
+    CLI_OUTPUT_ROW(struct options, output),
+};
+
+static const struct setting online_rows[] = {
+    STORE_DIR_ROW(struct options, data_dir),
+    STORE_ONLINE_ROW(struct options, address),
     CLI_OUTPUT_ROW(struct options, output),
 };
 
@@ -264,7 +271,13 @@ static int run_command(const struct command *command, int argc, char **argv)
         return code;
     if (command->operand_min > 0)
         code = store_dir_region_id(command, settings_operand(settings, 0), &id);
-    if (code == CLI_GO_ON) {
+    bool json = options.output[0] == 'j';
+    if (code == CLI_GO_ON && options.address && options.data_dir) {
+        code = cli_usage(command, "--address asks a storenode that runs, --data-dir reads one that does not: which?");
+    } else if (code == CLI_GO_ON && options.address) {
+        code = command == &command_store_raft_list ? store_online_raft_list(command, options.address, json)
+                                                   : store_online_raft_show(command, options.address, json, id);
+    } else if (code == CLI_GO_ON) {
         code = store_dir_open(command, options.data_dir, &dir);
         if (code == CLI_GO_ON) {
             struct inspect inspect = store_dir_inspect(&dir);
@@ -293,7 +306,7 @@ static int run_command(const struct command *command, int argc, char **argv)
 const struct command command_store_raft_list = {
     .name = "store raft list",
     .operands = "",
-    .summary = "the Raft groups in a data directory",
+    .summary = "the Raft groups of a store, stopped (--data-dir) or not (--address)",
     .text =
         "Reads the data directory of a storenode that does not run, and changes nothing in it. LAG is what is in the "
         "log\n"
@@ -301,21 +314,23 @@ const struct command command_store_raft_list = {
         "\n"
         "Examples:\n"
         "  polder store raft list --data-dir polder-data/storenode-1\n"
+        "  polder store raft list --address http://127.0.0.1:20180\n"
         "\n" EXIT_CODES ".\n\n",
-    CLI_TABLE(rows),
+    CLI_TABLE(online_rows),
     .run = run_command,
 };
 
 const struct command command_store_raft_show = {
     .name = "store raft show",
     .operands = "ID",
-    .summary = "one Raft group in a data directory",
+    .summary = "one Raft group of a store, stopped (--data-dir) or not (--address)",
     .text = "Reads the data directory of a storenode that does not run, and changes nothing in it.\n"
             "\n"
             "Examples:\n"
             "  polder store raft show 12 --data-dir polder-data/storenode-1\n"
+            "  polder store raft show 12 --address http://127.0.0.1:20180\n"
             "\n" EXIT_CODES ",\n3 no such region.\n\n",
-    CLI_TABLE(rows),
+    CLI_TABLE(online_rows),
     .operand_min = 1,
     .operand_max = 1,
     .run = run_command,

@@ -4,14 +4,16 @@
 
 #include "commands.h"
 #include "store_dir.h"
+#include "store_online.h"
 #include "storenode/snapshot_inspect.h"
 
 struct options {
-    char *data_dir, *output;
+    char *data_dir, *output, *address;
 };
 
 static const struct setting rows[] = {
     STORE_DIR_ROW(struct options, data_dir),
+    STORE_ONLINE_ROW(struct options, address),
     CLI_OUTPUT_ROW(struct options, output),
 };
 
@@ -79,6 +81,13 @@ static int run(const struct command *command, int argc, char **argv)
     int code = cli_parse(command, argc, argv, &settings, &options);
     if (code != CLI_GO_ON)
         return code;
+    if (options.address) {
+        code = options.data_dir ? cli_usage(command, "--address or --data-dir: which?")
+                                : store_online_snapshots(command, options.address, options.output[0] == 'j');
+        settings_fini_target(rows, command->table_count, &options);
+        settings_free(settings);
+        return code;
+    }
     code = store_dir_open(command, options.data_dir, &dir);
     struct snapshot_inspect found = {.engine = dir.engine};
     if (code == CLI_GO_ON && snapshot_inspect(&found, &err) != ERR_OK) {
@@ -109,6 +118,7 @@ const struct command command_store_snapshot_list = {
         "\n"
         "Examples:\n"
         "  polder store snapshot list --data-dir polder-data/storenode-1\n"
+        "  polder store snapshot list --address http://127.0.0.1:20180      on their way now\n"
         "\n"
         "Exit codes: 0 ok, 1 something cannot be read or is damaged, 2 wrong usage, or it cannot be opened.\n\n",
     CLI_TABLE(rows),

@@ -92,6 +92,21 @@ def look(ctl):
     return regions
 
 
+def ask_a_running_store(ctl):
+    """polder store raft and snapshot by address: what they tell of a directory, of a storenode that runs."""
+    for store in ctl.json("store", "list")["stores"]:
+        address = store["status_address"]
+        groups = json.loads(ctl.cluster.polder("store", "raft", "list", "--address", address, "-o", "json"))
+        check(len(groups) == store["region_count"], f"store raft list: {len(groups)} groups, {store['region_count']} regions")
+        led = [group["id"] for group in groups if group["role"] == "leader"]
+        check(len(led) == store["leader_count"], f"store raft list: leads {led}, pd says {store['leader_count']}")
+        one = json.loads(ctl.cluster.polder("store", "raft", "show", groups[0]["id"], "--address", address, "-o", "json"))
+        check(one["id"] == groups[0]["id"] and one["commit"] <= one["last_index"], f"store raft show: {one}")
+        ctl.cluster.run("store", "raft", "show", 99999, "--address", address, check_code=NOT_FOUND)
+        ctl.cluster.polder("store", "snapshot", "list", "--address", address)
+    print("Raft groups of running stores, by address")
+
+
 def ask_stores(ctl, seconds):
     def shown(store=2):
         return ctl.json("store", "show", store)
@@ -247,6 +262,7 @@ def main():
         for process in c.file()["processes"]:
             junk(process["status_address"])
         regions = look(ctl)
+        ask_a_running_store(ctl)
         ask_stores(ctl, options.seconds)
         ask_regions(ctl, regions, options.seconds)
         rules(ctl)
