@@ -17,7 +17,7 @@ struct status_port {
     struct http_server *server;
     struct server *process;      /* borrowed */
     struct http_handler service; /* borrowed */
-    uint64_t started_ms;
+    uint64_t started_us;
 };
 
 /* An exchange whose answer gets something in front. */
@@ -107,7 +107,7 @@ static void put_process(const struct status_port *port, struct buf *out)
     metric_head(out, "polder_process_cpu_seconds_total", "counter", "Processor time of the process");
     metric_f64(out, "polder_process_cpu_seconds_total", "", (double)os_process_cpu_ms(self.pid) / 1000);
     metric_head(out, "polder_process_uptime_seconds", "gauge", "Since the port was opened");
-    metric_f64(out, "polder_process_uptime_seconds", "", (double)(os_monotonic_us() / 1000 - port->started_ms) / 1000);
+    metric_f64(out, "polder_process_uptime_seconds", "", (double)(os_monotonic_us() - port->started_us) / 1e6);
     struct executor *executor = port->process->env.executor;
     put_actors(executor, out, "polder_actor_waiting", "gauge", "Messages in the mailbox of an actor", waiting_of);
     put_actors(executor, out, "polder_actor_messages_total", "counter", "Messages that an actor handled", messages_of);
@@ -154,7 +154,7 @@ enum err status_port_open(struct server *server, const char *address, const stru
     CHECK(port);
     port->process = server;
     port->service = *service;
-    port->started_ms = os_monotonic_us() / 1000;
+    port->started_us = os_monotonic_us();
     const struct http_handler handler = {.context = port, .on_request = on_request};
     enum err code = http_server_new(parsed.host, parsed.port, &handler, server->env.log, &port->server, err);
     if (code == ERR_OK) {
