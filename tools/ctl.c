@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "cluster_file.h"
+#include "config/address.h"
 #include "env/http_client.h"
 #include "env/os.h"
 
@@ -253,6 +254,33 @@ static void attempt_one(struct ctl *ctl, const char *url, size_t url_size, const
     free(full);
 }
 
+enum { STATUS_PORT_ADD = 2 }; /* where a pd listens unless it was told otherwise: see pd_config.h */
+
+/* Who was asked does not lead, and says who does: there, if its status port is where it usually is. */
+static bool attempt_leader(struct ctl *ctl, const struct http_fetch *what, const char *path, struct buf *body,
+                           struct attempt *attempt)
+{
+    struct address address;
+    struct error err;
+    char url[ADDRESS_TEXT_SIZE_MAX + 32];
+    if (strcmp(ctl_text(attempt->json, "code"), "NotLeader") != 0 ||
+        address_parse(ctl_text(attempt->json, "hint"), &address, &err) != ERR_OK || address.ipc)
+        return false;
+    bool brackets = strchr(address.host, ':') != NULL;
+    snprintf(url, sizeof url, "http://%s%s%s:%u", brackets ? "[" : "", address.host, brackets ? "]" : "",
+             address.port + STATUS_PORT_ADD);
+    struct attempt there = {0};
+    attempt_one(ctl, url, strlen(url), what, path, body, &there);
+    bool settled = there.code == ERR_OK && there.json && !is_elsewhere(there.status, there.json);
+    if (settled) {
+        cJSON_Delete(attempt->json);
+        *attempt = there;
+    } else {
+        cJSON_Delete(there.json);
+    }
+    return settled;
+}
+
 /* Each endpoint in turn, again and again, until one that leads has answered, or time is up. */
 static void attempt_all(struct ctl *ctl, const struct http_fetch *what, const char *path, struct buf *body,
                         struct attempt *attempt)
@@ -265,7 +293,7 @@ static void attempt_all(struct ctl *ctl, const struct http_fetch *what, const ch
             attempt_one(ctl, url, size, what, path, body, attempt);
             bool settled = attempt->code == ERR_OK ? !is_elsewhere(attempt->status, attempt->json)
                                                    : attempt->code != ERR_UNAVAILABLE;
-            if (settled)
+            if (settled || attempt_leader(ctl, what, path, body, attempt))
                 return;
             alive |= attempt->code == ERR_OK;
             url += size + (url[size] == ',');

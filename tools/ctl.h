@@ -79,7 +79,7 @@ int ctl_fill(struct ctl *ctl, const char *template, struct buf *out);
 /* {name: [...]} of words separated by commas. */
 void ctl_add_words(cJSON *object, const char *name, const char *words);
 /* What was compared and refused, in plain words. */
-void ctl_print_reason(const cJSON *reason, const char *indent);
+void ctl_print_reason(const cJSON *reason, const char *indent, const char *if_none_refused);
 /* A cell of a table; lent until the next call. */
 void ctl_cell(const cJSON *item, enum ctl_kind kind, struct buf *out);
 /* Hexadecimal digits of an encoded key as text; `if_empty` for none. */

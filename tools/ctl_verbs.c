@@ -289,7 +289,10 @@ static int scheduler_explain(struct ctl *ctl)
         const cJSON *quiet = cJSON_GetObjectItemCaseSensitive(found, "quiet_because");
         if (cJSON_IsObject(quiet)) {
             printf("when it last began nothing it\n");
-            ctl_print_reason(quiet, "  ");
+            ctl_print_reason(quiet, "  ",
+                             cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(quiet, "facts")) == 0
+                                 ? "found nothing to do"
+                                 : "");
         }
         code = CLI_OK;
     }

@@ -35,7 +35,7 @@ static void print_number(const char *name, double value)
     }
 }
 
-void ctl_print_reason(const cJSON *reason, const char *indent)
+void ctl_print_reason(const cJSON *reason, const char *indent, const char *if_none_refused)
 {
     const cJSON *item, *facts = cJSON_GetObjectItemCaseSensitive(reason, "facts");
     const cJSON *refused = cJSON_GetObjectItemCaseSensitive(reason, "refused");
@@ -63,8 +63,8 @@ void ctl_print_reason(const cJSON *reason, const char *indent)
     double unkept = ctl_number(reason, "refused_unkept");
     if (unkept > 0)
         printf("%srefused: %.0f more, of which no note was kept\n", indent, unkept);
-    if (cJSON_GetArraySize(refused) == 0)
-        printf("%srefused: nothing, this was the first choice\n", indent);
+    if (cJSON_GetArraySize(refused) == 0 && if_none_refused[0])
+        printf("%s%s\n", indent, if_none_refused);
 }
 
 static void print_steps(const cJSON *operator, const char * indent)
@@ -101,7 +101,7 @@ static void print_operator(const cJSON *operator)
     else
         printf("%s\n", ctl_text(reason, "policy"));
     print_steps(operator, "  ");
-    ctl_print_reason(reason, "  ");
+    ctl_print_reason(reason, "  ", "refused: nothing, this was the first choice");
 }
 
 static uint32_t print_operators(const cJSON *json, const char *list, const char *title)
@@ -150,7 +150,7 @@ static void print_region(const cJSON *json)
     const cJSON *merge = cJSON_GetObjectItemCaseSensitive(json, "merge");
     if (merge) {
         printf("merge: what would be said now\n");
-        ctl_print_reason(merge, "  ");
+        ctl_print_reason(merge, "  ", "refused: nothing, it may be merged");
     }
     uint32_t count = print_operators(json, "running", "under way:");
     count += print_operators(json, "history", "before, the newest first:");
