@@ -162,13 +162,13 @@ static void cluster_status(struct api_call *call)
     api_json(call, json);
 }
 
-static void put_config(struct api_call *call, const struct pd_config *config)
+static void put_config(struct api_call *call, const struct pd_config *config, bool online_only)
 {
     size_t count;
     const struct setting *table = pd_config_table(&count);
     cJSON *json = cJSON_CreateObject();
     for (size_t i = 0; i < count; i++) {
-        if (table[i].flag_only)
+        if (table[i].flag_only || (online_only && !pd_config_is_online(table[i].key)))
             continue;
         struct buf text;
         buf_init(&text, 64 * 1024);
@@ -182,7 +182,7 @@ static void put_config(struct api_call *call, const struct pd_config *config)
 /* As in file, environment and flags. */
 static void config(struct api_call *call)
 {
-    put_config(call, api_of(call)->config);
+    put_config(call, api_of(call)->config, false);
 }
 
 /* ---- the cluster */
@@ -190,8 +190,9 @@ static void config(struct api_call *call)
 /* With what was set online. */
 static void cluster_config(struct api_call *call)
 {
-    if (pd_api_leads(call))
-        put_config(call, pd_sched_config(api_of(call)->sched));
+    uint64_t online = 0;
+    if (pd_api_leads(call) && api_query_u64(call, "online", 0, 1, &online))
+        put_config(call, pd_sched_config(api_of(call)->sched), online != 0);
 }
 
 static cJSON *store_json(const struct pd_api *api, const struct pd_store *store)
@@ -275,7 +276,7 @@ static const struct api_route routes[] = {
     {"GET", "/config", "", config},
     {"GET", "/metrics", "", pd_api_metrics},
     {"GET", "/pd/v1/status", "", cluster_status},
-    {"GET", "/pd/v1/config", "", cluster_config},
+    {"GET", "/pd/v1/config", "online", cluster_config},
     {"GET", "/pd/v1/members", "", pd_api_members},
     {"POST", "/pd/v1/members", "", pd_api_member_add},
     {"DELETE", "/pd/v1/members/{id}", "", pd_api_member_remove},

@@ -289,15 +289,27 @@ static int scheduler_explain(struct ctl *ctl)
         const cJSON *quiet = cJSON_GetObjectItemCaseSensitive(found, "quiet_because");
         if (cJSON_IsObject(quiet)) {
             printf("when it last began nothing it\n");
-            ctl_print_reason(quiet, "  ",
-                             cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(quiet, "facts")) == 0
-                                 ? "found nothing to do"
-                                 : "");
+            ctl_print_reason(
+                quiet, "  ",
+                cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(quiet, "facts")) == 0 ? "found nothing to do" : "");
         }
         code = CLI_OK;
     }
     cJSON_Delete(json);
     return code;
+}
+
+static int scheduler_config(struct ctl *ctl)
+{
+    cJSON *json = NULL;
+    bool sets = settings_operand_count(ctl->settings) > 0;
+    if (settings_operand_count(ctl->settings) == 1)
+        return cli_usage(ctl->command, "wants a KEY and a VALUE, or nothing");
+    int code = sets ? ctl_ask(ctl, "PATCH", "/pd/v1/config", "{{s0}:{s1}}", &json, NULL)
+                    : ctl_ask(ctl, NULL, ctl->verb->path, NULL, &json, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    return sets ? ctl_show_change(ctl, json) : ctl_show(ctl, json, NULL, NULL);
 }
 
 /* LABEL=VALUE,VALUE as {"label", "test", "values"}. */
@@ -1101,6 +1113,23 @@ static const struct ctl_verb ctl_scheduler_explain = {
     .act = scheduler_explain,
 };
 
+static const struct ctl_verb ctl_scheduler_config = {
+    .command = {.name = "ctl scheduler config",
+                .operands = "[KEY VALUE]",
+                .summary = "what policies and operators keep to, and what it is set to",
+                .text = "Shows what can be set while pd runs; with a KEY and a VALUE it sets one, as config set does.\n"
+                        "\n"
+                        "Examples:\n"
+                        "  pd-ctl scheduler config\n"
+                        "  pd-ctl scheduler config schedule-interval 1s\n" CTL_EXIT_CODES,
+                CLI_TABLE(ctl_rows),
+                .operand_min = 0,
+                .operand_max = 2,
+                .run = ctl_run},
+    .path = "/pd/v1/config?online=1",
+    .act = scheduler_config,
+};
+
 static const struct ctl_verb ctl_rule_list = {
     .command = {.name = "ctl rule list",
                 .operands = "",
@@ -1310,6 +1339,7 @@ const struct ctl_verb *const ctl_verbs[] = {
     &ctl_scheduler_pause,
     &ctl_scheduler_resume,
     &ctl_scheduler_explain,
+    &ctl_scheduler_config,
     &ctl_rule_list,
     &ctl_rule_put,
     &ctl_rule_remove,

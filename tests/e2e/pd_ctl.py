@@ -12,6 +12,7 @@ import re
 import socket
 import subprocess
 import time
+import urllib.request
 
 import cluster
 from cluster import check
@@ -166,6 +167,9 @@ def let_pd_decide(ctl, regions, seconds):
     ctl.run("scheduler", "resume", "balance-region")
     ctl.run("scheduler", "remove", "balance-leader")
     ctl.run("scheduler", "add", "balance-leader")
+    check("scheduling" in ctl.json("scheduler", "config") and "data-dir" not in ctl.json("scheduler", "config"), "scheduler config")
+    ctl.run("scheduler", "config", "schedule-interval", "250ms")
+    check(ctl.json("scheduler", "config")["schedule-interval"] == "250ms", "scheduler config KEY VALUE")
     ctl.run("balance", "now", code=CONDITION)
     ctl.run("balance", "now", "--yes")
     ctl.run("store", "drain", 4)
@@ -229,6 +233,31 @@ def every_verb_was_tried(ctl):
     print(f"{len(verbs)} verbs have help with examples")
 
 
+def metrics(ctl):
+    """Each has its help and type, each series comes once, and each name is in docs/metrics.md."""
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/metrics.md"), encoding="utf-8") as file:
+        documented = set(re.findall(r"`(polder_\w+)`", file.read()))
+    names = set()
+    for process in ctl.cluster.file()["processes"]:
+        with urllib.request.urlopen(process["status_address"] + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        series, current = set(), None
+        for line in lines:
+            if line.startswith("# HELP "):
+                current = line.split()[2]
+            elif line.startswith("# TYPE "):
+                check(line.split()[2] == current and line.split()[3] in ("counter", "gauge"), f"metrics: {line}")
+            else:
+                found = re.fullmatch(r"(\w+)(\{(\w+=\"[^\"]*\",?)+\})? (-?[0-9.e+-]+)", line)
+                check(found and found.group(1) == current, f"metrics: {line}")
+                check(line.rsplit(" ", 1)[0] not in series, f"metrics: twice: {line}")
+                series.add(line.rsplit(" ", 1)[0])
+                names.add(current)
+    check(names <= documented, f"not in docs/metrics.md: {sorted(names - documented)}")
+    check(len(names) > 60, f"only {len(names)} metrics")
+    print(f"{len(names)} metrics, all of them documented")
+
+
 def junk(address):
     """What is no HTTP, too much of it, or half of it, does not hurt those who come after."""
     host, port = re.match(r"http://(.*):(\d+)", address).groups()
@@ -262,6 +291,7 @@ def main():
         for process in c.file()["processes"]:
             junk(process["status_address"])
         regions = look(ctl)
+        metrics(ctl)
         ask_a_running_store(ctl)
         ask_stores(ctl, options.seconds)
         ask_regions(ctl, regions, options.seconds)
