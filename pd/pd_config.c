@@ -176,7 +176,7 @@ static const struct setting table[] = {
      .type = SETTING_BOOL,
      .advanced = true,
      FIELD(scheduling),
-     .default_text = "false",
+     .default_text = "true",
      .help = "pd decides by itself where peers and leaders are; false: only what people ask for is done"},
     {.key = "schedule-interval",
      .env = "POLDER_SCHEDULE_INTERVAL",

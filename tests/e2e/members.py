@@ -79,7 +79,8 @@ def process_of(c, store):
 
 
 def body(options):
-    with cluster.Cluster(options.build, stores=STORES, regions=4, keep=options.keep) as c:
+    with cluster.Cluster(options.build, stores=STORES, regions=4, keep=options.keep,
+                         env={"POLDER_SCHEDULING": "false"}) as c:
         c.wait_healthy()
         ids = [region["id"] for region in regions_of(c)]
         bench = c.bench_start("--op", "put", "--concurrency", 32, "--value-size", 512, "--keys", 20000, "--seconds",

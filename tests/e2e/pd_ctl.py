@@ -286,7 +286,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    with cluster.Cluster(options.build, stores=STORES, regions=REGIONS, keep=options.keep) as c:
+    with cluster.Cluster(options.build, stores=STORES, regions=REGIONS, keep=options.keep,
+                         env={"POLDER_SCHEDULING": "false"}) as c:
         ctl = Ctl(c, c.directory)
         for process in c.file()["processes"]:
             junk(process["status_address"])

@@ -138,7 +138,7 @@ def under_load(c, options, body):
 
 
 def body(options):
-    env = {"POLDER_SCHEDULING": "true", "POLDER_STORE_SPACE_LOW": "2"}
+    env = {"POLDER_STORE_SPACE_LOW": "2"}
     with cluster.Cluster(options.build, stores=3, regions=options.regions, keep=options.keep, env=env) as c:
         c.new_stores = []
         try:

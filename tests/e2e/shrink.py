@@ -63,7 +63,7 @@ def body(options):
     number, unit = int(options.split_size[:-3]), options.split_size[-3:]
     split_size = number * UNITS[unit]
     env = {"POLDER_REGION_SPLIT_SIZE": options.split_size, "POLDER_REGION_SIZE_MAX": f"{number * 3 // 2}{unit}",
-           "POLDER_SCHEDULING": "true", "POLDER_REGION_MERGE_SIZE": f"{split_size // 5 // 1024}KiB",
+           "POLDER_REGION_MERGE_SIZE": f"{split_size // 5 // 1024}KiB",
            "POLDER_SPLIT_MERGE_INTERVAL": options.interval}
     with cluster.Cluster(options.build, stores=3, regions=1, keep=options.keep, env=env) as c:
         started = time.monotonic()

@@ -70,7 +70,7 @@ def load(c, options, seconds, seed):
 
 def come_back(options, log_size_max):
     """One way: the numbers of it."""
-    environment = {"POLDER_LOG_SIZE_MAX": log_size_max, "POLDER_LOG_RETAIN_COUNT": "64"}
+    environment = {"POLDER_SCHEDULING": "false", "POLDER_LOG_SIZE_MAX": log_size_max, "POLDER_LOG_RETAIN_COUNT": "64"}
     with cluster.Cluster(options.build, stores=3, regions=options.regions, keep=options.keep, env=environment) as c:
         c.wait_healthy()
         load(c, options, 1, 1)

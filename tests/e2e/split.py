@@ -108,7 +108,8 @@ def by_hand(c, options, keys):
 
 def body(options):
     number, unit = int(options.split_size[:-3]), options.split_size[-3:]
-    env = {"POLDER_REGION_SPLIT_SIZE": options.split_size, "POLDER_REGION_SIZE_MAX": f"{number * 3 // 2}{unit}"}
+    env = {"POLDER_SCHEDULING": "false", "POLDER_REGION_SPLIT_SIZE": options.split_size,
+           "POLDER_REGION_SIZE_MAX": f"{number * 3 // 2}{unit}"}
     with cluster.Cluster(options.build, stores=3, regions=1, keep=options.keep, env=env) as c:
         keys = grow(c, options)
         by_hand(c, options, keys)
