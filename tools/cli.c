@@ -10,6 +10,11 @@
 #include "config/address.h"
 #include "env/os.h"
 
+const char *cli_program(const struct command *command)
+{
+    return strncmp(command->name, "ctl ", 4) == 0 ? "pd-" : "polder ";
+}
+
 static void complain(const struct command *command, const char *format, va_list arguments)
 {
     char text[1024];
@@ -19,7 +24,7 @@ static void complain(const struct command *command, const char *format, va_list 
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             *at = '?';
     fflush(stdout);
-    fprintf(stderr, "polder %s: %s\n", command->name, text);
+    fprintf(stderr, "%s%s: %s\n", cli_program(command), command->name, text);
 }
 
 void cli_complain(const struct command *command, const char *format, ...)
@@ -54,7 +59,8 @@ void cli_help(const struct command *command)
     size_t count;
     const struct setting *table = cli_table(command, &count);
     settings_help(table, count, &flags);
-    printf("polder %s: %s\n\nUsage: polder %s%s%s%s\n\n%s%.*s", command->name, command->summary, command->name,
+    printf("%s%s: %s\n\nUsage: %s%s%s%s%s\n\n%s%.*s", cli_program(command), command->name, command->summary,
+           cli_program(command), command->name,
            count ? " [flags]" : "", command->operands[0] ? " " : "", command->operands, command->text, (int)flags.size,
            flags.data ? (const char *)flags.data : "");
     buf_fini(&flags);
@@ -82,10 +88,11 @@ static int check_operands(const struct command *command, const struct settings *
 {
     size_t count = settings_operand_count(settings);
     if (count < command->operand_min)
-        return cli_usage(command, "wants %s; see polder %s --help", command->operands, command->name);
+        return cli_usage(command, "wants %s; see %s%s --help", command->operands, cli_program(command),
+                         command->name);
     if (count > command->operand_max)
-        return cli_usage(command, "unexpected \"%.64s\"; see polder %s --help",
-                         settings_operand(settings, command->operand_max), command->name);
+        return cli_usage(command, "unexpected \"%.64s\"; see %s%s --help",
+                         settings_operand(settings, command->operand_max), cli_program(command), command->name);
     return CLI_GO_ON;
 }
 

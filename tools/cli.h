@@ -48,6 +48,8 @@ int cli_read_flags(const struct command *command, struct settings *settings, int
 void cli_help(const struct command *command);
 enum err cli_read_environment(struct settings *settings, struct error *err);
 
+/* What stands in front of its name: "polder ", or "pd-" for verbs of pd-ctl. */
+const char *cli_program(const struct command *command);
 /* `polder NAME: text` to standard error. */
 void cli_complain(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same, with a hint at --help; returns CLI_USAGE. */

@@ -139,7 +139,7 @@ static int append_operand(struct ctl *ctl, char kind, size_t index, struct buf *
     else if (is_number(text))
         append_text(out, text);
     else
-        return cli_usage(ctl->command, "\"%.40s\" is no number; see polder %s --help", text, ctl->command->name);
+        return cli_usage(ctl->command, "\"%.40s\" is no number; see pd-%s --help", text, ctl->command->name);
     return CLI_GO_ON;
 }
 

@@ -69,6 +69,23 @@ static void append_labels(struct buf *out, const cJSON *labels)
     }
 }
 
+/* Plain values by name, the rest as JSON. */
+static void append_object(struct buf *out, const cJSON *object)
+{
+    const cJSON *item;
+    struct buf value;
+    buf_init(&value, CELL_SIZE_MAX);
+    cJSON_ArrayForEach(item, object)
+    {
+        append_text(out, item != object->child ? ", " : "");
+        append_text(out, item->string);
+        append_text(out, " ");
+        ctl_cell(item, CTL_TEXT, &value);
+        append_text(out, (const char *)value.data);
+    }
+    buf_fini(&value);
+}
+
 static void append_steps(struct buf *out, const cJSON *steps)
 {
     const cJSON *step;
@@ -97,6 +114,8 @@ void ctl_cell(const cJSON *item, enum ctl_kind kind, struct buf *out)
         append_labels(out, item);
     } else if (kind == CTL_STEPS) {
         append_steps(out, item);
+    } else if (cJSON_IsObject(item)) {
+        append_object(out, item);
     } else if (kind == CTL_KEY) {
         ctl_key_text(cJSON_IsString(item) ? item->valuestring : "", "-", out);
     } else if (cJSON_IsBool(item)) {

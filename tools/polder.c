@@ -162,10 +162,14 @@ int main(int argc, char **argv)
         return CLI_USAGE;
     }
     int code;
-    if (pd_ctl) {
+    if (pd_ctl && argc == 2 && strcmp(argv[1], "--version") == 0) {
+        code = command_version.run(&command_version, 1, argv + 1);
+    } else if (pd_ctl) {
         code = ctl_main(argc - 1, argv + 1);
     } else if (is_help(argv[1]) && argc > 2 && strcmp(argv[2], "ctl") == 0) {
-        code = ctl_main(argc - 3, argv + 3);
+        char word[] = "help";
+        argv[2] = word;
+        code = ctl_main(argc - 2, argv + 2);
     } else if (is_help(argv[1]) && argc > 2) {
         /* `polder help kv put` is `polder kv put --help`. */
         char flag[] = "--help";
