@@ -1329,6 +1329,8 @@ static void maybe_campaign(struct peer *peer)
 {
     if (peer->snapshot.damaged && !peer_heal_must_lead(peer))
         return; /* its log is as good as any, but it could not serve */
+    if (peer->snapshot.damaged && raft_wants_campaign(peer->group->raft))
+        peer_heal_know_members(peer);
     bool is_time = raft_wants_campaign(peer->group->raft);
     if (!is_time && !may_lead_first(peer))
         return;

@@ -182,6 +182,52 @@ bool peer_heal_must_lead(const struct peer *peer)
     return peer->heal && !BUG(damaged_never_leads) && has_passed(peer, peer->heal->leaderless_ticks, LEAD_TIMEOUTS);
 }
 
+/* What a merge makes of a region decides about later changes of its members, and is not known without applying it. */
+static bool is_of_a_merge(const struct raft_entry *entry)
+{
+    struct wire_log_command command = {0};
+    struct arena arena;
+    arena_init(&arena);
+    bool found =
+        entry->kind == RAFT_ENTRY_NORMAL && entry->data.size > 0 &&
+        (wire_decode_log_command(entry->data, &arena, &command) != ERR_OK ||
+         (command.kind >= WIRE_COMMAND_KIND_PREPARE_MERGE && command.kind <= WIRE_COMMAND_KIND_ROLLBACK_MERGE));
+    arena_fini(&arena);
+    return found;
+}
+
+/* False: who the members are after it cannot be told. */
+static bool know_change(struct peer *peer, const struct raft_entry *entry)
+{
+    struct raft_conf conf;
+    struct region_conf *change;
+    raft_get_conf(peer->group->raft, &conf);
+    enum err code = region_conf_new(peer->region, &conf, entry, &change);
+    if (code != ERR_OK)
+        return code != ERR_CORRUPT; /* refused, as everywhere */
+    if (!peer->heal->rows_region) {
+        peer->heal->rows_region = region_copy(peer->region);
+        peer->heal->rows_conf = conf;
+    }
+    peer_conf_applied(peer, entry, change);
+    region_conf_free(change);
+    return true;
+}
+
+/* In memory: a start finds them again. They are those of its commit index, as with anybody who has applied everything. */
+void peer_heal_know_members(struct peer *peer)
+{
+    struct raft *raft = peer->group->raft;
+    raft_index last = BUG(uncommitted_members_count) ? raft_last_index(raft) : raft_commit_index(raft);
+    bool known = !region_is_merging(peer->region);
+    for (raft_index index = raft_conf_index(raft) + 1; known && index <= last; index++) {
+        const struct raft_entry *entry = raft_log_entry(raft, index);
+        known = entry && !is_of_a_merge(entry) && (entry->kind == RAFT_ENTRY_NORMAL || know_change(peer, entry));
+    }
+    if (known)
+        raft_conf_known(raft, last);
+}
+
 void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index applied)
 {
     struct raft *raft = peer->group->raft;
@@ -245,9 +291,11 @@ bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
 {
     struct raft_conf conf;
     raft_get_conf(peer->group->raft, &conf);
-    struct region *region = region_copy(peer->region);
+    struct region *region = region_copy(peer->heal->rows_region ? peer->heal->rows_region : peer->region);
     struct arena arena;
     bool done = true;
+    if (peer->heal->rows_region)
+        conf = peer->heal->rows_conf;
     arena_init(&arena);
     free_children(peer);
     for (raft_index index = raft_applied_index(peer->group->raft) + 1; index <= to && done; index++) {
@@ -302,6 +350,7 @@ void peer_heal_fini(struct peer *peer)
     if (!peer->heal)
         return;
     free_children(peer);
+    region_free(peer->heal->rows_region);
     free(peer->heal->reason);
     free(peer->heal);
     peer->heal = NULL;

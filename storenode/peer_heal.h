@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "env/engine.h"
+#include "raft/raft.h"
 #include "storenode/store_parts.h"
 
 struct peer;
@@ -32,6 +33,8 @@ struct peer_heal {
     uint64_t since_us, asked_us;
     uint32_t leaderless_ticks, leading_ticks;
     uint32_t asked_count; /* others than a leader, in turn */
+    struct region *rows_region; /* owned; before changes of members that were taken over; NULL: there are none */
+    struct raft_conf rows_conf; /* with it */
     bool is_logged;   /* the row is on its way to the disk */
     struct region *children[PEER_HEAL_CHILDREN_MAX]; /* owned: split off in the entries that the new rows leave out */
     uint32_t child_count;
@@ -55,6 +58,8 @@ void peer_heal_tick(struct peer *peer);
 void peer_heal_count_ticks(struct peer *peer, uint32_t count);
 /* Nobody has led for so long that its log may be the one that the others lack: it leads until they have it. */
 bool peer_heal_must_lead(const struct peer *peer);
+/* It is to campaign: the committed changes of members are taken over, though nothing can be applied. */
+void peer_heal_know_members(struct peer *peer);
 /* A damaged replica, which has applied up to `applied`, asks for its rows. */
 void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index applied);
 /* Before rows as of `to` are accepted: what is split off up to there gets its rows, in the same batch. False: not now. */

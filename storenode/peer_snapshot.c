@@ -384,7 +384,7 @@ static void rebuild(struct peer *peer)
     }
     in_accept(peer);
     put_staged(peer, task);
-    group_put_conf(store->env->engine, task->batch, peer->region_id, &in->snapshot.conf);
+    group_put_conf_at(store->env->engine, task->batch, peer->region_id, &in->snapshot.conf, in->snapshot.index);
     if (BUG(rebuild_forgets_log))
         group_log_delete_head(store->env->engine, task->batch, peer->region_id, UINT64_MAX);
     task->sync = true;

@@ -571,7 +571,7 @@ static enum err apply_conf(struct region_task *task, struct apply_worker *worker
         return code;
     }
     if (!BUG(conf_row_late))
-        group_put_conf(engine, batch, fsm->id, &conf->conf);
+        group_put_conf_at(engine, batch, fsm->id, &conf->conf, entry->index);
     apply_worker_sync(worker);
     *fsm->conf = conf->conf;
     region_free(fsm->region);

@@ -76,6 +76,7 @@
     X(conf_keeps_epoch)                                                                                                \
     X(conf_row_late)                                                                                                   \
     X(lost_peer_comes_back)                                                                                            \
+    X(uncommitted_members_count)                                                                                       \
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \
     /* damage */                                                                                                       \

@@ -50,6 +50,7 @@ enum err group_open(struct env *env, const struct group_options *options, struct
                                        .seed = options->seed,
                                        .hard = state.hard,
                                        .conf = state.conf,
+                                       .conf_index = state.conf_index,
                                        .applied = options->applied_index,
                                        .truncated = state.truncated,
                                        .base = {.index = options->applied_index, .term = options->applied_term},
@@ -158,7 +159,7 @@ static void put_rows(struct group *group, const struct raft_ready *ready, struct
         struct raft_position truncated = {.index = ready->snapshot->index, .term = ready->snapshot->term};
         group_log_delete_head(engine, task->batch, group->id, UINT64_MAX);
         group_log_put_truncated(engine, task->batch, group->id, truncated);
-        group_put_conf(engine, task->batch, group->id, &ready->snapshot->conf);
+        group_put_conf_at(engine, task->batch, group->id, &ready->snapshot->conf, ready->snapshot->index);
         group->host->install(group->host->context, group, ready->snapshot, task);
         group->logged_last = ready->snapshot->index;
         group->log_size = 0;

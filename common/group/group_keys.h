@@ -5,7 +5,7 @@
  *          0x02 zero u64        apply state     u8 format=1 | applied index u64 | applied term u64 | checksum u32
  *          0x03                 truncated state u8 format=1 | index u64 | term u64 | checksum u32
  *          0x04 index u64       log entry       u8 format=1 | kind u8 | term u64 | checksum u32 | payload
- *          0x05                 membership      u8 format=1 | auto_leave u8 | count u8 | count x (id u64, roles u8) |
+ *          0x05                 membership      u8 format=1 | auto_leave u8 | count u8 | count x (id u64, roles u8) | (index u64) |
  *                                               checksum u32
  *          0x10 and above       the user's own (region state, idempotency tokens)
  *

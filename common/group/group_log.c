@@ -90,14 +90,24 @@ void group_log_delete_tail(struct engine *engine, struct engine_batch *batch, ui
     }
 }
 
-/* conf: u8 format | u8 auto_leave | u8 count | count x (id u64, roles u8) | checksum u32 */
 void group_put_conf(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_conf *conf)
+{
+    group_put_conf_at(engine, batch, id, conf, 0);
+}
+
+/* conf: u8 format | u8 auto_leave | u8 count | count x (id u64, roles u8) | index u64, unless it is 0 | checksum u32 */
+void group_put_conf_at(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_conf *conf,
+                       raft_index index)
 {
     uint8_t value[CONF_SIZE_MAX] = {FORMAT, conf->auto_leave, (uint8_t)conf->count};
     size_t size = 3;
     for (uint32_t i = 0; i < conf->count; i++, size += 9) {
         store_u64_be(value + size, conf->members[i].id);
         value[size + 8] = conf->members[i].roles;
+    }
+    if (index > 0) {
+        store_u64_be(value + size, index);
+        size += 8;
     }
     put_checked(engine, batch, group_key(id, GROUP_CONF), GROUP_CONF, value, size + 4);
 }
@@ -114,17 +124,22 @@ static enum err get_row(struct engine *engine, uint64_t id, uint8_t suffix, stru
 }
 
 static enum err load_conf(struct engine *engine, uint64_t id, struct buf *value, struct raft_conf *ret_conf,
-                          struct error *err)
+                          raft_index *ret_index, struct error *err)
 {
     enum err code = get_row(engine, id, GROUP_CONF, value, err);
     if (code != ERR_OK)
         return code;
     *ret_conf = (struct raft_conf){0};
-    bool good = value->size >= 7 && value->size == 7 + 9 * (size_t)value->data[2] &&
+    *ret_index = 0;
+    size_t end = value->size >= 7 ? 3 + 9 * (size_t)value->data[2] : 0;
+    bool has_index = value->size == end + 12;
+    bool good = end > 0 && (has_index || value->size == end + 4) &&
                 is_sound(buf_bytes(value), GROUP_CONF, value->size);
     if (good) {
         ret_conf->auto_leave = value->data[1] != 0;
-        for (size_t at = 3; at < value->size - 4 && good; at += 9)
+        if (has_index)
+            *ret_index = load_u64_be(value->data + end);
+        for (size_t at = 3; at < end && good; at += 9)
             good = raft_conf_add(ret_conf, load_u64_be(value->data + at), value->data[at + 8]) == ERR_OK;
     }
     if (!good || raft_conf_check(ret_conf) != ERR_OK)
@@ -250,7 +265,7 @@ enum err group_log_load(struct engine *engine, uint64_t id, raft_index applied, 
     buf_init(&value, CONF_SIZE_MAX);
     enum err code = load_hard(engine, id, &value, &ret_state->hard, err);
     if (code == ERR_OK)
-        code = load_conf(engine, id, &value, &ret_state->conf, err);
+        code = load_conf(engine, id, &value, &ret_state->conf, &ret_state->conf_index, err);
     if (code == ERR_OK)
         code = load_truncated(engine, id, &value, &ret_state->truncated, err);
     if (code == ERR_OK)
@@ -283,7 +298,8 @@ enum err group_log_load_conf(struct engine *engine, uint64_t id, struct raft_con
 {
     struct buf value;
     buf_init(&value, CONF_SIZE_MAX);
-    enum err code = load_conf(engine, id, &value, ret_conf, err);
+    raft_index index;
+    enum err code = load_conf(engine, id, &value, ret_conf, &index, err);
     buf_fini(&value);
     return code;
 }

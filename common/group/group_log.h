@@ -15,6 +15,9 @@ void group_log_put_truncated(struct engine *engine, struct engine_batch *batch, 
 void group_log_put_entry(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_entry *entry,
                          struct buf *scratch);
 void group_put_conf(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_conf *conf);
+/* The same, as of an entry: who loses its apply state still knows which changes these members are of. */
+void group_put_conf_at(struct engine *engine, struct engine_batch *batch, uint64_t id, const struct raft_conf *conf,
+                       raft_index index);
 /* Rows before `to`. */
 void group_log_delete_head(struct engine *engine, struct engine_batch *batch, uint64_t id, raft_index to);
 /* Rows from..last, which another leader's log has no room for. */
@@ -47,6 +50,7 @@ enum err group_log_load_conf(struct engine *engine, uint64_t id, struct raft_con
 struct group_log_state {
     struct raft_hard_state hard;
     struct raft_conf conf;
+    raft_index conf_index; /* 0: not known */
     struct raft_position truncated;
 };
 /* Everything at start-up; entries after `applied` into `run`. ERR_NOT_FOUND: no such group. */

@@ -61,6 +61,7 @@ struct raft {
     struct progress *peers; /* by ascending id, one per member */
     struct raftlog log;
     raft_index first_of_term;      /* leader: the entry with which it began */
+    raft_index conf_index; /* every change of members up to there is in the configuration, or was refused; else: applied */
     raft_index pending_conf_index; /* no conf change may be proposed before this is applied */
     uint64_t uncommitted_size;
     uint64_t round, confirmed_round;

@@ -87,10 +87,10 @@ bool election_is_promotable(const struct raft *raft)
     return own && !(own->roles & RAFT_LEARNER) && !raft->log.snapshot;
 }
 
-/* A conf change that is committed but not applied here could mean that we no longer are a voter, or count too few. */
+/* A conf change that is committed but not in our configuration could mean that we no longer are a voter, or count too few. */
 static bool has_unapplied_conf_change(const struct raft *raft)
 {
-    for (raft_index index = raft->log.applied + 1; index <= raft->log.commit; index++) {
+    for (raft_index index = raft_conf_index(raft) + 1; index <= raft->log.commit; index++) {
         if (raftlog_entry(&raft->log, index)->kind != RAFT_ENTRY_NORMAL && !BUG(campaign_before_conf_applied))
             return true;
     }

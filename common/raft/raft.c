@@ -89,6 +89,7 @@ enum err raft_new(const struct raft_config *config, const struct raft_initial *i
     rng_init(&raft->rng, initial->seed ^ initial->id, "raft");
     raft->read_number = rng_next(&raft->rng); /* a late answer to a read of an earlier life must not fit */
     load_log(raft, initial);
+    raft->conf_index = initial->conf_index;
     replicate_switch_conf(raft, &initial->conf, UINT32_MAX);
     raft->vote = BUG(forget_vote_on_restart) ? 0 : initial->hard.vote;
     raft->term = initial->hard.term;
@@ -505,6 +506,7 @@ enum err raft_rebase(struct raft *raft, const struct raft_snapshot *snapshot)
     if (raftlog_term(log, snapshot->index, &term) && term != snapshot->term)
         return ERR_CORRUPT;
     raftlog_rebase(log, snapshot->index);
+    raft->conf_index = snapshot->index;
     replicate_switch_conf(raft, &snapshot->conf, UINT32_MAX);
     raftlog_reap(log);
     return ERR_OK;
@@ -516,15 +518,28 @@ enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, stru
     struct raft_conf conf;
     uint32_t fresh;
     bool outdated =
-        entry->index <= raft->log.applied || (raft->log.snapshot && entry->index <= raft->log.snapshot->index);
+        entry->index <= raft_conf_index(raft) || (raft->log.snapshot && entry->index <= raft->log.snapshot->index);
     raft_get_conf(raft, &conf);
     if (outdated) /* the configuration is already that of a snapshot which includes this change */
         return ERR_INVALID;
     if (raft_conf_change_decode(entry, &change) != ERR_OK || membership_apply(&conf, &change, &conf, &fresh) != NULL)
         return ERR_INVALID;
+    raft->conf_index = entry->index;
     replicate_switch_conf(raft, &conf, fresh);
     *ret_conf = conf;
     return ERR_OK;
+}
+
+void raft_conf_known(struct raft *raft, raft_index index)
+{
+    CHECK(index <= raft->log.commit || BUG(uncommitted_members_count));
+    if (index > raft->conf_index)
+        raft->conf_index = index;
+}
+
+raft_index raft_conf_index(const struct raft *raft)
+{
+    return raft->conf_index > raft->log.applied ? raft->conf_index : raft->log.applied;
 }
 
 /* ---- log memory ---- */

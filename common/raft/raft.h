@@ -214,7 +214,8 @@ struct raft_initial {
     peer_id id;    /* our own; need not be in `conf` */
     uint64_t seed; /* for election timeouts: different on every store */
     struct raft_hard_state hard;
-    struct raft_conf conf; /* as of `applied` */
+    struct raft_conf conf; /* as of `applied`, or of conf_index, if that is more */
+    raft_index conf_index; /* 0: not known */
     raft_index applied;    /* may be past hard.commit (which is synced lazily): commit is then raised */
     struct raft_position truncated;
     struct raft_position base;        /* truncated <= base <= applied */
@@ -384,6 +385,10 @@ void raft_applied(struct raft *raft, raft_index index);
  * with its apply state. ERR_INVALID: the change is impossible here (as on every other peer): nothing changed, go on.
  * The layer above may also refuse a change by not calling this, if all peers do the same. */
 enum err raft_apply_conf(struct raft *raft, const struct raft_entry *entry, struct raft_conf *ret_conf);
+/* A state machine that can apply nothing may still take over the committed changes of members, by raft_apply_conf in order.
+ * All of them up to `index` (at most the commit index) were looked at: they do not keep it from campaigning any more. */
+void raft_conf_known(struct raft *raft, raft_index index);
+raft_index raft_conf_index(const struct raft *raft); /* the same; never less than what is applied */
 /* The state machine was replaced by one as of `snapshot`, whose members it has, and the log stays as it is: vote and
  * acknowledgements stand. Nothing may be at the layer above to be applied; what comes behind `snapshot` is handed out (again) in
  * `committed`. For a replica whose rows are damaged and whose log is not. ERR_NOT_READY: not committed and durable here yet;

@@ -78,6 +78,7 @@ static bool restore(struct raft *raft, const struct raft_snapshot *snapshot)
         (raft->overwritten_from == 0 || raft->overwritten_from > position.index + 1))
         raft->overwritten_from = position.index + 1;
     raftlog_restore(log, snapshot);
+    raft->conf_index = snapshot->index;
     if (!BUG(snapshot_forgets_conf))
         replicate_switch_conf(raft, &snapshot->conf, UINT32_MAX);
     return true;

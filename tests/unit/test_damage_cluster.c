@@ -18,6 +18,7 @@
 #include "group/group_keys.h"
 #include "meta/region.h"
 #include "storenode/peer_heal.h"
+#include "storenode/peer_heal.h"
 #include "storenode/row.h"
 
 static struct sim_cluster *make_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, const struct swarm *swarm)
@@ -302,11 +303,11 @@ static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_i
 static void change_peers(struct sim_cluster *cluster, region_id region, enum polder_peer_change_kind kind,
                          struct world_node *store)
 {
-    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
-                                      .region_id = region,
-                                      .changes = &(struct polder_peer_change){.kind = kind,
-                                                                              .store_id = store_get_id(store->store)},
-                                      .change_count = 1});
+    ask(cluster, (struct client_call){
+                     .op = CLIENT_CHANGE_PEERS,
+                     .region_id = region,
+                     .changes = &(struct polder_peer_change){.kind = kind, .store_id = store_get_id(store->store)},
+                     .change_count = 1});
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
 }
 
@@ -392,16 +393,152 @@ static bool has_role(struct sim_cluster *cluster)
     return found;
 }
 
+/* The only one; for a while, nobody may have it up. */
+static region_id region_of(struct sim_cluster *cluster)
+{
+    static region_id region;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, find_region, &region);
+    return region;
+}
+
 /* Until the leader has it so. */
 static void change(struct sim_cluster *cluster, enum polder_peer_change_kind kind, store_id store, uint8_t role)
 {
     struct polder_peer_change change = {kind, store};
-    ask(cluster,
-        (struct client_call){
-            .op = CLIENT_CHANGE_PEERS, .region_id = 4, .changes = &change, .change_count = 1, .deadline_ms = 10000});
+    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                      .region_id = region_of(cluster),
+                                      .changes = &change,
+                                      .change_count = 1,
+                                      .deadline_ms = 10000});
     changed_store = store;
     wanted_role = role;
     assert_true(sim_cluster_run_until(cluster, 20000, has_role));
+}
+
+static void damage_apply_state(struct sim_cluster *cluster, struct world_node *store)
+{
+    struct group_key applied = group_key_indexed(region_of(cluster), GROUP_APPLY_STATE, 0);
+    assert_true(engine_mem_damage(store->disk, ENGINE_RAFT, group_key_bytes(&applied)));
+}
+
+static void submit_put(struct sim_cluster *cluster, const char *value)
+{
+    sim_cluster_submit(cluster, (struct client_call){.op = CLIENT_PUT,
+                                                     .key = bytes_of_string("a"),
+                                                     .value = bytes_of_string(value),
+                                                     .deadline_ms = 100000});
+}
+
+/* Its members are newer than the first entry that it can tell to be applied. */
+static void a_damaged_replica_knows_which_changes_its_members_are_of(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(3, 1, 0);
+    put(cluster, "a", "1");
+    struct world_node *gone = store_that(cluster, false);
+    change(cluster, POLDER_PEER_REMOVE, store_get_id(gone->store), UINT8_MAX);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    struct world_node *leader = store_that(cluster, true), *follower = NULL;
+    for (uint32_t i = 1; i <= 3; i++)
+        if (world_store(cluster->world, i) != leader && world_store(cluster->world, i) != gone)
+            follower = world_store(cluster->world, i);
+    world_kill(cluster->world, follower, true);
+    submit_put(cluster, "2");
+    sim_cluster_run_until(cluster, 200, NULL); /* it is in one log */
+    assert_false(cluster->answered);
+    world_kill(cluster->world, leader, false);
+    damage_apply_state(cluster, leader);
+    sim_cluster_start(cluster, leader);
+    sim_cluster_start(cluster, follower);
+    assert_true(sim_cluster_run_until(cluster, 60000, sim_cluster_is_answered));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    get(cluster, "a", "2");
+    assert_int_equal(damage(cluster).damaged, 0);
+    sim_cluster_free(cluster, false);
+}
+
+/* It has applied what one of the others lacks; the third, from which it could get its rows, is dead. */
+static void a_damaged_replica_takes_committed_changes_of_members_over(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(4, 1, 0);
+    put(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    struct world_node *leader = NULL, *voters[2] = {NULL}, *other = NULL;
+    for (uint32_t i = 1; i <= 4; i++) {
+        struct world_node *node = world_store(cluster->world, i);
+        bool is_member = false, leads = false;
+        changed_store = store_get_id(node->store);
+        wanted_role = WIRE_PEER_ROLE_VOTER;
+        for (uint32_t j = 1; j <= 4; j++)
+            store_visit_peers(world_store(cluster->world, j)->store, look_at_member, &is_member);
+        store_visit_peers(node->store, find_leader, &leads);
+        if (!is_member)
+            other = node;
+        else if (leads)
+            leader = node;
+        else
+            voters[voters[0] ? 1 : 0] = node;
+    }
+    assert_true(leader && voters[0] && voters[1] && other);
+    store_id joins = store_get_id(other->store);
+    voters[0]->store_config.snapshots_max = 0; /* it is not healed yet */
+    world_kill(cluster->world, voters[1], false);
+    put(cluster, "b", "1");
+    sim_cluster_run_until(cluster, 3000, NULL);
+    sim_enter(voters[0]->node);
+    store_report_damage(voters[0]->store, region_of(cluster), "a test");
+    sim_leave(voters[0]->node);
+    sim_cluster_run_until(cluster, 3000, NULL);
+    change(cluster, POLDER_PEER_ADD_LEARNER, joins, WIRE_PEER_ROLE_LEARNER);
+    put(cluster, "a", "2");
+    sim_cluster_run_until(cluster, 3000, NULL);
+    assert_int_equal(damage(cluster).damaged, 1);
+    world_kill(cluster->world, leader, false);
+    world_kill(cluster->world, other, false); /* it has all rows, too */
+    voters[0]->store_config.snapshots_max = 4;
+    sim_cluster_start(cluster, voters[1]);
+    submit_put(cluster, "3");
+    assert_true(sim_cluster_run_until(cluster, 60000, sim_cluster_is_answered));
+    assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
+    sim_cluster_start(cluster, other);
+    sim_cluster_start(cluster, leader);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    get(cluster, "a", "3");
+    check_region_replicas(cluster->world);
+    sim_cluster_free(cluster, false);
+}
+
+/* By the members that it would have, it would be alone, and decide everything. */
+static void a_damaged_replica_takes_over_no_change_that_is_not_committed(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make(2, 1, 0);
+    put(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    bool first_leads = false;
+    store_visit_peers(world_store(cluster->world, 1)->store, find_leader, &first_leads);
+    struct world_node *leader = world_store(cluster->world, first_leads ? 1 : 2);
+    struct world_node *follower = world_store(cluster->world, first_leads ? 2 : 1);
+    struct wire_peer_change goes = {.kind = WIRE_PEER_CHANGE_KIND_REMOVE, .store_id = store_get_id(follower->store)};
+    region_id region = region_of(cluster);
+    world_kill(cluster->world, follower, true);
+    sim_enter(leader->node);
+    store_change_peers(leader->store, region, &goes, 1);
+    sim_leave(leader->node);
+    sim_cluster_run_until(cluster, 200, NULL);
+    world_kill(cluster->world, leader, false);
+    damage_apply_state(cluster, leader);
+    sim_cluster_start(cluster, leader);
+    for (int i = 0; i < 300; i++) {
+        bool leads = false;
+        sim_cluster_run_until(cluster, 100, NULL);
+        store_visit_peers(leader->store, find_leader, &leads);
+        assert_false(leads);
+    }
+    sim_cluster_free(cluster, false);
 }
 
 static struct world_node *lose_one(struct sim_cluster *cluster)
@@ -472,6 +609,9 @@ int main(void)
         cmocka_unit_test(a_damaged_only_voter_gets_its_rows_from_a_learner),
         cmocka_unit_test(it_asks_the_other_for_rows_if_it_may_not_lead),
         cmocka_unit_test(who_lost_what_it_promised_is_not_started_and_not_made_anew),
+        cmocka_unit_test(a_damaged_replica_knows_which_changes_its_members_are_of),
+        cmocka_unit_test(a_damaged_replica_takes_committed_changes_of_members_over),
+        cmocka_unit_test(a_damaged_replica_takes_over_no_change_that_is_not_committed),
         cmocka_unit_test(a_lost_replica_is_replaced_on_its_own_store),
         cmocka_unit_test(a_lost_replica_that_was_removed_leaves_nothing_behind),
     };
