@@ -165,7 +165,7 @@ def show_directories(c, polder, directory):
     complaint(polder("storenode", "--data-dir", os.path.join(directory, "n1"), "--address", busy, "--pd", c.pd()), FAILED,
               busy.rsplit(":", 1)[1] + r".* in use|" + re.escape(busy), "a port in use")
     complaint(polder("up", "--dir", os.path.join(directory, "n2"), "--port-offset", c.file()["options"]["port_offset"]), FAILED,
-              r"port \d+ of 127\.0\.0\.1, for pd, is in use by another process; choose others with --port-offset", "up on used ports")
+              r"port \d+ of 127\.0\.0\.1, for pd 1, is in use by another process; choose others with --port-offset", "up on used ports")
     complaint(polder("up", "--dir", c.directory), FAILED, r"already running", "up twice")
     complaint(polder("up", "--dir", plain), FAILED, re.escape(plain), "up on a file")
 
