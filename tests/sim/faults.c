@@ -301,6 +301,25 @@ static bool may_be_damaged(enum engine_cf cf, struct bytes key)
            (key.data[9] == GROUP_APPLY_STATE || key.data[9] == STORE_TOKENS || key.data[9] == STORE_TOKENS_EDGE);
 }
 
+/* A region that was split off may have one peer that has anything, for a while. */
+static bool is_elsewhere(const struct faults *faults, const struct engine *disk, enum engine_cf cf, struct bytes key)
+{
+    struct buf value;
+    bool found = false;
+    buf_init(&value, 64 * 1024);
+    for (uint32_t i = 1; i <= world_options(faults->world)->store_count && !found; i++) {
+        struct engine *other = world_store(faults->world, i)->disk;
+        struct group_key applied;
+        if (cf == ENGINE_RAFT) {
+            applied = group_key_indexed(load_u64_be(key.data + 1), GROUP_APPLY_STATE, 0);
+            key = group_key_bytes(&applied);
+        }
+        found = other != disk && engine_get(other, cf, key, &value, NULL) == ERR_OK;
+    }
+    buf_fini(&value);
+    return found;
+}
+
 static bool damage_one(struct faults *faults, struct engine *disk, enum engine_cf cf, uint64_t wanted)
 {
     uint64_t at = 0;
@@ -308,7 +327,8 @@ static bool damage_one(struct faults *faults, struct engine *disk, enum engine_c
     struct engine_iter *iter = engine_iter_new(disk, cf, bytes_empty(), bytes_empty());
     for (engine_iter_seek(disk, iter, bytes_empty()); !done && engine_iter_valid(disk, iter); engine_iter_next(disk, iter)) {
         struct bytes key = engine_iter_key(disk, iter);
-        done = may_be_damaged(cf, key) && at++ == wanted && engine_mem_damage(disk, cf, key);
+        done = may_be_damaged(cf, key) && at++ == wanted && is_elsewhere(faults, disk, cf, key) &&
+               engine_mem_damage(disk, cf, key);
         if (done)
             sim_trace(sim_of(faults), "fault: a row of cf %d is damaged: %02x%02x, %zu bytes", (int)cf, key.data[0],
                       key.size > 9 ? key.data[9] : 0, key.size);
