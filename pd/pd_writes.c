@@ -284,6 +284,11 @@ static enum err register_store(struct pd_writes *writes, struct pd_op *op)
     store.id = op->store_id;
     struct wire_pd_command command = {
         .kind = WIRE_PD_COMMAND_KIND_PUT_STORE, .store = &store, .token = request->store->id ? 0 : request->token};
+    for (uint32_t i = 0; i < pd_fsm_store_count(writes->fsm) && BUG(address_is_identity); i++)
+        if (bytes_equal(bytes_of_string(pd_fsm_store_at(writes->fsm, i)->address), store.address)) {
+            op->store_id = store.id = pd_fsm_store_at(writes->fsm, i)->id;
+            command.token = 0;
+        }
     propose_for(writes, PROPOSAL_STORE, &command, op);
     return ERR_OK;
 }

@@ -141,6 +141,22 @@ static enum err disk_fault(void *context, bool sync, size_t size)
     return node->disk_full && node->full_mode == FULL_REFUSES ? ERR_DISK_FULL : ERR_OK;
 }
 
+static void make_disk(struct world_node *node)
+{
+    CHECK(engine_mem_new(&node->disk) == ERR_OK);
+    engine_mem_set_disk(node->disk, &(struct engine_mem_disk){.context = node,
+                                                              .now_us = disk_now_us,
+                                                              .sync_cost_us = disk_sync_cost_us,
+                                                              .wait_us = disk_wait_us,
+                                                              .world_us = disk_world_us,
+                                                              .sync_fails = disk_sync_fails,
+                                                              .read_fails = disk_read_fails,
+                                                              .space = disk_space,
+                                                              .table_rots = disk_table_rots,
+                                                              .writes_wait = node->world->swarm.writes_wait});
+    engine_mem_set_fault(node->disk, disk_fault, node);
+}
+
 static struct world_node *add_node(struct world *world, enum world_role role, uint32_t number)
 {
     static const char *const names[] = {"pd", "s", "c"};
@@ -151,20 +167,8 @@ static struct world_node *add_node(struct world *world, enum world_role role, ui
     *node = (struct world_node){.world = world, .role = role, .number = number};
     node->node = sim_node_new(world->sim, name);
     node->log = (struct log){.level = LOG_DEBUG, .write = write_log};
-    if (role != WORLD_CLIENT) {
-        CHECK(engine_mem_new(&node->disk) == ERR_OK);
-        engine_mem_set_disk(node->disk, &(struct engine_mem_disk){.context = node,
-                                                                  .now_us = disk_now_us,
-                                                                  .sync_cost_us = disk_sync_cost_us,
-                                                                  .wait_us = disk_wait_us,
-                                                                  .world_us = disk_world_us,
-                                                                  .sync_fails = disk_sync_fails,
-                                                                  .read_fails = disk_read_fails,
-                                                                  .space = disk_space,
-                                                                  .table_rots = disk_table_rots,
-                                                                  .writes_wait = world->swarm.writes_wait});
-        engine_mem_set_fault(node->disk, disk_fault, node);
-    }
+    if (role != WORLD_CLIENT)
+        make_disk(node);
     node->env = (struct env){.executor = sim_node_executor(node->node),
                              .clock = sim_node_clock(node->node),
                              .transport = net_transport(world->net, node->node),
@@ -452,6 +456,14 @@ void world_kill(struct world *world, struct world_node *node, bool machine)
     sim_node_reap(node->node);
     if (node->disk)
         crash_disk(world, node);
+}
+
+void world_empty_disk(struct world_node *node)
+{
+    CHECK(!sim_node_is_up(node->node));
+    engine_mem_free(node->disk);
+    make_disk(node);
+    node->env.engine = node->disk;
 }
 
 static void reap_stopped(struct world *world, struct world_node *node)

@@ -541,6 +541,70 @@ static void a_damaged_replica_takes_over_no_change_that_is_not_committed(void **
     sim_cluster_free(cluster, false);
 }
 
+static struct world_node *emptied;
+static store_id emptied_id;
+
+static bool is_another_store(struct sim_cluster *cluster)
+{
+    (void)cluster;
+    return emptied->store && store_is_ready(emptied->store) && store_get_id(emptied->store) != emptied_id;
+}
+
+/* As `polder store rebuild` has it; the new store dies now and then. */
+static void empty_one(uint64_t seed)
+{
+    struct sim_cluster *cluster = make_seeded(seed, 3, 1, 0, 0);
+    struct rng rng;
+    rng_init(&rng, seed, "empty_one");
+    put(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    emptied = store_that(cluster, seed % 2 == 0);
+    emptied_id = store_get_id(emptied->store);
+    world_kill(cluster->world, emptied, true);
+    world_empty_disk(emptied);
+    put(cluster, "a", "2");
+    sim_cluster_start(cluster, emptied);
+    assert_true(sim_cluster_run_until(cluster, 120000, is_another_store)); /* pd waits until the old one is silent */
+    store_id id = store_get_id(emptied->store);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct polder_peer_change changes[2] = {{POLDER_PEER_ADD_LEARNER, id}};
+        size_t count = 1;
+        changed_store = id;
+        wanted_role = WIRE_PEER_ROLE_LEARNER;
+        if (has_role(cluster)) {
+            changes[0] = (struct polder_peer_change){POLDER_PEER_PROMOTE, id};
+            changes[count++] = (struct polder_peer_change){POLDER_PEER_REMOVE, emptied_id};
+        }
+        sim_cluster_submit(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                                         .region_id = region_of(cluster),
+                                                         .changes = changes,
+                                                         .change_count = count,
+                                                         .deadline_ms = 5000});
+        sim_cluster_run_until(cluster, (uint32_t)rng_below(&rng, 400), NULL);
+        world_kill(cluster->world, emptied, rng_chance(&rng, 1, 2));
+        sim_cluster_run_until(cluster, (uint32_t)rng_below(&rng, 2000), NULL);
+        sim_cluster_start(cluster, emptied);
+        assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_answered));
+    }
+    wanted_role = WIRE_PEER_ROLE_VOTER;
+    assert_true(sim_cluster_run_until(cluster, 20000, has_role));
+    changed_store = emptied_id;
+    wanted_role = UINT8_MAX;
+    assert_true(sim_cluster_run_until(cluster, 20000, has_role));
+    put(cluster, "a", "3");
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    assert_int_equal(store_get_id(emptied->store), id);
+    check_region_replicas(cluster->world);
+    sim_cluster_free(cluster, true);
+}
+
+static void a_store_that_was_emptied_comes_back_as_another(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++)
+        empty_one(seed);
+}
+
 static struct world_node *lose_one(struct sim_cluster *cluster)
 {
     put(cluster, "a", "1");
@@ -612,6 +676,7 @@ int main(void)
         cmocka_unit_test(a_damaged_replica_knows_which_changes_its_members_are_of),
         cmocka_unit_test(a_damaged_replica_takes_committed_changes_of_members_over),
         cmocka_unit_test(a_damaged_replica_takes_over_no_change_that_is_not_committed),
+        cmocka_unit_test(a_store_that_was_emptied_comes_back_as_another),
         cmocka_unit_test(a_lost_replica_is_replaced_on_its_own_store),
         cmocka_unit_test(a_lost_replica_that_was_removed_leaves_nothing_behind),
     };
