@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "env/http.h"
 
@@ -62,7 +63,7 @@ struct frame *pd_http_request(struct pd_http *http, struct message *take_message
     if (api->forward) {
         message->conn = *ret_conn = PD_HTTP_CONN | ++http->conn;
         list_push_back(&http->waiting, &message->link);
-    } else if (api->wait_index <= pd_fsm_applied_index(api->fsm)) {
+    } else if (api->wait_index <= pd_fsm_applied_index(api->fsm) || BUG(pd_http_says_too_early)) {
         say(message);
     } else {
         list_push_back(&http->waiting, &message->link);

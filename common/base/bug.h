@@ -129,6 +129,7 @@
     X(balance_past_the_mean)                                                                                           \
     X(balance_forgets_operators)                                                                                       \
     X(isolation_ignored)                                                                                               \
+    X(pd_http_says_too_early)                                                                                          \
     X(repair_in_planned_restart)
 
 #define BUG_NUMBER(name) BUG_##name,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "api_world.h"
+#include "chosen_bug.h"
 #include "env/http.h"
 #include "env/http_client.h"
 #include "env/os.h"
@@ -310,6 +311,7 @@ static void who_waits_at_the_end_is_told_and_late_answers_are_nothing(void **sta
 
 int main(void)
 {
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_proposed_is_answered_when_it_is_applied_and_not_before),
         cmocka_unit_test(a_lost_leader_means_perhaps_and_a_dropped_message_means_no),
