@@ -8,10 +8,11 @@
 #include "config/setting_value.h"
 #include "ctl.h"
 #include "env/os.h"
+#include "progress_bar.h"
 
 extern const struct ctl_verb ctl_why_region, ctl_why_store, ctl_why_operator;
 
-enum { TEXT_SIZE_MAX = 1024 * 1024 };
+enum { TEXT_SIZE_MAX = 1024 * 1024, WAIT_POLL_MS = 200 };
 
 /* ---- columns */
 
@@ -74,6 +75,16 @@ static const struct ctl_column balance_columns[] = {{"store", "STORE", CTL_NUMBE
                                                     {0}};
 
 /* ---- flags of single verbs */
+
+static const struct setting drain_rows[] = {
+    CTL_COMMON_ROWS,
+    {.key = "wait",
+     .letter = 'w',
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct ctl_options, wait),
+     .default_text = "false",
+     .help = "stay until the store is empty; Ctrl-C leaves, and it goes on"},
+};
 
 static const struct setting history_rows[] = {
     CTL_COMMON_ROWS,
@@ -228,6 +239,44 @@ static int store_limit(struct ctl *ctl)
         return cli_usage(ctl->command, "%s", err.text);
     snprintf(body, sizeof body, "{\"receive_size\":%" PRIu64 ",\"send_size\":%" PRIu64 "}", receive, send);
     return change(ctl, body);
+}
+
+/* Until it is empty, or somebody wants it to serve again. */
+static int wait_drained(struct ctl *ctl)
+{
+    struct progress_bar progress;
+    char life[16] = "draining";
+    int code = CLI_GO_ON;
+    progress_bar_init(&progress, "drain", "peers", 0);
+    for (;;) {
+        cJSON *json = NULL;
+        code = ctl_ask(ctl, NULL, "/pd/v1/stores/{0}", NULL, &json, NULL);
+        if (code != CLI_GO_ON)
+            break;
+        uint64_t permille = (uint64_t)ctl_number(json, "drained_permille"),
+                 left = (uint64_t)ctl_number(json, "region_count");
+        snprintf(life, sizeof life, "%s", ctl_text(json, "life"));
+        cJSON_Delete(json);
+        if (strcmp(life, "draining") != 0)
+            break;
+        progress_bar_update(&progress, permille < 1000 ? left * permille / (1000 - permille) : 0, permille, 1000);
+        os_sleep_ms(WAIT_POLL_MS);
+    }
+    progress_bar_end(&progress);
+    if (code != CLI_GO_ON)
+        return code;
+    if (strcmp(life, "tombstone") == 0) {
+        printf("drained after %.1f s; store remove-tombstone forgets it\n", (double)progress_bar_ms(&progress) / 1000);
+        return CLI_OK;
+    }
+    cli_complain(ctl->command, "it is %s again: somebody has taken it back", life);
+    return CLI_CONDITION;
+}
+
+static int store_drain(struct ctl *ctl)
+{
+    int code = change(ctl, NULL);
+    return code == CLI_OK && ctl->options.wait ? wait_drained(ctl) : code;
 }
 
 static int operator_add(struct ctl *ctl)
@@ -638,16 +687,19 @@ static const struct ctl_verb ctl_store_drain = {
          .summary = "move everything away from a store, for ever",
          .text =
              "Refused if the others could not take it: too few stores, too little room, rules that could not be met.\n"
-             "Goes on by itself; store show says how far it is. A drained store becomes a tombstone.\n"
+             "Goes on by itself; store show says how far it is, and --wait stays until it is done. A drained store\n"
+             "becomes a tombstone.\n"
              "\n"
              "Examples:\n"
-             "  pd-ctl store drain 3\n" CTL_EXIT_CODES,
-         CLI_TABLE(ctl_rows),
+             "  pd-ctl store drain 3\n"
+             "  pd-ctl store drain 3 --wait\n" CTL_EXIT_CODES,
+         CLI_TABLE(drain_rows),
          .operand_min = 1,
          .operand_max = 1,
          .run = ctl_run},
     .method = "POST",
     .path = "/pd/v1/stores/{0}/drain",
+    .act = store_drain,
 };
 
 static const struct ctl_verb ctl_store_cancel_drain = {

@@ -30,9 +30,9 @@ class Ctl:
         os.symlink(c.binary, self.name)
         self.url = next(p["status_address"] for p in c.file()["processes"] if p["role"] == "pd")
 
-    def run(self, *words, code=DONE):
+    def run(self, *words, code=DONE, timeout=30):
         ended = subprocess.run([self.name, "--url", self.url] + [str(word) for word in words], capture_output=True, text=True,
-                               timeout=30, env=self.cluster.environment, check=False)
+                               timeout=timeout, env=self.cluster.environment, check=False)
         check(ended.returncode == code, f"pd-ctl {' '.join(map(str, words))}: exit code {ended.returncode}, not {code}: "
               f"{ended.stdout[-1000:]}{ended.stderr[-1000:]}")
         check(code == DONE or ended.stderr.startswith("pd-ctl"),
@@ -195,11 +195,12 @@ def let_pd_decide(ctl, regions, seconds):
     ctl.run("store", "drain", 4)
     ctl.run("store", "cancel-drain", 4)
     check(ctl.json("store", "show", 4)["life"] == "serving", "cancel-drain")
-    ctl.run("store", "drain", 4)
-    ctl.run("store", "drain", 3, code=CONDITION)
     began = time.monotonic()
-    ctl.wait("drain", seconds, lambda: ctl.json("store", "show", 4)["life"] == "tombstone")
+    check("drained" in ctl.run("store", "drain", 4, "--wait", timeout=seconds), "drain --wait")
     took = time.monotonic() - began
+    check(ctl.json("store", "show", 4)["life"] == "tombstone", "a drained store is a tombstone")
+    ctl.run("store", "drain", 4, code=CONDITION)  # it is already
+    ctl.run("store", "drain", 3, code=CONDITION)  # two would be left for three replicas
     left = [r for r in ctl.json("region", "list")["regions"] if 4 in stores_of(r)]
     check(not left, f"regions on a drained store: {left}")
     moved = [o for o in ctl.json("operator", "history")["operators"] if not o["by_people"]]
