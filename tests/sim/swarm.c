@@ -244,6 +244,7 @@ void swarm_draw(uint64_t seed, bool faults, uint64_t allowed, uint64_t forced, s
     ret_swarm->store_down_ms = PICK(&pd_rng, 3000, 10000, 1800000);
     ret_swarm->store_disconnected_ms = PICK(&pd_rng, 500, 3000);
     ret_swarm->hot_region_load = (uint32_t)PICK(&pd_rng, 1000, 1, 20);
+    ret_swarm->stores_join = ret_swarm->scheduling && PICK(&pd_rng, 1, 0);
 }
 
 uint32_t swarm_draw_pds(uint64_t seed)

@@ -101,7 +101,8 @@ struct swarm {
     uint32_t ttl_percent; /* of writes */
     uint32_t snapshots_max, tokens_save_interval;
     uint64_t pd_log_size_max;
-    bool scheduling; /* pd decides by itself, and people ask it for more */
+    bool scheduling;  /* pd decides by itself, and people ask it for more */
+    bool stores_join; /* the first regions are on three stores; pd has to move some to the others */
     uint64_t schedule_interval_ms, region_merge_size, split_merge_interval_ms, store_down_ms, store_disconnected_ms;
     uint32_t hot_region_load;
     uint32_t scan_limit_max;

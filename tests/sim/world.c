@@ -212,6 +212,8 @@ static void configure_pd(struct world *world, struct world_node *node)
     config->bootstrap_stores = world->options.store_count;
     config->bootstrap_regions = world->options.region_count;
     config->replicas = world->options.store_count < 3 ? world->options.store_count : 3;
+    if (world->swarm.stores_join && config->bootstrap_stores > 3)
+        config->bootstrap_stores = 3; /* the others come when there are regions already */
     config->scheduling = world->swarm.scheduling;
     config->schedule_interval_ms = world->swarm.schedule_interval_ms;
     config->region_merge_size = world->swarm.region_merge_size;
