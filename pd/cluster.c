@@ -139,6 +139,10 @@ void cluster_fill_store(const struct cluster *cluster, struct wire_store *store,
     store->available_size = known->said.available_size;
     store->used_size = known->said.used_size;
     store->started_at_ms = known->said.started_at_ms;
+    store->slow_score = known->said.slow_score;
+    store->latency_us = known->said.latency_us;
+    store->snapshots_sending = known->said.snapshots_sending;
+    store->snapshots_receiving = known->said.snapshots_receiving;
     store->keys_written = known->said.keys_written;
     store->keys_read = known->said.keys_read;
 }

@@ -231,6 +231,13 @@ static const struct setting table[] = {
      .default_text = "20",
      .max = 99,
      .help = "a store with less per cent of its disk free gets nothing"},
+    {.key = "store-latency-target",
+     .env = "POLDER_STORE_LATENCY_TARGET",
+     .type = SETTING_DURATION,
+     .advanced = true,
+     FIELD(store_latency_target_ms),
+     .default_text = "200ms",
+     .help = "of synced writes; above it snapshots to and from a store slow down; 0ms: never"},
     {.key = "operators-max",
      .env = "POLDER_OPERATORS_MAX",
      .type = SETTING_U32,
@@ -318,7 +325,7 @@ void pd_config_fini(struct pd_config *config)
 static const char *const online_keys[] = {"scheduling",        "schedule-interval",    "region-merge-size",
                                           "region-merge-keys", "split-merge-interval", "hot-region-load",
                                           "store-limit",       "store-down-after",     "store-disconnected-after",
-                                          "store-space-low"};
+                                          "store-space-low",   "store-latency-target"};
 
 bool pd_config_is_online(const char *key)
 {

@@ -46,6 +46,7 @@ struct pd_config {
     uint32_t hot_region_load;       /* keys and 4 KiB blocks per second; from this on a region is left where it is: 1000 */
     uint64_t store_limit_size;      /* bytes of snapshots a store sends, and receives, per second: 100 MiB; 0: no limit */
     uint32_t store_space_low_percent; /* a store with less of its disk free gets nothing: 20 */
+    uint64_t store_latency_target_ms; /* of synced writes; above it a store's limit is halved each round: 200; 0: never */
     uint32_t operators_max;         /* under way at a time: 4096 */
     uint64_t timestamp_window_ms;   /* persisted ahead: 3 s */
     uint64_t block_cache_size;      /* 32 MiB */

@@ -265,6 +265,7 @@ static void load_config(struct pd_sched *sched)
     view->split_merge_interval_ms = sched->effective.split_merge_interval_ms;
     view->begun_ms = sched->begun_ms;
     view->space_low_permille = 10 * sched->effective.store_space_low_percent;
+    view->latency_target_us = 1000 * sched->effective.store_latency_target_ms;
     view->hot_load_min = sched->effective.hot_region_load;
     store_table_set_silence(sched->stores, sched->effective.store_disconnected_ms, sched->effective.store_down_ms);
 }

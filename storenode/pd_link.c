@@ -14,6 +14,7 @@
 #include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
+#include "storenode/slow_score.h"
 #include "storenode/snapshot_send.h"
 #include "storenode/store_keys.h"
 
@@ -49,6 +50,7 @@ struct pd_link {
     uint64_t asked_us;   /* when it was sent */
     uint64_t ask_at_us;  /* not before */
     uint64_t heartbeat_at_us, stores_at_us, register_at_us;
+    struct slow_score slow;
     bool registered; /* by this process: pd knows our address of today */
     uint8_t asked_op;
     uint64_t next_id, id_count;                /* the stock; what is left at the end of the process is never given */
@@ -297,6 +299,12 @@ static void send_store_heartbeat(struct pd_link *link)
     store.used_size = space.used_size;
     store.available_size = space.available_size;
     store.capacity_size = space.capacity_size;
+    const struct write_counts *counts = log_worker_counts(link->store->log_worker);
+    slow_score_look(&link->slow, atomic_load(&counts->writes), atomic_load(&counts->write_us));
+    store.slow_score = link->slow.score;
+    store.latency_us = link->slow.latency_us;
+    store.snapshots_sending = atomic_load(&link->store->snapshots_out);
+    store.snapshots_receiving = atomic_load(&link->store->snapshots_in);
     struct wire_pd_request request = {.op = WIRE_PD_OP_STORE_HEARTBEAT,
                                       .cluster_id = atomic_load(&link->store->cluster_id),
                                       .store_id = store.id,
