@@ -97,10 +97,11 @@ static void api_world_report(struct api_world *world)
         struct wire_region_heartbeat heartbeat = {.region = &region,
                                                   .leader_peer = region_node_first_peer(node),
                                                   .term = 6,
-                                                  .approximate_size = size++ << 20,
-                                                  .approximate_keys = size};
+                                                  .approximate_size = size << 20,
+                                                  .approximate_keys = size + 1};
         api_world_post(world, (struct wire_pd_request){
                                   .op = WIRE_PD_OP_REGION_HEARTBEAT, .heartbeats = &heartbeat, .heartbeats_count = 1});
+        size++;
     }
 }
 
