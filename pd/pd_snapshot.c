@@ -405,7 +405,7 @@ static enum err adopt(struct pd *pd, const struct wire_snapshot_chunk *chunk, co
     const struct raft_member *member = raft_conf_member(&snapshot->conf, chunk->to);
     struct engine *engine = pd->env->engine;
     struct error error = {.text = ""};
-    if (!member || member->roles != RAFT_LEARNER)
+    if (!member || (member->roles != RAFT_LEARNER && !BUG(pd_voter_forgets)))
         return ERR_INVALID;
     struct engine_batch *batch = engine_batch_new(engine);
     struct raft_hard_state hard = {0};

@@ -13,7 +13,7 @@
 #include "pd/tso.h"
 
 enum {
-    COMMAND_SIZE_MAX = FRAME_SIZE_MAX,
+    COMMAND_SIZE_MAX = FRAME_SIZE_MAX - 64 * 1024, /* in a frame to the other members there is more than the command */
     BUSY_WAIT_MS = 10,
     MEMBER_WAIT_MS = 50,
     CLOCK_BEHIND_WARN_MS = 10 * 1000,

@@ -120,6 +120,7 @@
     X(pd_window_of_ours)                                                                                               \
     X(pd_stuck_leads)                                                                                                  \
     X(pd_snapshot_stays_away)                                                                                          \
+    X(pd_voter_forgets)                                                                                                \
     /* placement */                                                                                                    \
     X(two_operators)                                                                                                   \
     X(promotes_what_lags)                                                                                              \

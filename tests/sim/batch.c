@@ -327,6 +327,7 @@ static void add_result(struct batch_totals *totals, const struct run_result *res
     totals->damage.hashes += result->damage.hashes;
     totals->damage.hash_mismatches += result->damage.hash_mismatches;
     totals->operators += result->operators;
+    totals->pds_replaced += result->pds_replaced;
     totals->merges.prepared += result->merges.prepared;
     totals->merges.rolled_back += result->merges.rolled_back;
     totals->merges.taken_in += result->merges.taken_in;

@@ -39,6 +39,7 @@ struct batch_totals {
     struct store_snapshot_counts snapshots;
     struct store_damage_counts damage;
     struct store_merge_counts merges;
+    uint64_t pds_replaced;
     uint64_t operators;
     struct coverage coverage;
     uint64_t by_op[COVERAGE_OP_COUNT];

@@ -94,6 +94,7 @@ void report_totals(const struct batch_settings *settings, const struct batch_tot
            "refused; %llu were installed, and %llu by a start\n",
            ULL(totals->snapshots.sent), ULL(totals->snapshots.not_sent), ULL(totals->snapshots.resumed),
            ULL(totals->snapshots.refused), ULL(totals->snapshots.installed), ULL(totals->snapshots.installed_at_start));
+    printf("%llu members of pd were replaced by others with an empty disk\n", ULL(totals->pds_replaced));
     printf("%llu times rows were found that could not be read, %llu replicas got their rows anew; %llu hashes were "
            "compared, %llu differed\n",
            ULL(totals->damage.found), ULL(totals->damage.healed), ULL(totals->damage.hashes),

@@ -15,6 +15,7 @@
 #include "members.h"
 #include "people.h"
 #include "operators.h"
+#include "pd_people.h"
 #include "traps.h"
 #include "world.h"
 
@@ -37,6 +38,7 @@ struct run {
     struct check_reads *reads;
     struct operators *operators;
     struct members *members;
+    struct pd_people *pd_people;
     struct people *people;
     struct traps *traps;
     uint64_t ranges_checked_us;
@@ -161,6 +163,7 @@ static bool live_again(struct run *run, struct run_result *result)
     check_pd_stop(run->pd);
     operators_stop(run->operators);
     members_stop(run->members);
+    pd_people_stop(run->pd_people);
     people_stop(run->people);
     if (!run_until(run, now_us(run) + SETTLE_US, is_settled))
         return false;
@@ -259,6 +262,7 @@ static void fill_result(struct run *run, struct run_result *result)
     world_add_sleep_counts(run->world, &result->sleep);
     world_add_merge_counts(run->world, &result->merges);
     result->operators = people_operators(run->people);
+    result->pds_replaced = pd_people_replaced_count(run->pd_people);
     result->ops = *workload_counts(run->workload);
     result->net = *net_counts(world_net(run->world));
     result->coverage = *world_coverage(run->world);
@@ -327,6 +331,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     run.reads = check_reads_new(run.world, run.raft);
     run.operators = operators_new(run.world, run.workload);
     run.members = members_new(run.world);
+    run.pd_people = pd_people_new(run.world);
     run.people = people_new(run.world);
     run.traps = traps_new(run.world, run.faults);
     check_raft_set_listener(run.raft, see_message, see_install, &run);
@@ -348,6 +353,7 @@ void run_seed(const struct run_options *options, struct run_result *ret_result)
     check_reads_free(run.reads);
     operators_free(run.operators);
     members_free(run.members);
+    pd_people_free(run.pd_people);
     people_free(run.people);
     traps_free(run.traps);
     faults_free(run.faults);

@@ -51,6 +51,7 @@ struct run_result {
     struct net_counts net;
     struct coverage coverage;
     uint64_t fault_mask;
+    uint64_t pds_replaced; /* members that came back as others, with an empty disk */
 };
 
 void run_seed(const struct run_options *options, struct run_result *ret_result);

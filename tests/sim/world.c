@@ -468,6 +468,19 @@ void world_empty_disk(struct world_node *node)
     node->env.engine = node->disk;
 }
 
+void world_wipe(struct world *world, struct world_node *node)
+{
+    CHECK(node->role == WORLD_PD);
+    sim_trace(world->sim, "%s gets an empty disk", sim_node_name(node->node));
+    world_empty_disk(node);
+    for (uint32_t i = 0; i < node->pd_config.initial_cluster_count; i++) {
+        free(node->pd_config.initial_cluster[i]);
+        node->pd_config.initial_cluster[i] = NULL;
+    }
+    node->pd_config.initial_cluster_count = 0;
+    node->pd_config.join = true;
+}
+
 static void reap_stopped(struct world *world, struct world_node *node)
 {
     enum err code = node->store ? store_failure(node->store) : node->pd ? pd_failure(node->pd) : ERR_OK;

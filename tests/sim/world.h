@@ -104,6 +104,8 @@ enum err world_start(struct world *world, struct world_node *node, struct error 
 void world_kill(struct world *world, struct world_node *node, bool machine);
 /* It is off; it has another disk, with nothing on it. */
 void world_empty_disk(struct world_node *node);
+/* A member of pd that is off: the next one at its address has nothing, and joins. */
+void world_wipe(struct world *world, struct world_node *node);
 /* Asked before each write of a node that is up; another code than ERR_OK is what the engine says. NULL takes it away. */
 void world_set_write_hook(struct world *world, enum err (*hook)(void *context, struct world_node *node), void *context);
 /* From now on every death leaves so much of what was not synced, instead of what the swarm draws. */

@@ -481,6 +481,47 @@ static void a_storenode_says_what_cannot_work(void **state)
     assert_store_refused("data-dir: /d\npd: [nowhere]", "pd: bad address \"tcp://nowhere\": no port; write for example tcp://127.0.0.1:2379");
 }
 
+static void assert_pd_refused(const char *yaml, const char *want)
+{
+    size_t count;
+    const struct setting *table = pd_config_table(&count);
+    struct settings *settings = settings_new(table, count);
+    struct error err = {0};
+    enum err code = settings_read_yaml(settings, "p.yaml", bytes_of_string(yaml), &err);
+    if (code == ERR_OK) {
+        struct pd_config config;
+        settings_fill(settings, &config);
+        code = pd_config_finish(&config, &err);
+        pd_config_fini(&config);
+    }
+    assert_int_equal(code, want ? ERR_INVALID : ERR_OK);
+    if (want)
+        assert_string_equal(err.text, want);
+    settings_free(settings);
+}
+
+static void the_founders_of_pd_must_make_sense(void **state)
+{
+    (void)state;
+    assert_pd_refused("data-dir: /d\n", NULL);
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [pd-1=127.0.0.1:2379, b=127.0.0.1:1, c=tcp://127.0.0.1:2]", NULL);
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [pd-1=127.0.0.1:2379, b=127.0.0.1:1]",
+                      "initial-cluster: 2 members; 1, 3 or 5 can lose 0, 1 or 2");
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [a=127.0.0.1:2379, b=127.0.0.1:1, c=127.0.0.1:2]",
+                      "initial-cluster: pd-1=tcp://127.0.0.1:2379, this member, is not in it");
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [pd-1=127.0.0.1:9, b=127.0.0.1:1, c=127.0.0.1:2]",
+                      "initial-cluster: pd-1=tcp://127.0.0.1:2379, this member, is not in it");
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [pd-1=127.0.0.1:2379, b=127.0.0.1:1, b=127.0.0.1:2]",
+                      "initial-cluster: b=tcp://127.0.0.1:1 and b=tcp://127.0.0.1:2 have the same name or address");
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [pd-1=127.0.0.1:2379, b=127.0.0.1:1, c=127.0.0.1:1]",
+                      "initial-cluster: b=tcp://127.0.0.1:1 and c=tcp://127.0.0.1:1 have the same name or address");
+    assert_pd_refused("data-dir: /d\ninitial-cluster: [127.0.0.1:2379]",
+                      "initial-cluster: '127.0.0.1:2379' is not NAME=ADDRESS");
+    assert_pd_refused("data-dir: /d\njoin: true\ninitial-cluster: [pd-1=127.0.0.1:2379]",
+                      "join: a member that joins learns from the others who they are; leave initial-cluster out");
+    assert_pd_refused("data-dir: /d\njoin: true", NULL);
+}
+
 static void the_documented_defaults_hold(void **state)
 {
     (void)state;
@@ -520,6 +561,7 @@ int main(void)
         cmocka_unit_test(units_are_printed_exactly),
         cmocka_unit_test(addresses_are_told_from_nonsense),
         cmocka_unit_test(a_storenode_says_what_cannot_work),
+        cmocka_unit_test(the_founders_of_pd_must_make_sense),
         cmocka_unit_test(the_documented_defaults_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
