@@ -86,6 +86,21 @@ static const struct setting drain_rows[] = {
      .help = "stay until the store is empty; Ctrl-C leaves, and it goes on"},
 };
 
+static const struct setting stop_rows[] = {
+    CTL_COMMON_ROWS,
+    {.key = "for",
+     .type = SETTING_DURATION,
+     SETTING_FIELD(struct ctl_options, duration_ms),
+     .default_text = "10min",
+     .help = "how long"},
+    {.key = "wait",
+     .letter = 'w',
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct ctl_options, wait),
+     .default_text = "false",
+     .help = "stay until the store leads nothing, for half of the time at most"},
+};
+
 static const struct setting history_rows[] = {
     CTL_COMMON_ROWS,
     {.key = "limit",
@@ -277,6 +292,42 @@ static int store_drain(struct ctl *ctl)
 {
     int code = change(ctl, NULL);
     return code == CLI_OK && ctl->options.wait ? wait_drained(ctl) : code;
+}
+
+/* Regions whose other peers are not well keep their leader: so not for ever. */
+static int wait_leads_nothing(struct ctl *ctl)
+{
+    struct progress_bar progress;
+    uint64_t leaders = 0, most = 0, end_us = os_monotonic_us() + ctl->options.duration_ms * 500;
+    int code = CLI_GO_ON;
+    progress_bar_init(&progress, "leaders leave", "leaders", 0);
+    for (bool first = true; first || (leaders > 0 && os_monotonic_us() < end_us); first = false) {
+        cJSON *json = NULL;
+        if (!first)
+            os_sleep_ms(WAIT_POLL_MS);
+        code = ctl_ask(ctl, NULL, "/pd/v1/stores/{0}", NULL, &json, NULL);
+        if (code != CLI_GO_ON)
+            break;
+        leaders = (uint64_t)ctl_number(json, "leader_count");
+        most = leaders > most ? leaders : most;
+        cJSON_Delete(json);
+        progress_bar_update(&progress, most - leaders, most - leaders, most);
+    }
+    progress_bar_end(&progress);
+    if (code != CLI_GO_ON)
+        return code;
+    if (leaders == 0) {
+        printf("it leads nothing after %.1f s\n", (double)progress_bar_ms(&progress) / 1000);
+        return CLI_OK;
+    }
+    cli_complain(ctl->command, "it still leads %" PRIu64 " regions: pd-ctl why store %s", leaders, ctl_operand(ctl, 0));
+    return CLI_CONDITION;
+}
+
+static int store_prepare_stop(struct ctl *ctl)
+{
+    int code = change(ctl, ctl->verb->body);
+    return code == CLI_OK && ctl->options.wait && ctl->options.duration_ms > 0 ? wait_leads_nothing(ctl) : code;
 }
 
 static int operator_add(struct ctl *ctl)
@@ -780,18 +831,22 @@ static const struct ctl_verb ctl_store_prepare_stop = {
     .command = {.name = "ctl store prepare-stop",
                 .operands = "STORE",
                 .summary = "before a planned restart: leaders leave, and its silence repairs nothing",
-                .text = "For so long (--for) the store gets nothing new and may be away. --for 0ms: it is over.\n"
+                .text = "For so long (--for) the store gets nothing new and may be away. --for 0ms: it is over. --wait "
+                        "stays until\n"
+                        "its leaders have left.\n"
                         "\n"
                         "Examples:\n"
                         "  pd-ctl store prepare-stop 3\n"
-                        "  pd-ctl store prepare-stop 3 --for 30min\n" CTL_EXIT_CODES,
-                CLI_TABLE(ctl_for_rows),
+                        "  pd-ctl store prepare-stop 3 --for 30min\n"
+                        "  pd-ctl store prepare-stop 3 --wait && systemctl restart polder-storenode\n" CTL_EXIT_CODES,
+                CLI_TABLE(stop_rows),
                 .operand_min = 1,
                 .operand_max = 1,
                 .run = ctl_run},
     .method = "POST",
     .path = "/pd/v1/stores/{0}/prepare-stop",
     .body = "{\"duration_ms\":{duration}}",
+    .act = store_prepare_stop,
 };
 
 static const struct ctl_verb ctl_store_remove_tombstone = {

@@ -183,6 +183,9 @@ def let_pd_decide(ctl, regions, seconds):
     ctl.run("config", "set", "nonsense", "1", code=NOT_FOUND)
     ctl.run("config", "set", "store-limit", "5", code=USAGE)
     ctl.run("config", "reset", "store-limit")
+    check("leads nothing" in ctl.run("store", "prepare-stop", 2, "--wait", timeout=seconds), "prepare-stop --wait")
+    check(ctl.json("store", "show", 2)["leader_count"] == 0, "a store that is to stop leads nothing")
+    ctl.run("store", "prepare-stop", 2, "--for", "0ms")
     ctl.run("scheduler", "pause", "balance-region", "--for", "1h")
     ctl.run("scheduler", "resume", "balance-region")
     ctl.run("scheduler", "remove", "balance-leader")
@@ -348,6 +351,8 @@ def main():
         ctl = Ctl(c, c.directory)
         for process in c.file()["processes"]:
             junk(process["status_address"])
+        ctl.run("config", "set", "scheduling", "false")  # until it is its turn: only what we ask for
+        ctl.wait("no operators", options.seconds, lambda: ctl.json("operator", "list")["count"] == 0)
         regions = look(ctl)
         metrics(ctl)
         ask_a_running_store(ctl)
