@@ -749,23 +749,74 @@ static void a_log_that_lost_what_was_synced_is_not_opened(void **state)
     }
 }
 
-/* A process that is killed has written these rows, each synced. */
-static void write_rows_and_die(const char *const *values, size_t count)
+enum { DYING_LARGE = 3000, DYING_MAX = 40000 };
+
+/* Rows that are short ('s') or large, each synced. */
+static void write_rows_and_die(const char *pattern)
+{
+    struct engine *engine = open_rocks();
+    char key[32], large[DYING_LARGE];
+    memset(large, 'z', sizeof large);
+    large[sizeof large - 1] = '\0';
+    for (size_t i = 0; pattern[i]; i++) {
+        snprintf(key, sizeof key, "key%06zu", i);
+        put_one(engine, key, pattern[i] == 's' ? "1" : large, true);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* Until somebody ends it; every third row is synced. */
+static void write_for_ever(const char *seed)
+{
+    struct engine *engine = open_rocks();
+    struct rng rng;
+    char key[32], *value = malloc(DYING_MAX);
+    assert_non_null(value);
+    rng_init(&rng, strtoull(seed, NULL, 10), "write_for_ever");
+    for (uint32_t i = 0;; i++) {
+        size_t size = (size_t)rng_below(&rng, rng_chance(&rng, 1, 8) ? DYING_MAX : 300);
+        memset(value, 'a' + (int)(i % 26), size);
+        value[size] = '\0';
+        snprintf(key, sizeof key, "key%06u", i);
+        put_one(engine, key, value, i % 3 == 2);
+    }
+}
+
+/* A process of its own, since a fork of one with threads should make no more of them. 0: it ends by itself. */
+static void run_and_kill(const char *what, const char *argument, uint32_t after_us)
 {
     pid_t child = fork();
+    int status = 0;
     assert_true(child >= 0);
     if (child == 0) {
-        struct engine *engine = open_rocks();
-        char key[32];
-        for (size_t i = 0; i < count; i++) {
-            snprintf(key, sizeof key, "key%06zu", i);
-            put_one(engine, key, values[i], true);
-        }
-        _exit(0);
+        execl("/proc/self/exe", "test_engine", what, directory, argument, (char *)NULL);
+        _exit(1);
     }
-    int status;
+    if (after_us > 0) {
+        usleep(after_us);
+        assert_int_equal(kill(child, SIGKILL), 0);
+    }
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void a_kill_at_any_time_is_no_damage(void **state)
+{
+    struct rng rng;
+    rng_init(&rng, 1, "kill");
+    for (uint32_t round = 0; round < 10; round++) {
+        char seed[16];
+        struct error err = {.text = ""};
+        assert_int_equal(remove_directory(state), 0);
+        assert_int_equal(make_directory(state), 0);
+        snprintf(seed, sizeof seed, "%u", round);
+        for (uint32_t life = 0; life < 2; life++) {
+            run_and_kill("write-for-ever", seed, 20000 + (uint32_t)rng_below(&rng, 60000));
+            if (rocks_records_check_syncs(database_path(), &err) != ERR_OK)
+                fail_msg("%s", err.text);
+        }
+        engine_rocks_close(open_rocks());
+    }
 }
 
 /* Of the one log: its path, and what is in it without the zeros behind. */
@@ -810,17 +861,15 @@ static void no_byte_of_what_was_synced_can_be_changed(void **state)
 {
     (void)state;
     enum { ROOM = 1024 * 1024, BLOCK = 32 * 1024 };
-    char path[256], large[3000];
-    memset(large, 'z', sizeof large);
-    large[sizeof large - 1] = '\0';
+    char path[256];
     uint8_t *data = calloc(1, ROOM);
     assert_non_null(data);
-    const char *const values[] = {"1", "2", large, "4", large};
+    const char *const patterns[] = {"s", "ssl", "sslsl"};
     struct error err = {.text = ""};
-    for (size_t count = 1; count <= 5; count += 2) {
+    for (size_t i = 0; i < 3; i++) {
         assert_int_equal(remove_directory(state), 0);
         assert_int_equal(make_directory(state), 0);
-        write_rows_and_die(values, count);
+        run_and_kill("write-rows-and-die", patterns[i], 0);
         memset(data, 0, ROOM);
         size_t size = read_log(path, data, ROOM);
         assert_true(size < BLOCK);
@@ -832,7 +881,7 @@ static void no_byte_of_what_was_synced_can_be_changed(void **state)
                 assert_non_null(strstr(err.text, path));
                 data[at] ^= (uint8_t)change;
             }
-        for (size_t left = 0; left < size; left++) { /* who dies while it writes leaves a part of it */
+        for (size_t left = 0; left < size; left += size < 500 ? 1 : 11) { /* who dies while it writes leaves a part of it */
             uint8_t copy[BLOCK] = {0};
             memcpy(copy, data, left);
             assert_int_equal(check_log(path, copy, left, &err), ERR_OK);
@@ -847,14 +896,11 @@ static void a_sector_that_was_not_written_is_no_damage_unless_it_was_synced(void
 {
     (void)state;
     enum { ROOM = 1024 * 1024, SECTOR = 512 };
-    char path[256], large[3000];
-    memset(large, 'z', sizeof large);
-    large[sizeof large - 1] = '\0';
+    char path[256];
     uint8_t *data = calloc(1, ROOM);
     assert_non_null(data);
-    const char *const values[] = {"1", large, large, "4"};
     struct error err = {.text = ""};
-    write_rows_and_die(values, 3);
+    run_and_kill("write-rows-and-die", "sll", 0);
     size_t size = read_log(path, data, ROOM);
     memset(data + SECTOR * (size / SECTOR - 2), 0, SECTOR); /* within the last one */
     assert_int_equal(check_log(path, data, size, &err), ERR_OK);
@@ -864,7 +910,7 @@ static void a_sector_that_was_not_written_is_no_damage_unless_it_was_synced(void
     engine_rocks_close(engine);
     assert_int_equal(remove_directory(state), 0);
     assert_int_equal(make_directory(state), 0);
-    write_rows_and_die(values, 4);
+    run_and_kill("write-rows-and-die", "slls", 0);
     memset(data, 0, ROOM);
     size = read_log(path, data, ROOM);
     memset(data + SECTOR * (size / SECTOR - 2), 0, SECTOR); /* the one before it, of which the last one tells */
@@ -879,8 +925,7 @@ static void a_record_that_a_newer_log_tells_of_cannot_be_cut(void **state)
     (void)state;
     char command[512];
     struct error err = {.text = ""};
-    const char *const values[] = {"1", "2", "3", "4", "5", "6"};
-    write_rows_and_die(values, 3);
+    run_and_kill("write-rows-and-die", "sss", 0);
     snprintf(command, sizeof command, "cd %s && mv *.log older && cp older 000001.log", database_path());
     assert_int_equal(system(command), 0);
     struct engine_rocks_options options = rocks_options();
@@ -890,7 +935,7 @@ static void a_record_that_a_newer_log_tells_of_cannot_be_cut(void **state)
     assert_int_equal(system(command), 0);
     snprintf(command, sizeof command, "cd %s && mv save ../save && rm -r *", database_path());
     assert_int_equal(system(command), 0);
-    write_rows_and_die(values, 6); /* as if the first three were in the log before it */
+    run_and_kill("write-rows-and-die", "ssssss", 0); /* as if the first three were in the log before it */
     snprintf(command, sizeof command, "cd %s && cp ../save/older 000001.log", database_path());
     assert_int_equal(system(command), 0);
     assert_int_equal(rocks_records_check_syncs(options.path, &err), ERR_OK);
@@ -1630,6 +1675,12 @@ int main(int argument_count, char **arguments)
         snprintf(directory, sizeof directory, "%s", arguments[2]);
         write_and_die();
     }
+    if (argument_count == 4) {
+        snprintf(directory, sizeof directory, "%s", arguments[2]);
+        if (strcmp(arguments[1], "write-rows-and-die") == 0)
+            write_rows_and_die(arguments[3]);
+        write_for_ever(arguments[3]);
+    }
     if (argument_count == 3 && strcmp(arguments[1], "write-long-and-die") == 0) {
         snprintf(directory, sizeof directory, "%s", arguments[2]);
         write_long_and_die();
@@ -1648,6 +1699,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_setup_teardown(no_byte_of_what_was_synced_can_be_changed, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_sector_that_was_not_written_is_no_damage_unless_it_was_synced, make_directory,
                                         remove_directory),
+        cmocka_unit_test_setup_teardown(a_kill_at_any_time_is_no_damage, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(nothing_reads_options_and_identity, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_record_that_a_newer_log_tells_of_cannot_be_cut, make_directory,
                                         remove_directory),
