@@ -83,6 +83,7 @@ def body(options):
         feed(c, (f"{key}\t{value}\n" for key, value in kept), "kv", "verify", "-")
         count = json.loads(c.client("kv", "checksum", "--prefix", "row", "-o", "json"))["rows"]
         check(count == len(kept), f"{count} rows are there, not {len(kept)}")
+        time.sleep(2)  # followers hear what is committed
         c.down()
         print(f"verified: {len(kept)} rows; replicas: {c.compare_replicas()}", flush=True)
 
