@@ -280,16 +280,27 @@ static bool step_shows(const struct operator *operator, const struct operator_st
     return false;
 }
 
+/* The source of a merge gives its version one up when it prepares, and lies beside the target as before. */
+static bool is_prepared(const struct operator_list *operators, const struct operator *operator,
+                        const struct region_node * node)
+{
+    const struct region_node *other = region_tree_find_id(operators->regions, operator->other_region);
+    return operator->steps[operator->step].kind == STEP_MERGE && region_node_version(node) == operator->version + 1 &&
+           other && (bytes_equal(region_node_end(node), region_node_start(other)) ||
+                     bytes_equal(region_node_end(other), region_node_start(node)));
+}
+
 /* Whether what changed in the region is what the operator did. */
-static bool explained(const struct operator *operator, const struct region_node * node, bool advanced)
+static bool explained(const struct operator_list *operators, const struct operator *operator,
+                      const struct region_node * node, bool advanced)
 {
     if (BUG(operator_no_epoch_guard))
         return true;
     const struct operator_step *step = operator->step<operator->step_count ? &operator->steps[operator->step] : NULL;
-    if (region_node_version(node) != operator->version && !(
-                                         advanced &&operator->steps[operator->step - 1].kind == STEP_SPLIT))
+    bool split = advanced && operator->steps[operator->step - 1].kind == STEP_SPLIT;
+    if (region_node_version(node) != operator->version && !split && !(step && is_prepared(operators, operator, node)))
         return false;
-    return region_node_conf(node) == operator->conf || advanced ||(step && step->kind == STEP_CHANGE && in_joint(node));
+    return region_node_conf(node) == operator->conf || advanced || (step && step->kind == STEP_CHANGE && in_joint(node));
 }
 
 const struct operator_step *operator_list_report(struct operator_list *operators, struct region_node *node,
@@ -310,7 +321,7 @@ const struct operator_step *operator_list_report(struct operator_list *operators
         operator->step_ms = now_ms;
     }
     settle(operators, operator, node);
-    if (!explained(operator, node, operator->step> before)) {
+    if (!explained(operators, operator, node, operator->step> before)) {
         end(operators, operator, OPERATOR_STALE, now_ms);
         return NULL;
     }

@@ -478,6 +478,29 @@ static void an_operator_ends_when_somebody_else_changes_the_region(void **state)
     assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
 }
 
+/* Its own preparation raises the version of the source once; a second time it is somebody else, or was taken back. */
+static void a_merge_that_is_being_prepared_goes_on(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 3, 3);
+    const int stores[] = {1, 2, 3, 0};
+    struct region_node *node = put(world, 1, 1, 1, stores, 1);
+    put(world, 2, 1, 1, stores, 1);
+    struct operator draft;
+    struct reason reason;
+    reason_begin(&reason, "test");
+    operator_draft(&draft, node, &reason);
+    draft.other_region = 2;
+    operator_add_step(&draft, STEP_MERGE, 0, 0);
+    assert_non_null(operator_list_start(world->operators, &draft, world->now_ms));
+    node = put(world, 1, 1, 2, stores, 1);
+    assert_non_null(operator_list_report(world->operators, node, world->now_ms));
+    assert_int_equal(operator_list_count(world->operators), 1);
+    node = put(world, 1, 1, 3, stores, 1);
+    assert_null(operator_list_report(world->operators, node, world->now_ms));
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_STALE);
+}
+
 static void an_operator_whose_step_takes_too_long_times_out_and_holds_nothing(void **state)
 {
     struct world *world = *state;
@@ -802,6 +825,7 @@ int main(void)
         CLAIM(a_region_that_was_lost_and_found_has_no_operator),
         CLAIM(a_tombstone_that_gets_a_peer_drains_again),
         CLAIM(an_operator_ends_when_somebody_else_changes_the_region),
+        CLAIM(a_merge_that_is_being_prepared_goes_on),
         CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
         CLAIM(after_a_timeout_a_region_is_left_alone_longer_each_time),
         CLAIM(an_operator_whose_target_falls_silent_is_given_up),
