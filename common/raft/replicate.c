@@ -53,8 +53,10 @@ enum err replicate_on_append(struct raft *raft, const struct raft_message *messa
 
 void replicate_on_heartbeat(struct raft *raft, const struct raft_message *message)
 {
-    raft_index last = raftlog_last(&raft->log);
-    raftlog_commit_to(&raft->log, BUG(commit_own_last) && message->commit > last ? last : message->commit);
+    raft_index commit = message->commit;
+    if (BUG(commit_own_last) && commit > raftlog_last(&raft->log))
+        commit = raftlog_last(&raft->log);
+    raftlog_commit_to(&raft->log, commit);
     outbox_send(raft, (struct raft_message){.kind = RAFT_HEARTBEAT_RESP, .to = message->from, .round = message->round});
 }
 
@@ -221,9 +223,10 @@ void replicate_heartbeat(struct raft *raft)
         if (peer->id == raft->id)
             continue;
         /* Never more than the peer is known to have: it must not commit what it cannot check. */
-        raft_index commit = peer->match < raft->log.commit && !BUG(heartbeat_commits_blindly) && !BUG(commit_own_last)
-                                ? peer->match
-                                : raft->log.commit;
+        bool knows_less = peer->match < raft->log.commit && !BUG(heartbeat_commits_blindly);
+        raft_index commit = knows_less ? peer->match : raft->log.commit;
+        if (BUG(commit_own_last))
+            commit = raft->log.commit;
         outbox_send(raft, (struct raft_message){.kind = RAFT_HEARTBEAT, .to = peer->id, .commit = commit});
         peer->sent_commit = commit;
     }
