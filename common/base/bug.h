@@ -75,6 +75,7 @@
     X(split_forgets_tokens)                                                                                            \
     X(conf_keeps_epoch)                                                                                                \
     X(conf_row_late)                                                                                                   \
+    X(damage_is_a_crash)                                                                                               \
     X(address_is_identity)                                                                                             \
     X(lost_peer_comes_back)                                                                                            \
     X(uncommitted_members_count)                                                                                       \

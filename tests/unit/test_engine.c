@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "chosen_bug.h"
 #include "env/engine_mem.h"
 #include "env/engine_rocks.h"
 #include "env/rocks_records.h"
@@ -1689,6 +1690,7 @@ int main(int argument_count, char **arguments)
         snprintf(directory, sizeof directory, "%s", arguments[2]);
         return expect_locked();
     }
+    choose_bug();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(engines_do_what_a_sorted_array_does, make_directory, remove_directory),
         cmocka_unit_test(mem_does_what_a_sorted_array_does_for_many_seeds),
