@@ -416,9 +416,12 @@ static enum err adopt(struct pd *pd, const struct wire_snapshot_chunk *chunk, co
     pd_fsm_put_applied(pd->fsm, engine, batch);
     enum err code = engine_write(engine, batch, true, &error);
     engine_batch_free(engine, batch);
-    pd->member_id = chunk->to;
-    if (code == ERR_OK)
+    if (code == ERR_DISK_FULL)
+        return code; /* nobody yet, as before: the leader tries again */
+    if (code == ERR_OK) {
+        pd->member_id = chunk->to;
         code = pd_open_group(pd, &error);
+    }
     if (code != ERR_OK)
         pd_fail(pd, code, error.text);
     else
