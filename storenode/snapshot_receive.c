@@ -34,6 +34,7 @@ struct snapshot_receiver {
     struct env *env;
     struct actor *actor;
     struct incoming *first;
+    uint32_t build_count; /* so far: no two have files of the same names */
     int64_t budget_size; /* bytes that may be taken now */
     uint64_t budgeted_us;
     bool ticking;
@@ -162,7 +163,8 @@ static void hold(struct incoming *in, struct snapshot_chunk_message *take_chunk)
 /* It is not small: what was held goes into tables like the rest. */
 static enum err begin_tables(struct snapshot_receiver *receiver, struct incoming *in, struct error *err)
 {
-    in->build = snapshot_build_new(receiver->env->engine, in->range, in->id, in->position);
+    in->build =
+        snapshot_build_new(receiver->env->engine, in->range, in->id, in->position, ++receiver->build_count);
     enum err code = ERR_OK;
     for (const struct snapshot_chunk_message *chunk = in->held; chunk && code == ERR_OK; chunk = chunk->next)
         code = snapshot_build_add(in->build, &chunk->chunk, err);

@@ -18,6 +18,7 @@ struct snapshot_build {
     struct region *region; /* owned */
     uint64_t id;
     struct raft_position position;
+    uint32_t attempt;
     struct engine_table *table; /* owned; being written */
     char name[ENGINE_TABLE_NAME_SIZE];
     enum engine_cf cf;
@@ -30,12 +31,12 @@ struct snapshot_build {
 };
 
 struct snapshot_build *snapshot_build_new(struct engine *engine, const struct region *region, uint64_t id,
-                                          struct raft_position position)
+                                          struct raft_position position, uint32_t attempt)
 {
     struct snapshot_build *build = calloc(1, sizeof *build);
     CHECK(build);
     *build = (struct snapshot_build){
-        .engine = engine, .region = region_copy(region), .id = id, .position = position, .cf = ENGINE_DEFAULT};
+        .engine = engine, .region = region_copy(region), .id = id, .position = position, .attempt = attempt, .cf = ENGINE_DEFAULT};
     buf_init(&build->start, FRAME_SIZE_MAX);
     buf_init(&build->last, FRAME_SIZE_MAX);
     return build;
@@ -56,8 +57,9 @@ void snapshot_build_free(struct snapshot_build *build)
 
 static enum err begin_table(struct snapshot_build *build, struct bytes start, struct error *err)
 {
-    snprintf(build->name, sizeof build->name, "rev_%llu_%llu_%llu_%016llx_%u.sst", ULL(build->region->id),
-             ULL(build->position.term), ULL(build->position.index), ULL(build->id), build->done.count);
+    snprintf(build->name, sizeof build->name, "rev_%llu_%llu_%llu_%016llx_%x_%u.sst", ULL(build->region->id),
+             ULL(build->position.term), ULL(build->position.index), ULL(build->id), build->attempt,
+             build->done.count);
     CHECK(buf_assign(&build->start, start) == ERR_OK);
     build->row_size = 0;
     return engine_table_new(build->engine, build->cf, build->name, !build->is_dense, &build->table, err);

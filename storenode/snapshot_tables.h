@@ -1,7 +1,8 @@
 /* snapshot_tables: the rows of a snapshot as tables of the engine (engine_tables.h), in key order, one behind the other.
  *
  * A table is closed when it is large enough, and read again at once; so the slices [start, cut), [cut, cut), ... [cut, end) cover the region's range
- * in each column family that has a row. Names: rev_<region>_<term>_<index>_<id>_<number>.sst
+ * in each column family that has a row. Names: rev_<region>_<term>_<index>_<id>_<attempt>_<number>.sst (attempt: another one each time,
+ * because one that was given up may still lie there when it begins again)
  *
  * Owner: the snapshot receiver while they are made; what is finished belongs to whoever has the list. */
 #ifndef STORENODE_SNAPSHOT_TABLES_H
@@ -27,7 +28,7 @@ struct snapshot_build;
 
 /* `region` is copied. */
 struct snapshot_build *snapshot_build_new(struct engine *engine, const struct region *region, uint64_t id,
-                                          struct raft_position position);
+                                          struct raft_position position, uint32_t attempt);
 /* What it made is removed, unless it was finished. NULL is fine. */
 void snapshot_build_free(struct snapshot_build *build);
 /* The rows of column families with data. ERR_INVALID: a row out of order; ERR_DISK_FULL, ERR_IO; ERR_CORRUPT: a table is not

@@ -271,7 +271,7 @@ static void put_tokens_chunk(struct engine *engine, struct engine_batch *batch)
 static enum err build(struct engine *engine, struct snapshot_tables *ret_tables)
 {
     struct region *region = make_region();
-    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position);
+    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position, 1);
     enum err code = ERR_OK;
     for (uint32_t i = 0; i < CHUNKS * ROWS_PER_CHUNK && code == ERR_OK; i++) {
         char key[16];
@@ -447,7 +447,7 @@ static void rows_out_of_order_are_refused(void **unused)
                 {ENGINE_WRITE, "rb", ERR_OK}};
     struct engine *engine = make_disk(false);
     struct region *region = make_region();
-    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position);
+    struct snapshot_build *build = snapshot_build_new(engine, region, marker.id, marker.position, 1);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct wire_snapshot_row row = {.cf = rows[i].cf, .key = bytes_of_string(rows[i].key)};
         struct wire_snapshot_chunk chunk = {.rows = &row, .rows_count = 1};
