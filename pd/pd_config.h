@@ -49,9 +49,9 @@ struct pd_config {
     uint64_t store_latency_target_ms; /* of synced writes; above it a store's limit is halved each round: 200; 0: never */
     uint32_t operators_max;         /* under way at a time: 4096 */
     uint64_t timestamp_window_ms;   /* persisted ahead: 3 s */
-    uint64_t block_cache_size;      /* 32 MiB */
+    uint64_t block_cache_size;      /* 8 MiB: everything is in memory, rows are read at a start */
     uint64_t disk_reserve_size;     /* a quarter of it is kept for a full disk: 64 MiB */
-    uint64_t write_buffer_size;     /* 16 MiB */
+    uint64_t write_buffer_size;     /* 8 MiB */
     char *tls_ca_file;              /* owned; PEM, who may vouch for the other side; NULL: anybody may be there */
     char *tls_cert_file;            /* owned; PEM, own certificate; a tls+tcp:// address needs it */
     char *tls_key_file;             /* owned; PEM, its key */

@@ -29,6 +29,7 @@ static enum err serve(const struct pd_config *config, struct error *err)
         .log_level = config->log_level,
         .block_cache_size = config->block_cache_size,
         .write_buffer_size = config->write_buffer_size,
+        .share_memory = true,
         .disk_reserve_size = config->disk_reserve_size,
         .tls_ca_file = config->tls_ca_file,
         .tls_cert_file = config->tls_cert_file,

@@ -95,6 +95,8 @@ enum err server_open(const struct server_options *options, struct server *server
 {
     memset(server, 0, sizeof *server);
     os_memory_keep();
+    if (options->share_memory)
+        os_memory_share();
     server->env.clock = clock_os();
     server->env.seed = os_random_u64();
     struct log_os_options log = {.prefix = options->log_prefix};

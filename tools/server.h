@@ -15,6 +15,7 @@ struct server_options {
     const char *log_level;
     const char *log_prefix;
     uint64_t block_cache_size, write_buffer_size;
+    bool share_memory; /* os_memory_share */
     uint64_t disk_reserve_size; /* a quarter is kept as a file */
     const char *tls_ca_file, *tls_cert_file, *tls_key_file;
 };

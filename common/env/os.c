@@ -28,6 +28,11 @@ void os_memory_keep(void)
     (void)mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024); /* per arena of malloc: what of its end is free and stays */
 }
 
+void os_memory_share(void)
+{
+    (void)mallopt(M_ARENA_MAX, 2);
+}
+
 /* --- shared --- */
 
 enum err os_failed(struct error *err, int number, const char *what, const char *subject)

@@ -25,6 +25,9 @@ void os_sleep_ms(uint64_t ms);
  * at once (chunks of snapshots, rounds of requests), and each page that comes from the kernel costs as much as copying
  * it twice. */
 void os_memory_keep(void);
+/* For a server whose memory is mostly one actor's, before its threads: few pools of malloc, so that what is free in one of
+ * them serves the others. */
+void os_memory_share(void);
 
 /* --- files --- */
 /* Appends the content to `content`; more than fits there is ERR_ENTRY_TOO_LARGE. ERR_NOT_FOUND when there is none. */
