@@ -268,21 +268,20 @@ static void ask_next(struct pd_link *link, uint64_t now_us)
             request.token = link->token;
             break;
         }
-        if (link->id_asks) {
+        /* First: of the other questions there may be no end, and some end only when the stores have found each other. */
+        if (now_us >= link->stores_at_us) {
+            link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
+            request.op = WIRE_PD_OP_LIST_STORES;
+        } else if (link->id_asks) {
             uint32_t count = ((const struct id_ask *)link->id_asks)->count;
             request.op = WIRE_PD_OP_ALLOC_ID;
             request.count = count > ID_STOCK_COUNT ? count : (uint32_t)ID_STOCK_COUNT;
-            break;
-        }
-        if (link->region_ask_count > 0) {
+        } else if (link->region_ask_count > 0) {
             request.op = WIRE_PD_OP_GET_REGION_BY_ID;
             request.region_id = link->region_asks[--link->region_ask_count];
-            break;
-        }
-        if (now_us < link->stores_at_us)
+        } else {
             return;
-        link->stores_at_us = now_us + STORES_INTERVAL_MS * 1000;
-        request.op = WIRE_PD_OP_LIST_STORES;
+        }
         break;
     case STATE_IDENT:
     case STATE_REGIONS:
@@ -453,7 +452,9 @@ static void on_frame(void *context, struct link *from, struct frame *take_frame)
         uint64_t now_us = clock_now_us(link->env->clock);
         link->asked_us = 0;
         link->ask_at_us = now_us + ASK_INTERVAL_MS * 1000;
-        if (reply.code == ERR_OK) {
+        if (reply.code == ERR_REGION_NOT_FOUND && link->asked_op == WIRE_PD_OP_GET_REGION_BY_ID) {
+            link->ask_at_us = now_us; /* whoever wants to know asks again */
+        } else if (reply.code == ERR_OK) {
             link->ask_at_us = link->state == STATE_BOOTSTRAP && !reply.bootstrapped ? link->ask_at_us : now_us;
             link->refusal[0] = '\0';
             link->not_ready = link->failed = 0;

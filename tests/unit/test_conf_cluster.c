@@ -13,6 +13,8 @@
 #include "chosen_bug.h"
 #include "meta/region.h"
 #include "sim_cluster.h"
+#include "storenode/pd_link.h"
+#include "storenode/store_parts.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
 
@@ -512,6 +514,35 @@ static void a_source_is_not_left_over_where_its_target_was_removed(void **unused
     sim_cluster_free(cluster, true);
 }
 
+/* Of regions that pd does not know, more often than it answers. */
+static bool is_whole_though_all_ask(struct sim_cluster *cluster)
+{
+    if (sim_cluster_now_ms(cluster) >= cluster->answered_ms + 20) {
+        cluster->answered_ms = sim_cluster_now_ms(cluster);
+        for (uint32_t i = 1; i <= 3; i++) {
+            struct world_node *node = world_store(cluster->world, i);
+            sim_enter(node->node);
+            pd_link_ask_region(node->store->pd_link, 1000000);
+            sim_leave(node->node);
+        }
+    }
+    return sim_cluster_is_whole(cluster);
+}
+
+/* Regions without a leader ask pd what became of them; they get one when their stores have found each other. */
+static void who_has_many_questions_still_learns_where_the_others_are(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(3);
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), false);
+    for (uint32_t i = 1; i <= 3; i++)
+        sim_cluster_start(cluster, world_store(cluster->world, i));
+    cluster->answered_ms = sim_cluster_now_ms(cluster);
+    assert_true(sim_cluster_run_until(cluster, 20000, is_whole_though_all_ask));
+    sim_cluster_free(cluster, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +556,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(who_leads_a_source_serves_no_reads),
         cmocka_unit_test(who_prepared_for_a_target_that_left_its_store_goes_on),
+        cmocka_unit_test(who_has_many_questions_still_learns_where_the_others_are),
         cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
     };
     choose_bug();
