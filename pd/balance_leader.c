@@ -15,16 +15,20 @@ static bool leaves_order(const struct pd_view *view, const struct store_entry *f
     return straight ? over >= 0.5 && under <= -0.5 : over - under >= 2;
 }
 
-static void note(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
-                 struct reason *reason)
+/* The region's other stores, which do not get it. */
+static void refuse_others(const struct pd_view *view, const struct fit *fit, const struct store_entry *from,
+                          const struct store_entry *to, struct reason *reason)
 {
-    reason->fact_count = 0;
-    reason_fact(reason, "source_store", (int64_t)from->id);
-    reason_fact(reason, "source_leaders", (int64_t)from->leader_count + from->coming_leaders);
-    reason_fact(reason, "source_mean", (int64_t)(view->leader_mean * from->leader_share));
-    reason_fact(reason, "target_store", (int64_t)to->id);
-    reason_fact(reason, "target_leaders", (int64_t)to->leader_count + to->coming_leaders);
-    reason_fact(reason, "target_mean", (int64_t)(view->leader_mean * to->leader_share));
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct store_entry *store = fit->peers[i].store;
+        if (!store || store == from || store == to)
+            continue;
+        bool leads_fewer = pd_view_leader_excess(view, store) < pd_view_leader_excess(view, to);
+        const char *why = leads_fewer ? "not_its_turn" : "leads_no_fewer";
+        if (!fit_leads(fit, &fit->peers[i]) || !pd_view_takes_leader(view, store))
+            why = fit_leads(fit, &fit->peers[i]) ? "takes_no_leader" : "may_not_lead";
+        reason_refuse(reason, "store", store->id, why);
+    }
 }
 
 static const struct operator *hand_over(struct pd_view *view, struct region_node *node, const struct store_entry *from,
@@ -41,7 +45,9 @@ static const struct operator *hand_over(struct pd_view *view, struct region_node
             reason_refuse(reason, "store", to->id, "rule");
             return NULL;
         }
-        note(view, from, to, reason);
+        reason->fact_count = 0;
+        pd_view_note_transfer(view, from, to, reason);
+        refuse_others(view, &fit, from, to, reason);
         return pd_view_transfer(view, node, to->id, reason);
     }
     return NULL;

@@ -44,6 +44,32 @@ static bool leaves_order(const struct pd_view *view, const struct store_entry *f
     return weight / 2 <= over && weight / 2 <= under;
 }
 
+/* Who would have been next to give, and to take. */
+static void refuse_next_best(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                             struct reason *reason)
+{
+    const struct store_entry *gives = NULL, *takes = NULL;
+    double most = 0, least = 0, of_from = pd_view_region_excess(view, from), of_to = pd_view_region_excess(view, to);
+    for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
+        const struct store_entry *store = store_table_at(view->stores, i);
+        double excess = pd_view_region_excess(view, store);
+        if (store == from || store == to || store->domain != to->domain)
+            continue;
+        if (excess <= of_from && (!gives || excess > most)) {
+            gives = store;
+            most = excess;
+        }
+        if (excess >= of_to && (!takes || excess < least)) {
+            takes = store;
+            least = excess;
+        }
+    }
+    if (gives)
+        reason_refuse(reason, "store", gives->id, "not_fuller_than_the_source");
+    if (takes)
+        reason_refuse(reason, "store", takes->id, "not_emptier_than_the_target");
+}
+
 static const struct operator *move_one(struct pd_view *view, struct store_entry *from, struct store_entry *to,
                                        bool straight, struct reason *reason)
 {
@@ -81,6 +107,7 @@ static const struct operator *move_one(struct pd_view *view, struct store_entry 
             index++;
         bool leads = fit.peers[index].leader && fit.rules[fit.peers[index].rule]->role == RULE_LEADER;
         reason_fact(reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
+        refuse_next_best(view, from, to, reason);
         return pd_view_move(view, node, &fit, from->id, to->id, leads ? to->id : 0, reason);
     }
     return NULL;
@@ -150,14 +177,7 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
                 break;
             sources[s] = from->id;
             reason->fact_count = 0;
-            reason_fact(reason, "source_store", (int64_t)from->id);
-            reason_fact(reason, "source_size", (int64_t)pd_view_region_amount(view, from));
-            reason_fact(reason, "source_mean_size",
-                        (int64_t)(pd_view_region_amount(view, from) - pd_view_region_excess(view, from)));
-            reason_fact(reason, "target_store", (int64_t)to->id);
-            reason_fact(reason, "target_size", (int64_t)pd_view_region_amount(view, to));
-            reason_fact(reason, "target_mean_size",
-                        (int64_t)(pd_view_region_amount(view, to) - pd_view_region_excess(view, to)));
+            pd_view_note_move(view, from, to, reason);
             const struct operator *operator = move_one(view, from, to, straight, reason);
             if (operator)
                 return operator;

@@ -20,17 +20,16 @@ static const struct operator *send_away(struct pd_view *view, const struct store
         if (region_node_mark(node) != 0)
             continue;
         fit_region(view->stores, view->rules, node, &fit);
-        store_id to = pd_view_next_leader(view, &fit, store->id, 0);
+        store_id to = pd_view_next_leader(view, &fit, store->id, 0, reason);
         if (to == 0) {
             reason_refuse(reason, "region", region_node_id(node), "no_other_store");
             continue;
         }
-        reason_fact(reason, "source_store", (int64_t)store->id);
-        reason_fact(reason, "source_leaders", leaders);
+        pd_view_note_transfer(view, store, store_table_find(view->stores, to), reason);
         reason_fact(reason, "slow_score", store->slow_score);
+        reason_fact(reason, "asked_for", store->evict_leaders);
         reason_fact(reason, "planned_restart_ms",
                     store_in_restart(store, view->now_ms) ? (int64_t)(store->restart_until_ms - view->now_ms) : 0);
-        reason_fact(reason, "target_store", (int64_t)to);
         return pd_view_transfer(view, node, to, reason);
     }
     return NULL;
@@ -65,6 +64,7 @@ const struct operator *slow_store(struct pd_view *view, struct reason *reason)
     for (uint32_t i = 0; i < count; i++)
         slow += is_slow(view, store_table_at(view->stores, i));
     reason_fact(reason, "slow_stores", slow);
+    reason_fact(reason, "slow_score_max", view->config->slow_score_max);
     if (slow > (count >= 20 ? count / 10 : 1))
         return NULL;
     return empty_of_leaders(view, is_slow, reason);
@@ -88,7 +88,11 @@ const struct operator *grant_leader(struct pd_view *view, store_id id, struct re
         fit_region(view->stores, view->rules, node, &fit);
         for (uint32_t k = 0; k < fit.peer_count; k++)
             if (fit.peers[k].peer.store_id == id && fit_leads(&fit, &fit.peers[k])) {
-                reason_fact(reason, "target_store", (int64_t)id);
+                pd_view_note_transfer(view, store_table_find(view->stores, region_node_leader_store(node)), store,
+                                      reason);
+                for (uint32_t other = 0; other < fit.peer_count; other++)
+                    if (other != k && !fit.peers[other].leader)
+                        reason_refuse(reason, "store", fit.peers[other].peer.store_id, "not_asked_for");
                 return pd_view_transfer(view, node, id, reason);
             }
     }

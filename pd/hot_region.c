@@ -19,15 +19,22 @@ static const struct store_entry *hottest_store(const struct pd_view *view, bool 
 
 /* The coldest of the region's other stores that the leader's load still fits on. */
 static const struct store_entry *cold_peer(const struct pd_view *view, const struct fit *fit, double load,
-                                           store_id leader)
+                                           store_id leader, struct reason *reason)
 {
     const struct store_entry *best = NULL;
     double best_excess = -load / 2;
     for (uint32_t i = 0; i < fit->peer_count; i++) {
         const struct store_entry *store = fit->peers[i].store;
-        if (!store || store->id == leader || !fit_leads(fit, &fit->peers[i]) || !pd_view_takes_leader(view, store))
+        if (!store || store->id == leader)
             continue;
+        if (!fit_leads(fit, &fit->peers[i]) || !pd_view_takes_leader(view, store)) {
+            reason_refuse(reason, "store", store->id, "takes_no_leader");
+            continue;
+        }
         double excess = pd_view_read_excess(view, store);
+        const struct store_entry *other = excess <= best_excess ? best : store;
+        if (other)
+            reason_refuse(reason, "store", other->id, "too_busy");
         if (excess <= best_excess) {
             best = store;
             best_excess = excess;
@@ -47,9 +54,19 @@ static const struct store_entry *cold_store(const struct pd_view *view, const st
     for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
         const struct store_entry *store = store_table_at(view->stores, i);
         double excess = read ? pd_view_read_excess(view, store) : pd_view_write_excess(view, store);
-        if (excess > best_excess || !pd_view_takes_peer(view, store, size, &why) ||
-            (read && !pd_view_takes_leader(view, store)) || !balance_may_move(view, fit, from, store, reason))
+        if (store == from || fit_has_store(fit, store->id))
             continue;
+        why = excess > best_excess ? "too_busy" : NULL;
+        if (!why && pd_view_takes_peer(view, store, size, &why) && read && !pd_view_takes_leader(view, store))
+            why = "takes_no_leader";
+        if (why) {
+            reason_refuse(reason, "store", store->id, why);
+            continue;
+        }
+        if (!balance_may_move(view, fit, from, store, reason))
+            continue;
+        if (best)
+            reason_refuse(reason, "store", best->id, "too_busy");
         best = store;
         best_excess = excess;
     }
@@ -77,14 +94,18 @@ static struct region_node *hot_of(struct pd_view *view, const struct store_entry
     return best;
 }
 
-static void note(struct reason *reason, const struct store_entry *from, const struct store_entry *to, double excess,
-                 double load)
+static void note(const struct pd_view *view, struct reason *reason, const struct store_entry *from,
+                 const struct store_entry *to, bool read, double excess, double load)
 {
+    const double target_excess =
+        !to ? 0 : read ? pd_view_read_excess(view, to) : pd_view_write_excess(view, to);
     reason_fact(reason, "source_store", (int64_t)from->id);
     reason_fact(reason, "source_above_mean", (int64_t)excess);
     reason_fact(reason, "region_load", (int64_t)load);
-    if (to)
+    if (to) {
         reason_fact(reason, "target_store", (int64_t)to->id);
+        reason_fact(reason, "target_above_mean", (int64_t)target_excess);
+    }
 }
 
 /* Alone it is more than what may move: half of it can. */
@@ -98,7 +119,8 @@ static const struct operator *split_hot(struct pd_view *view, const struct store
     double load = read ? region_node_seen(node).read_load : region_node_seen(node).write_load;
     if (load / 2 <= excess)
         return NULL; /* it fits, if only somewhere else were room */
-    note(reason, from, NULL, excess, load);
+    note(view, reason, from, NULL, read, excess, load);
+    reason_refuse(reason, "region", region_node_id(node), "more_than_may_move");
     operator_draft(&draft, node, reason);
     operator_add_step(&draft, STEP_SPLIT, 0, 0);
     return operator_list_start(view->operators, &draft, view->now_ms);
@@ -117,16 +139,16 @@ const struct operator *hot_read(struct pd_view *view, struct reason *reason)
     struct fit fit;
     struct region_seen seen = region_node_seen(node);
     fit_region(view->stores, view->rules, node, &fit);
-    const struct store_entry *to = cold_peer(view, &fit, seen.read_load, from->id);
+    const struct store_entry *to = cold_peer(view, &fit, seen.read_load, from->id, reason);
     if (to) {
-        note(reason, from, to, excess, seen.read_load);
+        note(view, reason, from, to, true, excess, seen.read_load);
         return pd_view_transfer(view, node, to->id, reason);
     }
     to = pd_view_sends(view, node) ? cold_store(view, &fit, from, true, seen.read_load, seen.approximate_size, reason)
                                    : NULL;
     if (!to)
         return NULL;
-    note(reason, from, to, excess, seen.read_load);
+    note(view, reason, from, to, true, excess, seen.read_load);
     return pd_view_move(view, node, &fit, from->id, to->id, to->id, reason);
 }
 
@@ -148,6 +170,6 @@ const struct operator *hot_write(struct pd_view *view, struct reason *reason)
     const struct store_entry *to = cold_store(view, &fit, from, false, seen.write_load, seen.approximate_size, reason);
     if (!to)
         return NULL;
-    note(reason, from, to, excess, seen.write_load);
+    note(view, reason, from, to, false, excess, seen.write_load);
     return pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
 }

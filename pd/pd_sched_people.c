@@ -88,8 +88,8 @@ enum err pd_sched_transfer_leader(struct pd_sched *sched, region_id region, stor
     if (peer->leader)
         return error_set(err, ERR_CONDITION_FAILED, "region %llu is led on store %llu", ULL(region), ULL(to));
     reason_begin(&reason, "people-transfer-leader");
-    reason_fact(&reason, "source_store", (int64_t)region_node_leader_store(node));
-    reason_fact(&reason, "target_store", (int64_t)to);
+    pd_view_note_transfer(&sched->scheduler.view, store_table_find(sched->stores, region_node_leader_store(node)),
+                          store_table_find(sched->stores, to), &reason);
     operator_draft(&draft, node, &reason);
     operator_add_step(&draft, STEP_TRANSFER, to, 0);
     return start(sched, &draft, ret_number, err);
@@ -109,7 +109,8 @@ enum err pd_sched_add_peer(struct pd_sched *sched, region_id region, store_id to
     if (region_node_has_store(node, to))
         return error_set(err, ERR_CONDITION_FAILED, "region %llu has a peer on store %llu", ULL(region), ULL(to));
     reason_begin(&reason, "people-add-peer");
-    reason_fact(&reason, "target_store", (int64_t)to);
+    pd_view_note_move(&sched->scheduler.view, NULL, store_table_find(sched->stores, to), &reason);
+    reason_fact(&reason, "peers", region_node_peer_count(node));
     operator_draft(&draft, node, &reason);
     operator_add_step(&draft, STEP_ADD_LEARNER, to, 0);
     if (!learner)
@@ -141,13 +142,15 @@ enum err pd_sched_remove_peer(struct pd_sched *sched, region_id region, store_id
         return no_peer(region, from, err);
     reason_begin(&reason, "people-remove-peer");
     reason_fact(&reason, "source_store", (int64_t)from);
+    pd_view_note_move(&sched->scheduler.view, peer->store, NULL, &reason);
     reason_fact(&reason, "peers", fit.peer_count);
     operator_draft(&draft, node, &reason);
     if (role_is_voter(peer->peer.role)) {
         if (voters_of(&fit) < 2)
             return error_set(err, ERR_CONDITION_FAILED, "region %llu has its last voter on store %llu", ULL(region),
                              ULL(from));
-        store_id next = peer->leader ? pd_view_next_leader(&sched->scheduler.view, &fit, from, 0) : 0;
+        store_id next =
+            peer->leader ? pd_view_next_leader(&sched->scheduler.view, &fit, from, 0, &draft.reason) : 0;
         if (peer->leader && next == 0)
             return error_set(err, ERR_CONDITION_FAILED, "nobody else can lead region %llu now", ULL(region));
         if (next != 0)
@@ -176,8 +179,8 @@ enum err pd_sched_move_peer(struct pd_sched *sched, region_id region, store_id f
     if (peer_on(&fit, to))
         return error_set(err, ERR_CONDITION_FAILED, "region %llu has a peer on store %llu", ULL(region), ULL(to));
     reason_begin(&reason, "people-move-peer");
-    reason_fact(&reason, "source_store", (int64_t)from);
-    reason_fact(&reason, "target_store", (int64_t)to);
+    pd_view_note_move(&sched->scheduler.view, peer_on(&fit, from)->store, store_table_find(sched->stores, to), &reason);
+    reason_fact(&reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
     operator_draft(&draft, node, &reason);
     pd_view_move_steps(&sched->scheduler.view, &fit, from, to, 0, &draft);
     return start(sched, &draft, ret_number, err);

@@ -319,6 +319,43 @@ const struct operator_step *pd_view_report(struct pd_view *view, struct region_n
 
 /* ---- choosing */
 
+static void note_store(const struct pd_view *view, const struct store_entry *store, const char *const names[3],
+                       struct reason *reason)
+{
+    double amount = pd_view_region_amount(view, store);
+    reason_fact(reason, names[0], (int64_t)store->id);
+    reason_fact(reason, names[1], (int64_t)amount);
+    reason_fact(reason, names[2], (int64_t)(amount - pd_view_region_excess(view, store)));
+}
+
+void pd_view_note_move(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                       struct reason *reason)
+{
+    static const char *const source[] = {"source_store", "source_size", "source_mean_size"},
+                             *const target[] = {"target_store", "target_size", "target_mean_size"};
+    if (from)
+        note_store(view, from, source, reason);
+    if (to)
+        note_store(view, to, target, reason);
+    if (to && to->capacity_size > 0)
+        reason_fact(reason, "target_free_size", (int64_t)to->available_size);
+}
+
+void pd_view_note_transfer(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                           struct reason *reason)
+{
+    if (from) {
+        reason_fact(reason, "source_store", (int64_t)from->id);
+        reason_fact(reason, "source_leaders", (int64_t)from->leader_count + from->coming_leaders);
+        reason_fact(reason, "source_mean", (int64_t)(view->leader_mean * from->leader_share));
+    }
+    if (to) {
+        reason_fact(reason, "target_store", (int64_t)to->id);
+        reason_fact(reason, "target_leaders", (int64_t)to->leader_count + to->coming_leaders);
+        reason_fact(reason, "target_mean", (int64_t)(view->leader_mean * to->leader_share));
+    }
+}
+
 struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region_node *node, const struct fit *fit,
                                        uint32_t rule, uint32_t without, struct reason *reason)
 {
@@ -340,7 +377,11 @@ struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region
         }
         uint64_t cost = fit_cost(fit, rule, store, without);
         double level = over(pd_view_region_amount(view, store), store->region_share);
-        if (cost < best_cost || (cost == best_cost && level < best_level)) {
+        bool better = cost < best_cost || (cost == best_cost && level < best_level);
+        const struct store_entry *other = better ? best : store;
+        if (other)
+            reason_refuse(reason, "store", other->id, cost != best_cost ? "nearer_to_others" : "not_emptier");
+        if (better) {
             best = store;
             best_cost = cost;
             best_level = level;
@@ -349,18 +390,30 @@ struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region
     return best;
 }
 
-store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, store_id not_this, store_id nor_this)
+static void refuse_leader(struct reason *reason, store_id store, const char *why)
+{
+    if (reason && store != 0)
+        reason_refuse(reason, "store", store, why);
+}
+
+store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, store_id not_this, store_id nor_this,
+                             struct reason *reason)
 {
     store_id best = 0;
     double best_level = 0;
     for (uint32_t i = 0; i < fit->peer_count; i++) {
         const struct fit_peer *peer = &fit->peers[i];
-        if (!fit_leads(fit, peer) || peer->peer.store_id == not_this || peer->peer.store_id == nor_this ||
-            !pd_view_takes_leader(view, peer->store))
+        if (peer->peer.store_id == not_this || peer->peer.store_id == nor_this)
             continue;
+        if (!fit_leads(fit, peer) || !pd_view_takes_leader(view, peer->store)) {
+            refuse_leader(reason, peer->peer.store_id, fit_leads(fit, peer) ? "takes_no_leader" : "may_not_lead");
+            continue;
+        }
         double level =
             over((double)(peer->store->leader_count + peer->store->coming_leaders), peer->store->leader_share);
-        if (best == 0 || level < best_level) {
+        bool better = best == 0 || level < best_level;
+        refuse_leader(reason, better ? best : peer->store->id, "leads_no_fewer");
+        if (better) {
             best = peer->store->id;
             best_level = level;
         }
@@ -403,7 +456,7 @@ void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store
         return;
     }
     if (old->leader && leader == 0)
-        leader = pd_view_next_leader(view, fit, from, 0);
+        leader = pd_view_next_leader(view, fit, from, 0, NULL);
     if (leader == to || (old->leader && leader == 0)) { /* the new one is to lead: it must be a voter before */
         operator_add_step(draft, STEP_CHANGE, to, 0);
         operator_add_step(draft, STEP_TRANSFER, to, 0);

@@ -122,10 +122,18 @@ const struct operator *pd_view_move(struct pd_view *view, const struct region_no
                                     store_id from, store_id to, store_id leader, const struct reason *reason);
 void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store_id from, store_id to, store_id leader,
                         struct operator *draft);
-/* Another store of the region that may lead, the one with the fewest leaders for its share; 0: none. */
-store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, store_id not_this, store_id nor_this);
+/* Another store of the region that may lead, the one with the fewest leaders for its share; 0: none. `reason` (NULL is
+ * fine) hears why not the others. */
+store_id pd_view_next_leader(const struct pd_view *view, const struct fit *fit, store_id not_this, store_id nor_this,
+                             struct reason *reason);
 const struct operator *pd_view_transfer(struct pd_view *view, const struct region_node *node, store_id to,
                                         const struct reason *reason);
+
+/* What is compared when a peer (leadership) goes from one store to another; NULL: nobody gives. */
+void pd_view_note_move(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                       struct reason *reason);
+void pd_view_note_transfer(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
+                           struct reason *reason);
 
 /* ---- what people ask for */
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void reason_begin(struct reason *reason, const char *policy)
 {
@@ -11,6 +12,11 @@ void reason_begin(struct reason *reason, const char *policy)
 
 void reason_fact(struct reason *reason, const char *name, int64_t value)
 {
+    for (uint32_t i = 0; i < reason->fact_count; i++)
+        if (strcmp(reason->facts[i].name, name) == 0) {
+            reason->facts[i].value = value;
+            return;
+        }
     if (reason->fact_count < REASON_FACTS_MAX)
         reason->facts[reason->fact_count++] = (struct reason_fact){name, value};
 }

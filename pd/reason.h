@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 
-enum { REASON_FACTS_MAX = 8, REASON_REFUSALS_MAX = 8 };
+enum { REASON_FACTS_MAX = 12, REASON_REFUSALS_MAX = 8 };
 
 struct reason_fact {
     const char *name; /* static: "source_store", "mean_size", ... */
@@ -34,6 +34,7 @@ struct reason {
 };
 
 void reason_begin(struct reason *reason, const char *policy);
+/* Of the same name the later value is kept. */
 void reason_fact(struct reason *reason, const char *name, int64_t value);
 /* The same refusal twice is kept once. */
 void reason_refuse(struct reason *reason, const char *what, uint64_t id, const char *why);

@@ -19,7 +19,7 @@ static const struct operator *add_peer(struct pd_view *view, struct region_node 
     const struct store_entry *to = pd_view_pick_store(view, node, fit, rule, UINT32_MAX, reason);
     if (!to)
         return nothing(view, reason);
-    reason_fact(reason, "target_store", (int64_t)to->id);
+    pd_view_note_move(view, NULL, to, reason);
     operator_draft(&draft, node, reason);
     operator_add_step(&draft, STEP_ADD_LEARNER, to->id, 0);
     if (fit->rules[rule]->role != RULE_LEARNER)
@@ -27,20 +27,36 @@ static const struct operator *add_peer(struct pd_view *view, struct region_node 
     return operator_list_start(view->operators, &draft, view->now_ms);
 }
 
+static const struct operator *move(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                   const struct fit_peer *peer, const struct store_entry *to, struct reason *reason)
+{
+    const struct rule *rule = fit->rules[peer->rule];
+    reason_fact(reason, "source_store", (int64_t)peer->peer.store_id);
+    pd_view_note_move(view, peer->store, to, reason);
+    if (peer->store && peer->store->heard == STORE_DOWN)
+        reason_fact(reason, "source_silent_ms", (int64_t)(view->now_ms - peer->store->heard_ms));
+    reason_fact(reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
+    if (rule->location_count > 0) {
+        uint32_t index = (uint32_t)(peer - fit->peers);
+        reason_fact(reason, "nearness_now", (int64_t)fit_cost(fit, (uint32_t)peer->rule, NULL, UINT32_MAX));
+        reason_fact(reason, "nearness_then", (int64_t)fit_cost(fit, (uint32_t)peer->rule, to, index));
+    }
+    return pd_view_move(view, node, fit, peer->peer.store_id, to->id, rule->role == RULE_LEADER ? to->id : 0, reason);
+}
+
 /* Elsewhere with the peer, if there is a better place. `must_gain`: only to where the rule's peers are further apart. */
 static const struct operator *replace(struct pd_view *view, struct region_node *node, const struct fit *fit,
                                       uint32_t index, bool must_gain, struct reason *reason)
 {
     uint32_t rule = (uint32_t)fit->peers[index].rule;
-    store_id from = fit->peers[index].peer.store_id;
     const struct store_entry *to = pd_view_pick_store(view, node, fit, rule, index, reason);
-    reason_fact(reason, "source_store", (int64_t)from);
+    if (!to)
+        reason_fact(reason, "source_store", (int64_t)fit->peers[index].peer.store_id);
     if (!to)
         return must_gain ? NULL : nothing(view, reason);
     if (must_gain && fit_cost(fit, rule, to, index) >= fit_cost(fit, rule, NULL, UINT32_MAX))
         return NULL;
-    reason_fact(reason, "target_store", (int64_t)to->id);
-    return pd_view_move(view, node, fit, from, to->id, fit->rules[rule]->role == RULE_LEADER ? to->id : 0, reason);
+    return move(view, node, fit, &fit->peers[index], to, reason);
 }
 
 static uint32_t voters_of(const struct fit *fit)
@@ -59,7 +75,7 @@ static bool add_voter_steps(const struct pd_view *view, const struct fit *fit, c
     if (voters_of(fit) < 2)
         return false;
     if (peer->leader) {
-        store_id next = pd_view_next_leader(view, fit, store, 0);
+        store_id next = pd_view_next_leader(view, fit, store, 0, &draft->reason);
         if (next == 0)
             return false;
         operator_add_step(draft, STEP_TRANSFER, next, 0);
@@ -74,7 +90,9 @@ static const struct operator *fix_role(struct pd_view *view, struct region_node 
     const struct fit_peer *peer = &fit->peers[index];
     struct operator draft;
     reason_fact(reason, "store", (int64_t)peer->peer.store_id);
+    reason_fact(reason, "is_voter", role_is_voter(peer->peer.role));
     reason_fact(reason, "wants_voter", fit->rules[peer->rule]->role != RULE_LEARNER);
+    reason_fact(reason, "voters", voters_of(fit));
     operator_draft(&draft, node, reason);
     if (!role_is_voter(peer->peer.role))
         operator_add_step(&draft, STEP_CHANGE, peer->peer.store_id, 0);
@@ -98,8 +116,16 @@ static const struct operator *remove_orphan(struct pd_view *view, struct region_
     }
     CHECK(worst); /* asked for only when there is one */
     struct operator draft;
+    uint32_t wanted = 0;
+    for (uint32_t rule = 0; rule < fit->rule_count; rule++)
+        wanted += fit->rules[rule]->count;
     reason_fact(reason, "store", (int64_t)worst->peer.store_id);
     reason_fact(reason, "peers", fit->peer_count);
+    reason_fact(reason, "rules_want", wanted);
+    for (uint32_t i = 0; i < fit->peer_count; i++)
+        if (&fit->peers[i] != worst)
+            reason_refuse(reason, "store", fit->peers[i].peer.store_id,
+                          fit->peers[i].rule == FIT_ORPHAN ? "harder_to_remove" : "a_rule_wants_it");
     operator_draft(&draft, node, reason);
     if (role_is_voter(worst->peer.role) && !add_voter_steps(view, fit, worst, &draft))
         return NULL;
@@ -112,6 +138,7 @@ static const struct operator *split_at_rule(struct pd_view *view, struct region_
     struct operator draft;
     reason_begin(reason, "rule-split");
     reason_fact(reason, "region", (int64_t)region_node_id(node));
+    reason_fact(reason, "region_size", (int64_t)region_node_seen(node).approximate_size);
     operator_draft(&draft, node, reason);
     operator_add_step(&draft, STEP_SPLIT, 0, 0);
     return operator_list_start(view->operators, &draft, view->now_ms);
@@ -153,10 +180,9 @@ static const struct operator *spread_further(struct pd_view *view, struct region
 static const struct operator *move_leader(struct pd_view *view, struct region_node *node, const struct fit *fit,
                                           struct reason *reason)
 {
-    store_id to = pd_view_next_leader(view, fit, region_node_leader_store(node), 0);
     reason_begin(reason, "rule-leader");
-    reason_fact(reason, "source_store", (int64_t)region_node_leader_store(node));
-    reason_fact(reason, "target_store", (int64_t)to);
+    store_id leader = region_node_leader_store(node), to = pd_view_next_leader(view, fit, leader, 0, reason);
+    pd_view_note_transfer(view, store_table_find(view->stores, leader), store_table_find(view->stores, to), reason);
     return to == 0 ? NULL : pd_view_transfer(view, node, to, reason);
 }
 

@@ -39,11 +39,21 @@ static const struct operator *scatter_region(struct pd_view *view, struct scatte
             from = fit.peers[i].store;
     for (uint32_t i = 0; from && i < store_table_count(view->stores); i++) {
         const struct store_entry *store = store_table_at(view->stores, i);
-        if ((to && scatter->group_count[i] >= scatter->group_count[position_of(view, to)]) ||
-            scatter->group_count[i] + 2 > scatter->group_count[position_of(view, from)] ||
-            !pd_view_takes_peer(view, store, region_node_seen(node).approximate_size, &why) ||
-            !balance_may_move(view, &fit, from, store, reason))
+        if (fit_has_store(&fit, store->id))
             continue;
+        if (!pd_view_takes_peer(view, store, region_node_seen(node).approximate_size, &why)) {
+            reason_refuse(reason, "store", store->id, why);
+            continue;
+        }
+        if ((to && scatter->group_count[i] >= scatter->group_count[position_of(view, to)]) ||
+            scatter->group_count[i] + 2 > scatter->group_count[position_of(view, from)]) {
+            reason_refuse(reason, "store", store->id, "has_no_fewer_of_the_range");
+            continue;
+        }
+        if (!balance_may_move(view, &fit, from, store, reason))
+            continue;
+        if (to)
+            reason_refuse(reason, "store", to->id, "has_no_fewer_of_the_range");
         to = store;
     }
     if (!to)

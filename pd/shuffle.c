@@ -16,8 +16,8 @@ const struct operator *shuffle_leader(struct pd_view *view, struct reason *reaso
     struct region_node *node = region_tree_at(view->regions, store->id, (uint32_t)rng_below(&view->rng, leaders));
     struct fit fit;
     fit_region(view->stores, view->rules, node, &fit);
-    store_id to = pd_view_next_leader(view, &fit, store->id, 0);
-    reason_fact(reason, "target_store", (int64_t)to);
+    store_id to = pd_view_next_leader(view, &fit, store->id, 0, reason);
+    pd_view_note_transfer(view, store, store_table_find(view->stores, to), reason);
     return to == 0 ? NULL : pd_view_transfer(view, node, to, reason);
 }
 
@@ -36,7 +36,6 @@ const struct operator *shuffle_region(struct pd_view *view, struct reason *reaso
         !pd_view_sends(view, node) || !pd_view_takes_peer(view, to, region_node_seen(node).approximate_size, &why) ||
         !balance_may_move(view, &fit, from, to, reason))
         return NULL;
-    reason_fact(reason, "source_store", (int64_t)from->id);
-    reason_fact(reason, "target_store", (int64_t)to->id);
+    pd_view_note_move(view, from, to, reason);
     return pd_view_move(view, node, &fit, from->id, to->id, 0, reason);
 }

@@ -63,6 +63,29 @@ static bool same_rules(const struct fit *a, const struct fit *b)
     return true;
 }
 
+static struct region_node *neighbour(struct pd_view *view, struct region_node *node, bool behind)
+{
+    if (behind) {
+        struct region_node *next = region_tree_next(view->regions, node);
+        return next && bytes_equal(region_node_end(node), region_node_start(next)) ? next : NULL;
+    }
+    return region_node_start(node).size > 0 ? region_tree_find_previous(view->regions, region_node_start(node)) : NULL;
+}
+
+/* What it could have gone into as well, if nothing was said of that yet. */
+static void refuse_other_neighbour(struct pd_view *view, struct region_node *source, const struct region_node *target,
+                                   struct reason *reason)
+{
+    for (int behind = 1; behind >= 0; behind--) {
+        const struct region_node *other = neighbour(view, source, behind);
+        bool said = !other || other == target;
+        for (uint32_t i = 0; !said && i < reason->refusal_count; i++)
+            said = reason->refusals[i].id == region_node_id(other);
+        if (!said)
+            reason_refuse(reason, "region", region_node_id(other), "one_neighbour_is_enough");
+    }
+}
+
 const struct operator* merge_pair(struct pd_view *view, struct region_node *source, struct region_node *target,
                                   bool by_people, struct reason *reason)
 {
@@ -76,7 +99,10 @@ const struct operator* merge_pair(struct pd_view *view, struct region_node *sour
     else if (!pd_view_sends(view, source))
         why = "send_limit";
     if (!why) {
+        reason_fact(reason, "region_size", (int64_t)region_node_seen(source).approximate_size);
         reason_fact(reason, "into", (int64_t)region_node_id(target));
+        reason_fact(reason, "into_size", (int64_t)region_node_seen(target).approximate_size);
+        refuse_other_neighbour(view, source, target, reason);
         operator_draft(&draft, source, reason);
         if (add_meeting_steps(view, &fit, target, &draft)) {
             operator_add_step(&draft, STEP_MERGE, 0, 0);
@@ -88,15 +114,6 @@ const struct operator* merge_pair(struct pd_view *view, struct region_node *sour
     }
     reason_refuse(reason, "region", region_node_id(target), why);
     return NULL;
-}
-
-static struct region_node *neighbour(struct pd_view *view, struct region_node *node, bool behind)
-{
-    if (behind) {
-        struct region_node *next = region_tree_next(view->regions, node);
-        return next && bytes_equal(region_node_end(node), region_node_start(next)) ? next : NULL;
-    }
-    return region_node_start(node).size > 0 ? region_tree_find_previous(view->regions, region_node_start(node)) : NULL;
 }
 
 static bool is_small(const struct pd_view *view, const struct region_node *node)
@@ -149,12 +166,14 @@ const struct operator* merge_region(struct pd_view *view, struct region_node *no
     for (int behind = 1; behind >= 0; behind--) {
         struct region_node *other = neighbour(view, node, behind);
         why = other ? why_not_now(view, other) : NULL;
-        if (why)
-            reason_refuse(reason, "region", region_node_id(other), why);
         /* What comes out must be far from being split again. */
-        if (!other || why ||
+        if (other && !why &&
             region_node_seen(other).approximate_size + region_node_seen(node).approximate_size >
                 view->config->merged_size_max)
+            why = "too_large_together";
+        if (why)
+            reason_refuse(reason, "region", region_node_id(other), why);
+        if (!other || why)
             continue;
         const struct operator* operator= merge_pair(view, node, other, false, reason);
         if (operator)

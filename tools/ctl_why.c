@@ -101,7 +101,9 @@ static void print_operator(const cJSON *operator)
     else
         printf("%s\n", ctl_text(reason, "policy"));
     print_steps(operator, "  ");
-    ctl_print_reason(reason, "  ", "refused: nothing, this was the first choice");
+    ctl_print_reason(reason, "  ", cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(operator, "by_people"))
+                                          ? "refused: nothing, people chose"
+                                          : "refused: nothing, there was no other choice");
 }
 
 static uint32_t print_operators(const cJSON *json, const char *list, const char *title)

@@ -209,7 +209,12 @@ def let_pd_decide(ctl, regions, seconds):
     moved = [o for o in ctl.json("operator", "history")["operators"] if not o["by_people"]]
     check(moved, "no policy has done anything")
     told = ctl.run("why", "operator", moved[0]["operator"])
-    check("compared:" in told or "refused:" in told, f"why of a policy: {told}")
+    check("compared:" in told and "refused:" in told, f"why of a policy: {told}")
+    moves = [o for o in moved if o["reason"]["policy"] == "drain"]
+    check(moves, "no drain in the history")
+    told = ctl.run("why", "region", moves[0]["region"])
+    for said in ("decided by: drain", "source store 4", "source size", "target mean size", "target free size", "refused:"):
+        check(said in told, f"why of a drain lacks {said!r}: {told}")
     ctl.run("why", "store", 4)
     ctl.run("why", "store", 1)
     check("on" in ctl.run("scheduler", "explain", "balance-leader"), "scheduler explain")
