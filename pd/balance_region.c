@@ -12,13 +12,7 @@ bool balance_may_move(const struct pd_view *view, const struct fit *fit, const s
         index++;
     if (index == fit->peer_count || fit->peers[index].rule == FIT_ORPHAN || fit_has_store(fit, to->id))
         return false;
-    uint32_t rule = (uint32_t)fit->peers[index].rule;
-    const char *why = NULL;
-    if (!rule_takes_store(fit->rules[rule], to))
-        why = "constraint";
-    else if (!fit_isolates(fit, rule, to, index) ||
-             (fit_cost(fit, rule, to, index) > fit_cost(fit, rule, NULL, UINT32_MAX) && !BUG(isolation_ignored)))
-        why = "isolation";
+    const char *why = fit_refuses(fit, index, to);
     if (why)
         reason_refuse(reason, "store", to->id, why);
     return why == NULL;

@@ -57,6 +57,17 @@ bool fit_isolates(const struct fit *fit, uint32_t rule, const struct store_entry
     return true;
 }
 
+const char *fit_refuses(const struct fit *fit, uint32_t index, const struct store_entry *store)
+{
+    uint32_t rule = (uint32_t)fit->peers[index].rule;
+    if (!rule_takes_store(fit->rules[rule], store))
+        return "constraint";
+    if (!fit_isolates(fit, rule, store, index))
+        return "isolation";
+    bool nearer = fit_cost(fit, rule, store, index) > fit_cost(fit, rule, NULL, UINT32_MAX);
+    return nearer && !BUG(isolation_ignored) ? "isolation" : NULL;
+}
+
 static bool role_suits(const struct rule *rule, const struct fit_peer *peer)
 {
     bool voter = role_is_voter(peer->peer.role);

@@ -49,6 +49,8 @@ uint32_t fit_problems(const struct fit *fit);
 uint64_t fit_cost(const struct fit *fit, uint32_t rule, const struct store_entry *store, uint32_t without);
 /* Whether `store` is as far from the rule's other peers as it isolates. */
 bool fit_isolates(const struct fit *fit, uint32_t rule, const struct store_entry *store, uint32_t without);
+/* Why the rule of the peer `index` would not have `store` in its place, "constraint" or "isolation"; NULL: it would. */
+const char *fit_refuses(const struct fit *fit, uint32_t index, const struct store_entry *store);
 bool fit_has_store(const struct fit *fit, store_id store);
 bool fit_peer_is_down(const struct fit_peer *peer);
 /* Whether a leader may be there. */

@@ -163,9 +163,20 @@ const struct operator *operator_list_of(const struct operator_list *operators, c
     return mark == 0 ? NULL : operators->slots[mark - 1];
 }
 
+static uint32_t pause_place(region_id region)
+{
+    return (uint32_t)(region * UINT64_C(0x9e3779b97f4a7c15) >> 32) % OPERATOR_PAUSES_MAX;
+}
+
 static struct operator_pause *pause_of(struct operator_list *operators, region_id region)
 {
-    return &operators->pauses[(region * UINT64_C(0x9e3779b97f4a7c15) >> 32) % OPERATOR_PAUSES_MAX];
+    return &operators->pauses[pause_place(region)];
+}
+
+uint32_t operator_list_failures(const struct operator_list *operators, region_id region)
+{
+    const struct operator_pause *pause = &operators->pauses[pause_place(region)];
+    return pause->region == region ? pause->failures : 0;
 }
 
 static void remember_end(struct operator_list *operators, const struct operator *operator, uint64_t now_ms)

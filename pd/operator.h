@@ -90,6 +90,8 @@ void operator_add_step(struct operator *draft, enum operator_step_kind kind, sto
  * each time, 1 h at most (not for people: `by_people`). Else a copy of `draft` runs. */
 const struct operator *operator_list_start(struct operator_list *operators, const struct operator *draft,
                                            uint64_t now_ms);
+/* How often in a row operators of the region have timed out, as far as is remembered. */
+uint32_t operator_list_failures(const struct operator_list *operators, region_id region);
 bool operator_list_has_room(const struct operator_list *operators);
 
 /* A heartbeat changed `node`: steps that are done are left behind. Returns the step that the region should do now;

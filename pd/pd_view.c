@@ -450,7 +450,8 @@ void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store
         operator_add_step(draft, STEP_CHANGE, to, 0);
         return;
     }
-    operator_add_step(draft, STEP_ADD_LEARNER, to, 0);
+    if (!peer_on(fit, to)) /* else a move is finished that somebody else began */
+        operator_add_step(draft, STEP_ADD_LEARNER, to, 0);
     if (!role_is_voter(old->peer.role)) {
         operator_add_step(draft, STEP_REMOVE, from, 0);
         return;

@@ -117,7 +117,7 @@ bool pd_view_sends(const struct pd_view *view, const struct region_node *node);
  * the reason says what was refused. */
 struct store_entry *pd_view_pick_store(struct pd_view *view, const struct region_node *node, const struct fit *fit,
                                        uint32_t rule, uint32_t without, struct reason *reason);
-/* Puts the peer on `from` to `to`, in the order that is safe. `leader`: who leads in the end; 0: whoever can. */
+/* Puts the peer on `from` to `to`, in the order that is safe; a learner that is there already is used. `leader`: who leads in the end; 0: whoever can. */
 const struct operator *pd_view_move(struct pd_view *view, const struct region_node *node, const struct fit *fit,
                                     store_id from, store_id to, store_id leader, const struct reason *reason);
 void pd_view_move_steps(const struct pd_view *view, const struct fit *fit, store_id from, store_id to, store_id leader,

@@ -44,6 +44,62 @@ static const struct operator *move(struct pd_view *view, struct region_node *nod
     return pd_view_move(view, node, fit, peer->peer.store_id, to->id, rule->role == RULE_LEADER ? to->id : 0, reason);
 }
 
+/* ---- moves that are half done
+ *
+ * Operators are forgotten when pd's leader goes, and end when a step takes too long. The learner that was made for one
+ * is there, with most of the data: it takes the place of a peer that is to go rather than being made once more. */
+
+static bool is_half_done(const struct pd_view *view, const struct fit_peer *peer)
+{
+    const struct store_entry *store = peer->store;
+    return peer->rule == FIT_ORPHAN && !role_is_voter(peer->peer.role) && store && store->wanted == STORE_SERVING &&
+           store->heard == STORE_UP && store->slow_score <= view->config->slow_score_max;
+}
+
+/* A learner that no rule has, where the peer `index` may be instead; NULL: there is none, or it does not catch up. */
+static const struct store_entry *learner_for(const struct pd_view *view, const struct region_node *node,
+                                             const struct fit *fit, uint32_t index, struct reason *reason)
+{
+    if (operator_list_failures(view->operators, region_node_id(node)) > 1)
+        return NULL;
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct store_entry *store = fit->peers[i].store;
+        if (!is_half_done(view, &fit->peers[i]))
+            continue;
+        const char *why = fit_refuses(fit, index, store);
+        if (!why)
+            return store;
+        reason_refuse(reason, "store", store->id, why);
+    }
+    return NULL;
+}
+
+/* The peer on the fullest store that is fuller than the learner's. */
+static const struct operator *finish_move(struct pd_view *view, struct region_node *node, const struct fit *fit,
+                                          struct reason *reason)
+{
+    const struct fit_peer *fullest = NULL;
+    const struct store_entry *to = NULL;
+    double most = 0;
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct fit_peer *peer = &fit->peers[i];
+        const struct store_entry *learner =
+            peer->rule == FIT_ORPHAN || !peer->store ? NULL : learner_for(view, node, fit, i, reason);
+        if (!learner || learner->domain != peer->store->domain)
+            continue;
+        double gain = pd_view_region_excess(view, peer->store) - pd_view_region_excess(view, learner);
+        const struct fit_peer *other = gain > most ? fullest : peer;
+        if (other)
+            reason_refuse(reason, "store", other->peer.store_id, "not_fuller");
+        if (gain > most) {
+            fullest = peer;
+            to = learner;
+            most = gain;
+        }
+    }
+    return fullest ? move(view, node, fit, fullest, to, reason) : NULL;
+}
+
 /* Elsewhere with the peer, if there is a better place. `must_gain`: only to where the rule's peers are further apart. */
 static const struct operator *replace(struct pd_view *view, struct region_node *node, const struct fit *fit,
                                       uint32_t index, bool must_gain, struct reason *reason)
@@ -193,6 +249,9 @@ static const struct operator *replace_first(struct pd_view *view, struct region_
     uint32_t index = first_peer(fit, problem);
     if (index == UINT32_MAX)
         return NULL;
+    const struct store_entry *learner = learner_for(view, node, fit, index, reason);
+    if (learner)
+        return move(view, node, fit, &fit->peers[index], learner, reason);
     if (!pd_view_sends(view, node)) {
         reason_refuse(reason, "store", region_node_leader_store(node), "send_limit");
         return NULL;
@@ -245,8 +304,12 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
     if (!operator&& problems & FIT_LEAVING)
         operator = replace_first(view, node, &fit, FIT_LEAVING, "drain", reason);
     if (!operator&& problems & FIT_EXTRA && !(problems &FIT_MISSES)) {
-        reason_begin(reason, "extra-peer");
-        operator = remove_orphan(view, node, &fit, reason);
+        reason_begin(reason, "half-done-move");
+        operator = finish_move(view, node, &fit, reason);
+        if (!operator) {
+            reason_begin(reason, "extra-peer");
+            operator = remove_orphan(view, node, &fit, reason);
+        }
     }
     if (!operator&& problems & FIT_NEAR)
         operator = replace_first(view, node, &fit, FIT_NEAR, "isolation", reason);

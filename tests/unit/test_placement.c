@@ -42,6 +42,102 @@ static void a_learner_that_was_left_over_is_removed(void **state)
     assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3, -4), 1), &reason), "remove_peer 4 0");
 }
 
+static void a_half_done_move_off_a_drained_store_is_finished(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    store_table_find(world->table, 1)->send = (struct store_bucket){.rate_size = 1, .tokens = -1}; /* nothing is sent */
+    const struct operator *operator = check(world, node, &reason);
+    assert_string_equal(operator->reason.policy, "drain");
+    assert_steps(operator, "change_peers 5 3, remove_peer 3 0");
+    assert_int_equal(store_table_find(world->table, 5)->coming_count, 0); /* it is there */
+    assert_int_equal(store_table_find(world->table, 3)->coming_count, -1);
+}
+
+static void a_learner_on_a_store_that_is_down_too_finishes_nothing(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    store_table_find(world->table, 5)->heard = STORE_DOWN;
+    const struct operator *operator = check(world, node, &reason);
+    assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
+}
+
+static void a_half_done_move_off_a_store_that_is_down_is_finished(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
+    store_table_find(world->table, 3)->heard = STORE_DOWN;
+    assert_steps(check(world, node, &reason), "change_peers 5 0");
+    assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    node = put(world, 1, 3, 1, ON(1, 2, 3, 5), 1);
+    assert_steps(check(world, node, &reason), "change_peers 0 3, remove_peer 3 0");
+}
+
+static void a_half_done_move_to_an_emptier_store_is_finished_and_goes_off_the_fullest(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 2; id <= 9; id++)
+        put(world, id, 1, 1, id < 4 ? ON(1, 3) : ON(1, 2, 3), 3);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 2);
+    store_table_find(world->table, 3)->region_weight = 2;
+    const struct operator *operator = check(world, node, &reason);
+    assert_string_equal(operator->reason.policy, "half-done-move");
+    assert_steps(operator, "change_peers 4 1, remove_peer 1 0");
+    assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    /* Exchanged already: what is left over is on the fuller store, and only goes. */
+    node = put(world, 1, 3, 1, ON(-1, 2, 3, 4), 2);
+    assert_steps(check(world, node, &reason), "remove_peer 1 0");
+}
+
+static void a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_steps(check(world, node, &reason), "change_peers 5 3, remove_peer 3 0");
+        world->now_ms += 31 * 1000;
+        operator_list_tick(world->operators, world->now_ms);
+        assert_int_equal(operator_list_count(world->operators), 0);
+        world->now_ms += 130 * 1000;
+    }
+    assert_steps(check(world, node, &reason), "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
+}
+
+static void a_half_done_move_that_a_rule_does_not_allow_is_taken_back(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 3); /* racks: 1,4  2,5  3,6 */
+    for (region_id id = 2; id <= 9; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 3);
+    struct rule rule = plain_rule(world);
+    rule.constraint_count = 1;
+    rule.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "host"),
+                                                   .test = RULE_NOT_IN,
+                                                   .value_count = 1,
+                                                   .values = {store_table_intern(world->table, "h6")}};
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    assert_steps(check(world, put(world, 1, 2, 1, ON(1, 2, 3, -6), 1), &reason), "remove_peer 6 0");
+    assert_steps(check(world, put(world, 10, 2, 1, ON(1, 2, 3, -5), 1), &reason), "change_peers 5 2, remove_peer 2 0");
+}
+
 static void peers_that_share_an_isolated_rack_are_parted(void **state)
 {
     struct world *world = *state;
@@ -690,6 +786,12 @@ int main(void)
         CLAIM(a_region_with_too_few_peers_gets_one_in_another_rack),
         CLAIM(a_peer_too_many_is_removed_and_never_the_leader),
         CLAIM(a_learner_that_was_left_over_is_removed),
+        CLAIM(a_half_done_move_off_a_drained_store_is_finished),
+        CLAIM(a_learner_on_a_store_that_is_down_too_finishes_nothing),
+        CLAIM(a_half_done_move_off_a_store_that_is_down_is_finished),
+        CLAIM(a_half_done_move_to_an_emptier_store_is_finished_and_goes_off_the_fullest),
+        CLAIM(a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts),
+        CLAIM(a_half_done_move_that_a_rule_does_not_allow_is_taken_back),
         CLAIM(peers_that_share_an_isolated_rack_are_parted),
         CLAIM(a_rule_that_nothing_can_meet_is_reported_and_starts_nothing),
         CLAIM(a_rule_that_begins_inside_a_region_splits_it),
