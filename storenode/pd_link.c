@@ -427,6 +427,9 @@ static void follow(struct pd_link *link, const struct wire_pd_reply *reply)
 {
     char address[sizeof link->endpoint_address];
     link->not_ready++;
+    /* Asked again soon: the leader that is cut off from the other members says this, and somebody else leads. */
+    if (reply->code == ERR_NOT_LEADER || reply->code == ERR_NOT_READY)
+        link->stores_at_us = 0;
     if (reply->code == ERR_NOT_LEADER && reply->leader_address.size > 0 && reply->leader_address.size < sizeof address) {
         snprintf(address, sizeof address, "%.*s", (int)reply->leader_address.size,
                  (const char *)reply->leader_address.data);
