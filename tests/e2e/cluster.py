@@ -67,6 +67,7 @@ class Cluster:
     def __init__(self, build, stores=3, regions=16, directory=None, keep=False, timeout="60s", env=None, pds=1):
         self.build = os.path.abspath(build)
         self.binary = os.path.join(self.build, "polder")
+        self.prefix = []  # in front of each command, to run it elsewhere
         self.stores, self.regions, self.keep, self.timeout, self.pds = stores, regions, keep, timeout, pds
         self.environment = {**os.environ, **(env or {})}
         self.directory = tempfile.mkdtemp(prefix="polder-e2e-", dir=directory)
@@ -118,7 +119,7 @@ class Cluster:
 
     def run(self, *args, check_code=0, timeout=120, input_text=None):
         """`polder ARGS`. check_code: the exit code that is demanded; None: any."""
-        command = [self.binary] + [str(arg) for arg in args]
+        command = self.prefix + [self.binary] + [str(arg) for arg in args]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout,
                                input=input_text, env=self.environment, check=False)
         if check_code is not None and ended.returncode != check_code:
@@ -136,7 +137,7 @@ class Cluster:
 
     def tool(self, name, *args, check_code=0, timeout=300):
         """A program of build/tests."""
-        command = [os.path.join(self.build, "tests", name)] + [str(arg) for arg in args]
+        command = self.prefix + [os.path.join(self.build, "tests", name)] + [str(arg) for arg in args]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         if check_code is not None and ended.returncode != check_code:
             raise Failed(f"{' '.join(command)[:300]}: exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
@@ -144,7 +145,7 @@ class Cluster:
 
     def bench_start(self, *args):
         """A bench in the background; end it with bench_end."""
-        command = [self.binary, "bench", *[str(arg) for arg in args], "--pd", self.pd(), "-o", "json"]
+        command = [*self.prefix, self.binary, "bench", *[str(arg) for arg in args], "--pd", self.pd(), "-o", "json"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment)
 
     def bench_end(self, process, timeout=120):

@@ -1,9 +1,11 @@
 /* pd_questions: asks pd for timestamps, ids and routes without a pause, and judges what it was told.
  *
- *   pd_questions PD SECONDS
+ *   pd_questions PD SECONDS [FILE]
  *
  * Prints one JSON object: how many of each, and the longest time (ms) in which none of a kind was answered. Exit code 1: a
- * timestamp or an id was given out twice, or a timestamp that was answered before another was asked for is not smaller. */
+ * timestamp or an id was given out twice, or a timestamp that was answered before another was asked for is not smaller.
+ * FILE gets a line for each answer, for those who ask from several places: kind, asked at, answered at (us of this machine's
+ * monotonic clock), and the first of the COUNT that were given out. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -151,9 +153,10 @@ static uint64_t longest_gap_us(struct answer *all, size_t count, uint64_t begin_
     return end_us > last_us && end_us - last_us > gap_us ? end_us - last_us : gap_us;
 }
 
+static const char *const names[] = {"timestamps", "ids", "routes"};
+
 static bool judge(const struct asker *askers, enum kind kind, uint64_t begin_us, uint64_t end_us)
 {
-    static const char *const names[] = {"timestamps", "ids", "routes"};
     size_t count = 0;
     uint64_t failed = 0;
     for (int i = 0; i < THREADS; i++)
@@ -180,13 +183,27 @@ static bool judge(const struct asker *askers, enum kind kind, uint64_t begin_us,
     return good;
 }
 
+static bool write_answers(const char *path, const struct asker *askers)
+{
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return false;
+    for (int i = 0; i < THREADS; i++)
+        for (size_t k = 0; k < askers[i].count; k++) {
+            const struct answer *answer = &askers[i].answers[k];
+            fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", names[askers[i].kind], answer->begin_us,
+                    answer->end_us, answer->first);
+        }
+    return fclose(file) == 0;
+}
+
 int main(int argc, char **argv)
 {
     char text[256];
     struct asker askers[THREADS];
     struct polder *polder;
-    if (argc != 3) {
-        fprintf(stderr, "usage: pd_questions PD SECONDS\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: pd_questions PD SECONDS [FILE]\n");
         return 2;
     }
     struct polder_options options = {.size = sizeof options, .pd = argv[1]};
@@ -207,6 +224,10 @@ int main(int argc, char **argv)
     for (int kind = 0; kind < KINDS; kind++)
         good &= judge(askers, (enum kind)kind, begin_us, end_us);
     printf("}\n");
+    if (argc == 4 && !write_answers(argv[3], askers)) {
+        perror(argv[3]);
+        good = false;
+    }
     for (int i = 0; i < THREADS; i++)
         free(askers[i].answers);
     polder_close(polder);
