@@ -9,6 +9,7 @@
 #include "group/group_keys.h"
 #include "storenode/hand_over.h"
 #include "storenode/peer.h"
+#include "storenode/region_merge.h"
 #include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
@@ -256,11 +257,12 @@ static bool is_here(struct engine *engine, region_id id)
     return code != ERR_NOT_FOUND;
 }
 
-static bool add_child(struct peer *peer, const struct region *child, struct log_task *task)
+static bool add_child(struct peer *peer, const struct region *child, const struct region *as_of, struct log_task *task)
 {
     struct store *store = region_worker_store(peer->worker);
     const struct region_peer *local = region_peer_on_store(child, atomic_load(&store->store_id));
-    if (!local || is_here(store->env->engine, child->id))
+    if (!local || is_here(store->env->engine, child->id) ||
+        region_find_merged(as_of, child->id)) /* the rows that come are its rows, too */
         return true;
     if (peer->heal->child_count == PEER_HEAL_CHILDREN_MAX ||
         region_put_new(store->env->engine, task->batch, child, local->id) != ERR_OK)
@@ -287,7 +289,34 @@ static void change_members(struct region **region, struct raft_conf *conf, const
     region_conf_free(change);
 }
 
-bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
+static void take_over(struct region **region, struct region *take_next)
+{
+    region_free(*region);
+    *region = take_next;
+}
+
+/* What the entry makes of the region, as far as its descriptor goes. False: there is no room for all the children. */
+static bool pass_entry(struct peer *peer, const struct raft_entry *entry, struct region **region, struct arena *arena,
+                       const struct region *as_of, struct log_task *task)
+{
+    struct wire_log_command command;
+    struct region_split *split;
+    struct region *merged;
+    if (entry->data.size == 0 || wire_decode_log_command(entry->data, arena, &command) != ERR_OK)
+        return true;
+    if (region_merge_step(*region, &command, entry->index, entry->term, &merged) == ERR_OK)
+        take_over(region, merged);
+    if (command.kind != WIRE_COMMAND_KIND_SPLIT || region_split_new(*region, &command, entry->index, &split) != ERR_OK)
+        return true;
+    bool done = true;
+    for (uint32_t i = 1; i < split->count && done; i++)
+        done = add_child(peer, split->regions[i], as_of, task);
+    take_over(region, region_copy(split->regions[0]));
+    region_split_free(split);
+    return done;
+}
+
+bool peer_heal_children(struct peer *peer, raft_index to, const struct region *as_of, struct log_task *task)
 {
     struct raft_conf conf;
     raft_get_conf(peer->group->raft, &conf);
@@ -300,20 +329,11 @@ bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task)
     free_children(peer);
     for (raft_index index = raft_applied_index(peer->group->raft) + 1; index <= to && done; index++) {
         const struct raft_entry *entry = raft_log_entry(peer->group->raft, index);
-        struct wire_log_command command;
-        struct region_split *split;
         done = entry != NULL;
         if (entry && entry->kind != RAFT_ENTRY_NORMAL)
             change_members(&region, &conf, entry);
-        if (!entry || entry->kind != RAFT_ENTRY_NORMAL || entry->data.size == 0 ||
-            wire_decode_log_command(entry->data, &arena, &command) != ERR_OK ||
-            command.kind != WIRE_COMMAND_KIND_SPLIT || region_split_new(region, &command, index, &split) != ERR_OK)
-            continue;
-        for (uint32_t i = 1; i < split->count && done; i++)
-            done = add_child(peer, split->regions[i], task);
-        region_free(region);
-        region = region_copy(split->regions[0]);
-        region_split_free(split);
+        else if (entry)
+            done = pass_entry(peer, entry, &region, &arena, as_of, task);
         arena_reset(&arena);
     }
     region_free(region);

@@ -62,8 +62,9 @@ bool peer_heal_must_lead(const struct peer *peer);
 void peer_heal_know_members(struct peer *peer);
 /* A damaged replica, which has applied up to `applied`, asks for its rows. */
 void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index applied);
-/* Before rows as of `to` are accepted: what is split off up to there gets its rows, in the same batch. False: not now. */
-bool peer_heal_children(struct peer *peer, raft_index to, struct log_task *task);
+/* Before rows as of `to`, when the region was `as_of`, are accepted: what is split off up to there, and was not merged back,
+ * gets its rows, in the same batch. False: not now. */
+bool peer_heal_children(struct peer *peer, raft_index to, const struct region *as_of, struct log_task *task);
 /* The rows are new. */
 void peer_heal_done(struct peer *peer);
 void peer_heal_fini(struct peer *peer);

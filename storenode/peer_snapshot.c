@@ -67,13 +67,25 @@ static void report_later(struct peer *peer, peer_id to)
         peer->snapshot.failed[peer->snapshot.failed_count++] = to;
 }
 
+/* Twice as long each time: somebody who cannot take ours may be waiting for another region's, which has no place. */
+static uint64_t pause_us(const struct peer *peer)
+{
+    enum { PAUSE_MS = 100, DOUBLINGS_MAX = 6 };
+    uint32_t failures = peer->snapshot.failures;
+    uint64_t interval_us = region_worker_store(peer->worker)->config->snapshot_interval_min_ms * 1000;
+    if (failures == 0)
+        return interval_us;
+    uint64_t back_off_us = (uint64_t)PAUSE_MS * 1000 << (failures < DOUBLINGS_MAX ? failures : DOUBLINGS_MAX);
+    return back_off_us > interval_us ? back_off_us : interval_us;
+}
+
 /* One has just ended, or so much is not applied here that the next one would follow at once. */
 static bool must_wait(const struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     raft_index commit = raft_commit_index(peer->group->raft), applied = raft_applied_index(peer->group->raft);
     return (peer->snapshot.ended_us > 0 &&
-            region_worker_now_us(peer->worker) < peer->snapshot.ended_us + config->snapshot_interval_min_ms * 1000) ||
+            region_worker_now_us(peer->worker) < peer->snapshot.ended_us + pause_us(peer)) ||
            (config->snapshot_lag_max > 0 && commit > applied + config->snapshot_lag_max);
 }
 
@@ -117,6 +129,7 @@ static void sending_ended(struct peer *peer, peer_id to, bool ok)
     peer->snapshot.sending--;
     atomic_fetch_sub(&region_worker_store(peer->worker)->snapshots_out, 1);
     peer->snapshot.ended_us = region_worker_now_us(peer->worker);
+    peer->snapshot.failures = ok ? 0 : peer->snapshot.failures + 1;
     if (ok)
         raft_report_snapshot(peer->group->raft, to, true);
     else
@@ -369,7 +382,7 @@ static void rebuild(struct peer *peer)
     struct log_task *task = region_worker_log_task(peer->worker);
     size_t count = engine_batch_count(store->env->engine, task->batch),
            size = engine_batch_size(store->env->engine, task->batch);
-    bool has_children = peer_heal_children(peer, in->snapshot.index, task);
+    bool has_children = peer_heal_children(peer, in->snapshot.index, in->region, task);
     enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
     if (code != ERR_OK)
         engine_batch_cut(store->env->engine, task->batch, count, size);
@@ -561,7 +574,10 @@ void peer_snapshot_logged(struct peer *peer)
 {
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED);
     peer->snapshot.state = PEER_SNAPSHOT_LOGGED;
+    struct store *store = region_worker_store(peer->worker);
     peer_merge_end_sources(peer, peer->snapshot.in->region);
+    /* It has these keys from now on: nobody else may be made here with them while it is installed. */
+    store_ranges_post(store->ranges, store->apply_worker, peer->snapshot.in->region);
     peer_snapshot_go_on(peer);
 }
 

@@ -55,6 +55,7 @@ struct peer_snapshot {
     uint32_t failed_count;
     bool damaged; /* the rows cannot be read: others come (peer_heal.h) */
     uint64_t ended_us; /* the last one that left */
+    uint32_t failures; /* that were refused or lost, in a row: the next one waits, others get the place */
     raft_index floor; /* log entries after this are kept for those who get one of them */
 };
 

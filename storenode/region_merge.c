@@ -169,6 +169,28 @@ enum err region_merge_refuse(const struct region *region, const struct wire_log_
     return ERR_OK;
 }
 
+enum err region_merge_step(const struct region *region, const struct wire_log_command *command, raft_index index,
+                           raft_term term, struct region **ret_region)
+{
+    struct region *source = NULL;
+    enum err code = ERR_UNSUPPORTED;
+    switch (command->kind) {
+    case WIRE_COMMAND_KIND_PREPARE_MERGE:
+        return region_merge_prepare(region, command, index, term, ret_region);
+    case WIRE_COMMAND_KIND_ROLLBACK_MERGE:
+        return region_merge_rollback(region, command, ret_region);
+    case WIRE_COMMAND_KIND_REFUSE_MERGE:
+        return region_merge_refuse(region, command, ret_region);
+    case WIRE_COMMAND_KIND_COMMIT_MERGE:
+        code = region_merge_commit(region, command, ret_region, &source);
+        if (code == ERR_OK)
+            region_free(source);
+        return code;
+    default:
+        return code;
+    }
+}
+
 /* ---- rows */
 
 enum err region_load_state(struct engine *engine, region_id id, struct region **ret_region, peer_id *ret_local_peer,

@@ -45,6 +45,10 @@ enum err region_merge_commit(const struct region *region, const struct wire_log_
 enum err region_merge_refuse(const struct region *region, const struct wire_log_command *command,
                              struct region **ret_region);
 
+/* Whichever of these `command` is: of the descriptor alone, for who does not apply it. */
+enum err region_merge_step(const struct region *region, const struct wire_log_command *command, raft_index index,
+                           raft_term term, struct region **ret_region);
+
 /* Is all that the prepared source holds in the engine here? ERR_OK; ERR_NOT_READY: not yet; else fatal. */
 enum err region_merge_source_is_here(struct engine *engine, const struct region *source, peer_id *ret_local_peer,
                                      struct error *err);
