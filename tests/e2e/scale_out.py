@@ -2,10 +2,12 @@
 """Three stores become five while clients read and write: pd moves peers and leaders until all stores hold the same, with hardly
 a move more than must be, and no client sees anything of it. Then one store is drained: it ends empty, a tombstone.
 
-    tests/e2e/scale_out.py BUILD [--regions 100] [--megabytes 30] [--within 5] [--ratio 1.05] [--seconds 60] [--keep]
+    tests/e2e/scale_out.py BUILD [--regions 100] [--megabytes 30] [--within 5] [--ratio 1.05] [--seconds 60] [--failovers 0] [--keep]
 
 --within: per cent that a store may hold more or less than the mean, in peers (or one peer, if that is more).
 --ratio: peers moved, by those that must be.
+--failovers: with three members of pd, kill -9 who leads them so many times on the way. What was begun is finished by the next leader, and
+not thrown away: then --ratio is about the learners that were removed again.
 """
 import argparse
 import json
@@ -17,6 +19,7 @@ import time
 
 import cluster
 from cluster import check
+from pd_failover import bring_back, harm, wait_members
 from split import judge, wait_settled
 
 REPLICAS = 3
@@ -58,9 +61,11 @@ def is_level(count, stores, within):
 
 
 def pd_log(c):
-    path = next(p["log"] for p in c.file()["processes"] if p["role"] == "pd")
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+    text = ""
+    for process in c.processes("pd").values():
+        with open(process["log"], encoding="utf-8") as file:
+            text += file.read()
+    return text
 
 
 def moves(c):
@@ -80,12 +85,27 @@ def wait_until(seconds, what, happened):
     return time.monotonic() - started
 
 
+def begun(c, policy):
+    return len(re.findall(rf"event=operator_started .*policy={policy} ", pd_log(c)))
+
+
+def fail_over(c, options, total):
+    """Each time when a few regions have one peer more, which is a move that is half done."""
+    for _ in range(options.failovers):
+        deadline = time.monotonic() + options.seconds
+        while sum(peers_by_store(c)[0].values()) < total + 5:
+            check(time.monotonic() < deadline, "no moves are half done: fewer --failovers, or more --regions")
+        bring_back(c, harm(c, "kill -9"), "kill -9")
+        wait_members(c, 3)
+
+
 def scale_out(c, options):
     before, _ = peers_by_store(c)
     new = [NewStore(c, "new-1"), NewStore(c, "new-2")]
     c.new_stores = new
     wait_until(30, lambda: f"stores {store_ids(c)}", lambda: len(store_ids(c)) == 5)
     stores = store_ids(c)
+    fail_over(c, options, sum(before.values()))
     took = wait_until(options.seconds, lambda: f"peers and leaders {peers_by_store(c)}",
                       lambda: all(is_level(count, stores, options.within) for count in peers_by_store(c)))
     wait_until(options.seconds, lambda: f"peers {peers_by_store(c)}",
@@ -96,7 +116,13 @@ def scale_out(c, options):
     necessary = sum(before.values()) * 2 / 5
     moved = moves(c)
     print(f"scaled out: peers {count}, leaders {leaders} after {took:.0f} s; {moved} moves, {necessary:.0f} necessary", flush=True)
-    check(moved <= max(necessary * options.ratio, necessary + 1), f"{moved} moves, {necessary:.0f} are necessary")
+    if options.failovers == 0:
+        check(moved <= max(necessary * options.ratio, necessary + 1), f"{moved} moves, {necessary:.0f} are necessary")
+        return stores
+    finished, thrown_away = begun(c, "half-done-move"), begun(c, "extra-peer")
+    print(f"{options.failovers} times without a leader: {finished} moves were finished by another, {thrown_away} begun anew", flush=True)
+    check(finished > 0, "nothing was under way when pd's leader went")
+    check(thrown_away <= necessary * (options.ratio - 1), f"{thrown_away} learners were removed again")
     return stores
 
 
@@ -139,7 +165,8 @@ def under_load(c, options, body):
 
 def body(options):
     env = {"POLDER_STORE_SPACE_LOW": "2"}
-    with cluster.Cluster(options.build, stores=3, regions=options.regions, keep=options.keep, env=env) as c:
+    pds = 3 if options.failovers > 0 else 1
+    with cluster.Cluster(options.build, stores=3, pds=pds, regions=options.regions, keep=options.keep, env=env) as c:
         c.new_stores = []
         try:
             keys = options.megabytes * 1024
@@ -159,6 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--within", type=float, default=5)
     parser.add_argument("--ratio", type=float, default=1.05)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--failovers", type=int, default=0)
     parser.add_argument("--load-seconds", type=int, default=45)
     parser.add_argument("--limit-ms", type=float, default=1000)
     parser.add_argument("--keep", action="store_true")
