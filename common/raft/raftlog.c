@@ -148,7 +148,7 @@ uint32_t raftlog_fit(const struct raftlog *log, raft_index from, raft_index to, 
 static bool is_still_read(const struct raftlog *log, const struct retired *retired)
 {
     return retired->sequence > log->acked_sequence || retired->applying > log->applied ||
-           (log->lent_to_messages && retired->generation >= log->generation);
+           (log->lent_to_messages && retired->generation + 1 >= log->generation); /* queued then, handed out now */
 }
 
 void raftlog_reap(struct raftlog *log)

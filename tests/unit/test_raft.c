@@ -804,6 +804,40 @@ static void retention_may_cut_what_every_member_has(void **state)
     raft_pool_free(pool);
 }
 
+/* Cut from the log between the word that it goes to somebody and its departure. */
+static void what_a_queued_message_carries_stays_until_it_is_sent(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(1 << 20);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 3, 0);
+    make_leader(raft);
+    raft_index index = propose(raft, "first payload");
+    drain(raft);
+    answer(raft, 2, RAFT_APP_RESP, index);
+    drain(raft);
+    assert_int_equal(raft_applied_index(raft), index);
+    raft_report_unreachable(raft, 3);
+    assert_int_equal(answer(raft, 3, RAFT_HEARTBEAT_RESP, 0), ERR_OK); /* it is told again, at the next ready */
+    raft_truncate(raft, index, raft_term_at(raft, index));
+    struct raft_ready ready;
+    assert_true(raft_ready(raft, &ready));
+    const struct raft_entry *sent = NULL;
+    for (uint32_t i = 0; i < ready.message_count; i++)
+        if (ready.messages[i].to == 3 && ready.messages[i].entry_count == 1)
+            sent = ready.messages[i].entries;
+    assert_non_null(sent);
+    assert_int_equal(sent->index, index);
+    raft_truncate(raft, index, raft_term_at(raft, index)); /* whatever looks for memory that is free */
+    propose(raft, "other payload");
+    assert_int_equal(sent->data.size, 13);
+    assert_memory_equal(sent->data.data, "first payload", 13);
+    drain(raft);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void a_read_that_waits_is_a_deadline(void **state)
 {
     (void)state;
@@ -1217,6 +1251,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_the_disk_hands_over_is_checked_before_it_is_sent),
         cmocka_unit_test(an_answer_to_an_older_question_leaves_the_newer_one_open),
         cmocka_unit_test(retention_may_cut_what_every_member_has),
+        cmocka_unit_test(what_a_queued_message_carries_stays_until_it_is_sent),
         cmocka_unit_test(a_read_that_waits_is_a_deadline),
         cmocka_unit_test(a_leader_that_slept_speaks_at_its_first_tick),
         cmocka_unit_test(an_impossible_change_is_not_even_proposed),
