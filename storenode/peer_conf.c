@@ -402,6 +402,7 @@ void peer_conf_applied(struct peer *peer, const struct raft_entry *entry, const 
     struct region *before = peer->region;
     peer->region = region_copy(conf->region);
     peer->heartbeat_due = raft_is_leader(peer->group->raft);
+    peer->split.announce |= raft_is_leader(peer->group->raft); /* without us they elect by the members they know of */
     peer_sleep_note_work(peer);
     region_worker_share(peer->worker, peer->region);
     log_change(peer, conf->index);

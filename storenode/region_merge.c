@@ -234,17 +234,18 @@ enum err region_merge_source_is_here(struct engine *engine, const struct region 
               here->merging->term != source->merging->term) &&
              !BUG(merge_without_source_log))
         code = ERR_NOT_READY;
+    region_free(here);
+    if (code == ERR_OK) { /* its row is there before its data, and before any word of how far it is */
+        code = snapshot_stage_load_marker(engine, source->id, &marker);
+        code = code == ERR_OK ? ERR_NOT_READY : code == ERR_NOT_FOUND ? ERR_OK : code;
+    }
     raft_index applied = 0;
     raft_term term;
     if (code == ERR_OK)
         code = region_fsm_load_applied(engine, source->id, &applied, &term, err);
-    region_free(here);
-    if (code != ERR_OK)
-        return code;
-    if (applied < source->merging->index && !BUG(merge_without_source_log))
-        return ERR_NOT_READY; /* an empty peer, say: its row came with a snapshot */
-    code = snapshot_stage_load_marker(engine, source->id, &marker); /* its row is there before its data */
-    return code == ERR_OK ? ERR_NOT_READY : code == ERR_NOT_FOUND ? ERR_OK : code;
+    if (code == ERR_OK && applied < source->merging->index && !BUG(merge_without_source_log))
+        code = ERR_NOT_READY; /* an empty peer, say */
+    return code;
 }
 
 void region_drop_rows(struct engine *engine, struct engine_batch *batch, region_id region)
