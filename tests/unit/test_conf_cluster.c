@@ -149,6 +149,34 @@ static void a_peer_moves_and_leaves_nothing_behind(void **unused)
     sim_cluster_free(cluster, true);
 }
 
+static void find_oldest_conf(void *context, const struct store_peer_view *view)
+{
+    uint64_t *oldest = context;
+    if (view->members->epoch_conf < *oldest)
+        *oldest = view->members->epoch_conf;
+}
+
+static bool all_know_the_members(struct sim_cluster *cluster)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        store_visit_peers(world_store(cluster->world, i)->store, find_oldest_conf, &oldest);
+    return has_leader(cluster) && oldest == cluster->region->epoch_conf;
+}
+
+/* Else those that are left when the leader dies elect by the members of before. Heartbeats come each 200 ms. */
+static void followers_know_of_a_change_of_members_at_once(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(4);
+    store_id to = store_with_peer(cluster, false);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, to), POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 20, all_know_the_members));
+    sim_cluster_free(cluster, false);
+}
+
 static void a_leader_goes_before_it_is_removed(void **unused)
 {
     (void)unused;
@@ -547,6 +575,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_peer_moves_and_leaves_nothing_behind),
+        cmocka_unit_test(followers_know_of_a_change_of_members_at_once),
         cmocka_unit_test(a_leader_goes_before_it_is_removed),
         cmocka_unit_test(of_two_the_one_that_stays_serves_after_a_crash),
         cmocka_unit_test(who_was_removed_while_it_was_away_finds_out),

@@ -22,30 +22,30 @@
 
 /* ---- pd_http */
 
-struct stub {
+struct caller {
     struct http_exchange exchange; /* first */
     unsigned status;               /* 0: not answered */
     uint32_t count;
     char body[256];
 };
 
-static void stub_answer(struct http_exchange *exchange, unsigned status, const char *type, struct bytes body)
+static void caller_answer(struct http_exchange *exchange, unsigned status, const char *type, struct bytes body)
 {
-    struct stub *stub = (struct stub *)exchange;
+    struct caller *caller = (struct caller *)exchange;
     assert_non_null(type);
-    stub->status = status;
-    stub->count++;
-    snprintf(stub->body, sizeof stub->body, "%.*s", (int)body.size, (const char *)body.data);
+    caller->status = status;
+    caller->count++;
+    snprintf(caller->body, sizeof caller->body, "%.*s", (int)body.size, (const char *)body.data);
 }
 
-static struct message *stub_message(struct stub *stub, const char *method, const char *path, const char *body)
+static struct message *caller_message(struct caller *caller, const char *method, const char *path, const char *body)
 {
-    *stub = (struct stub){.exchange = {.method = method,
+    *caller = (struct caller){.exchange = {.method = method,
                                        .path = path,
                                        .query = "",
                                        .body = bytes_of_string(body),
-                                       .answer = stub_answer}};
-    return pd_http_message_new(7, &stub->exchange);
+                                       .answer = caller_answer}};
+    return pd_http_message_new(7, &caller->exchange);
 }
 
 static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void **state)
@@ -53,27 +53,27 @@ static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void 
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct stub stub, other;
+    struct caller caller, other;
     conn_id conn;
     api_world_init(&world);
     pd_http_init(&http);
     char path[64];
     snprintf(path, sizeof path, "/pd/v1/stores/%llu/cordon",
              (unsigned long long)pd_fsm_store_at(world.fsm, 0)->id);
-    assert_null(pd_http_request(&http, stub_message(&stub, "POST", path, "{}"), &world.api, &conn));
+    assert_null(pd_http_request(&http, caller_message(&caller, "POST", path, "{}"), &world.api, &conn));
     raft_index index = world.api.wait_index;
     assert_true(index > pd_fsm_applied_index(world.fsm));
-    assert_int_equal(stub.status, 0);
+    assert_int_equal(caller.status, 0);
     pd_http_applied(&http, index - 1);
-    assert_int_equal(stub.status, 0);
+    assert_int_equal(caller.status, 0);
     world.api.wait_index = 0;
-    assert_null(pd_http_request(&http, stub_message(&other, "GET", "/livez", ""), &world.api, &conn));
+    assert_null(pd_http_request(&http, caller_message(&other, "GET", "/livez", ""), &world.api, &conn));
     assert_int_equal(other.status, 200); /* others need not wait */
     pd_http_applied(&http, index);
-    assert_int_equal(stub.status, 200);
+    assert_int_equal(caller.status, 200);
     pd_http_applied(&http, index + 1);
     pd_http_forget(&http);
-    assert_int_equal(stub.count, 1);
+    assert_int_equal(caller.count, 1);
     api_world_fini(&world);
 }
 
@@ -82,17 +82,17 @@ static void a_lost_leader_means_perhaps_and_a_dropped_message_means_no(void **st
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct stub stub, dropped;
+    struct caller caller, dropped;
     conn_id conn;
     api_world_init(&world);
     pd_http_init(&http);
-    assert_null(pd_http_request(&http, stub_message(&stub, "PATCH", "/pd/v1/config", "{\"store-limit\": \"1MiB\"}"),
+    assert_null(pd_http_request(&http, caller_message(&caller, "PATCH", "/pd/v1/config", "{\"store-limit\": \"1MiB\"}"),
                                 &world.api, &conn));
-    assert_int_equal(stub.status, 0);
+    assert_int_equal(caller.status, 0);
     pd_http_forget(&http);
-    assert_int_equal(stub.status, 504);
-    assert_non_null(strstr(stub.body, "Maybe"));
-    message_free(stub_message(&dropped, "GET", "/livez", ""));
+    assert_int_equal(caller.status, 504);
+    assert_non_null(strstr(caller.body, "Maybe"));
+    message_free(caller_message(&dropped, "GET", "/livez", ""));
     assert_int_equal(dropped.status, 503);
     api_world_fini(&world);
 }
@@ -102,22 +102,22 @@ static void what_pd_service_is_asked_is_answered_by_it(void **state)
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct stub stub;
+    struct caller caller;
     conn_id conn = 0;
     api_world_init(&world);
     pd_http_init(&http);
-    struct frame *frame = pd_http_request(&http, stub_message(&stub, "DELETE", "/pd/v1/members/1", ""), &world.api, &conn);
+    struct frame *frame = pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, &conn);
     assert_non_null(frame);
     assert_true(pd_http_is_conn(conn));
-    assert_int_equal(stub.status, 0);
+    assert_int_equal(caller.status, 0);
     pd_http_applied(&http, UINT64_MAX - 1);
-    assert_int_equal(stub.status, 0); /* no entry of the log answers it */
+    assert_int_equal(caller.status, 0); /* no entry of the log answers it */
     pd_http_reply(&http, conn + 1, &(struct wire_pd_reply){.code = ERR_OK});
-    assert_int_equal(stub.status, 0);
+    assert_int_equal(caller.status, 0);
     pd_http_reply(&http, conn,
                   &(struct wire_pd_reply){.code = ERR_INVALID, .text = bytes_of_string("it is the last")});
-    assert_int_equal(stub.status, 400);
-    assert_non_null(strstr(stub.body, "it is the last"));
+    assert_int_equal(caller.status, 400);
+    assert_non_null(strstr(caller.body, "it is the last"));
     frame_unref(frame);
     api_world_fini(&world);
 }
