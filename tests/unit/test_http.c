@@ -40,11 +40,9 @@ static void caller_answer(struct http_exchange *exchange, unsigned status, const
 
 static struct message *caller_message(struct caller *caller, const char *method, const char *path, const char *body)
 {
-    *caller = (struct caller){.exchange = {.method = method,
-                                       .path = path,
-                                       .query = "",
-                                       .body = bytes_of_string(body),
-                                       .answer = caller_answer}};
+    *caller = (struct caller){
+        .exchange = {
+            .method = method, .path = path, .query = "", .body = bytes_of_string(body), .answer = caller_answer}};
     return pd_http_message_new(7, &caller->exchange);
 }
 
@@ -58,8 +56,7 @@ static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void 
     api_world_init(&world);
     pd_http_init(&http);
     char path[64];
-    snprintf(path, sizeof path, "/pd/v1/stores/%llu/cordon",
-             (unsigned long long)pd_fsm_store_at(world.fsm, 0)->id);
+    snprintf(path, sizeof path, "/pd/v1/stores/%llu/cordon", (unsigned long long)pd_fsm_store_at(world.fsm, 0)->id);
     assert_null(pd_http_request(&http, caller_message(&caller, "POST", path, "{}"), &world.api, &conn));
     raft_index index = world.api.wait_index;
     assert_true(index > pd_fsm_applied_index(world.fsm));
@@ -106,7 +103,8 @@ static void what_pd_service_is_asked_is_answered_by_it(void **state)
     conn_id conn = 0;
     api_world_init(&world);
     pd_http_init(&http);
-    struct frame *frame = pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, &conn);
+    struct frame *frame =
+        pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, &conn);
     assert_non_null(frame);
     assert_true(pd_http_is_conn(conn));
     assert_int_equal(caller.status, 0);
@@ -114,8 +112,7 @@ static void what_pd_service_is_asked_is_answered_by_it(void **state)
     assert_int_equal(caller.status, 0); /* no entry of the log answers it */
     pd_http_reply(&http, conn + 1, &(struct wire_pd_reply){.code = ERR_OK});
     assert_int_equal(caller.status, 0);
-    pd_http_reply(&http, conn,
-                  &(struct wire_pd_reply){.code = ERR_INVALID, .text = bytes_of_string("it is the last")});
+    pd_http_reply(&http, conn, &(struct wire_pd_reply){.code = ERR_INVALID, .text = bytes_of_string("it is the last")});
     assert_int_equal(caller.status, 400);
     assert_non_null(strstr(caller.body, "it is the last"));
     frame_unref(frame);
