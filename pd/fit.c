@@ -92,6 +92,8 @@ static uint64_t against(const struct fit *fit, uint32_t rule, uint32_t index)
         cost += UINT64_C(1) << 60;
     if (!role_suits(fit->rules[rule], peer))
         cost += UINT64_C(1) << 58;
+    if (peer->store && peer->store->heard == STORE_DISCONNECTED)
+        cost += UINT64_C(1) << 57;
     if (peer->store && peer->store->wanted == STORE_DRAINING)
         cost += UINT64_C(1) << 56;
     return cost;

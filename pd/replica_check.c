@@ -1,3 +1,5 @@
+#include <float.h>
+
 #include "base/check.h"
 #include "pd/policy.h"
 
@@ -74,7 +76,15 @@ static const struct store_entry *learner_for(const struct pd_view *view, const s
     return NULL;
 }
 
-/* The peer on the fullest store that is fuller than the learner's. */
+/* What is won if the learner takes the peer's place. Nothing is copied any more: who is silent goes, whatever he holds. */
+static double gain_of(const struct pd_view *view, const struct fit_peer *peer, const struct store_entry *learner)
+{
+    if (peer->store->heard == STORE_DISCONNECTED)
+        return DBL_MAX;
+    return pd_view_region_excess(view, peer->store) - pd_view_region_excess(view, learner);
+}
+
+/* The peer on a store that is silent, or else on the fullest one that is fuller than the learner's. */
 static const struct operator *finish_move(struct pd_view *view, struct region_node *node, const struct fit *fit,
                                           struct reason *reason)
 {
@@ -87,7 +97,7 @@ static const struct operator *finish_move(struct pd_view *view, struct region_no
             peer->rule == FIT_ORPHAN || !peer->store ? NULL : learner_for(view, node, fit, i, reason);
         if (!learner || learner->domain != peer->store->domain)
             continue;
-        double gain = pd_view_region_excess(view, peer->store) - pd_view_region_excess(view, learner);
+        double gain = gain_of(view, peer, learner);
         const struct fit_peer *other = gain > most ? fullest : peer;
         if (other)
             reason_refuse(reason, "store", other->peer.store_id, "not_fuller");
