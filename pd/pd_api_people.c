@@ -348,9 +348,13 @@ void pd_api_scheduler_switch(struct api_call *call)
 {
     struct error err = {0};
     raft_index index = 0;
-    bool on = false;
-    if (pd_api_leads(call) && api_body_only(call, "on") && api_body_bool(call, "on", true, &on)) {
-        enum err code = pd_sched_switch(api_of(call)->sched, api_word(call, 0), on, &index, &err);
+    const char *name = api_word(call, 0);
+    bool on = false, is_for_one = cJSON_HasObjectItem(call->body, "store");
+    uint64_t store = 0;
+    if (pd_api_leads(call) && api_body_only(call, "on store") && api_body_bool(call, "on", true, &on) &&
+        api_body_u64(call, "store", false, &store)) {
+        enum err code = is_for_one ? pd_sched_switch_store(api_of(call)->sched, name, store, on, &index, &err)
+                                   : pd_sched_switch(api_of(call)->sched, name, on, &index, &err);
         answer_setting(call, code, index, &err);
     }
 }

@@ -125,6 +125,20 @@ static void put_reason(cJSON *json, const struct reason *reason)
     buf_fini(&text);
 }
 
+/* For which it was asked: the others are for all. */
+static void put_stores(const struct pd_api *api, cJSON *json, enum scheduler_policy policy)
+{
+    const struct store_table *stores = pd_sched_view(api->sched)->stores;
+    if (policy != POLICY_EVICT_LEADER && policy != POLICY_GRANT_LEADER)
+        return;
+    cJSON *list = cJSON_AddArrayToObject(json, "stores");
+    for (uint32_t i = 0; i < store_table_count(stores); i++) {
+        const struct store_entry *store = store_table_at(stores, i);
+        if (policy == POLICY_EVICT_LEADER ? store->evict_leaders : store->grant_leaders)
+            cJSON_AddItemToArray(list, cJSON_CreateNumber((double)store->id));
+    }
+}
+
 void pd_api_schedulers(struct api_call *call)
 {
     const struct pd_api *api = api_of(call);
@@ -141,6 +155,7 @@ void pd_api_schedulers(struct api_call *call)
         cJSON_AddStringToObject(item, "name", scheduler_policy_name((enum scheduler_policy)i));
         cJSON_AddBoolToObject(item, "on", state->on);
         api_put_u64(item, "started_count", state->started_count);
+        put_stores(api, item, (enum scheduler_policy)i);
         put_reason(item, &state->reason);
         cJSON_AddItemToArray(list, item);
     }
@@ -269,6 +284,7 @@ void pd_api_put_wishes(cJSON *json, const struct pd_api *api, store_id id)
     api_put_u64(json, "drained_permille", store->wanted == STORE_SERVING ? 0 : pd_view_drain_permille(view, store));
     cJSON_AddBoolToObject(json, "cordoned", store->cordoned);
     cJSON_AddBoolToObject(json, "evict_leaders", store->evict_leaders);
+    cJSON_AddBoolToObject(json, "grant_leaders", store->grant_leaders);
     cJSON_AddBoolToObject(json, "planned_restart", store_in_restart(store, pd_sched_now_ms(api->sched)));
     cJSON_AddNumberToObject(json, "leader_weight", store->leader_weight);
     cJSON_AddNumberToObject(json, "region_weight", store->region_weight);

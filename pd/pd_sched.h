@@ -112,7 +112,10 @@ enum err pd_sched_cancel_drain(struct pd_sched *sched, store_id store, raft_inde
 /* Gets nothing new. */
 enum err pd_sched_cordon(struct pd_sched *sched, store_id store, bool cordoned, raft_index *ret_index,
                          struct error *err);
+/* No leader on it; all leaders that can on it. ERR_CONDITION_FAILED: the other one is asked for. */
 enum err pd_sched_evict_leaders(struct pd_sched *sched, store_id store, bool evict, raft_index *ret_index,
+                                struct error *err);
+enum err pd_sched_grant_leaders(struct pd_sched *sched, store_id store, bool grant, raft_index *ret_index,
                                 struct error *err);
 /* An empty value takes the label away. */
 enum err pd_sched_label(struct pd_sched *sched, store_id store, const char *name, const char *value,
@@ -130,6 +133,9 @@ enum err pd_sched_prepare_stop(struct pd_sched *sched, store_id store, uint64_t 
 enum err pd_sched_remove_tombstone(struct pd_sched *sched, store_id store, raft_index *ret_index, struct error *err);
 /* By its name in scheduler_policy_name. Chaos is off until it is asked for. ERR_NOT_FOUND. */
 enum err pd_sched_switch(struct pd_sched *sched, const char *policy, bool on, raft_index *ret_index, struct error *err);
+/* For a store: evict-leader and grant-leader, as above. ERR_INVALID: another one; ERR_CONDITION_FAILED: it is off. */
+enum err pd_sched_switch_store(struct pd_sched *sched, const char *policy, store_id store, bool on,
+                               raft_index *ret_index, struct error *err);
 /* Not before so long has passed; not a setting. */
 enum err pd_sched_pause(struct pd_sched *sched, const char *policy, uint64_t duration_ms, struct error *err);
 /* One of the keys that can be set online (pd_config_is_online); NULL: as in the file again. */

@@ -342,7 +342,28 @@ enum err pd_sched_evict_leaders(struct pd_sched *sched, store_id id, bool evict,
     enum err code = find_store(sched, id, &store, ret_index, err);
     if (code != ERR_OK)
         return code;
+    if (evict && store->grant_leaders)
+        return error_set(err, ERR_CONDITION_FAILED,
+                         "store %llu is granted all leaders: pd-ctl scheduler remove grant-leader %llu", ULL(id),
+                         ULL(id));
     store->evict_leaders = evict;
+    return keep_wish(sched, store, ret_index, err);
+}
+
+enum err pd_sched_grant_leaders(struct pd_sched *sched, store_id id, bool grant, raft_index *ret_index,
+                                struct error *err)
+{
+    struct store_entry *store;
+    enum err code = find_store(sched, id, &store, ret_index, err);
+    if (code == ERR_OK && grant)
+        code = check_target(sched, id, err);
+    if (code != ERR_OK)
+        return code;
+    if (grant && store->evict_leaders)
+        return error_set(err, ERR_CONDITION_FAILED,
+                         "leaders are to leave store %llu: pd-ctl scheduler remove evict-leader %llu", ULL(id),
+                         ULL(id));
+    store->grant_leaders = grant;
     return keep_wish(sched, store, ret_index, err);
 }
 
@@ -444,6 +465,25 @@ enum err pd_sched_switch(struct pd_sched *sched, const char *policy, bool on, ra
         return code;
     snprintf(name, sizeof(name), "scheduler/%s", policy);
     return sched_put_setting(sched, name, bytes_of_string(on ? "on" : "off"), ret_index, err);
+}
+
+enum err pd_sched_switch_store(struct pd_sched *sched, const char *policy, store_id store, bool on,
+                               raft_index *ret_index, struct error *err)
+{
+    int found = 0;
+    char name[PD_SETTING_NAME_MAX];
+    *ret_index = 0;
+    enum err code = sched->leading ? find_policy(policy, &found, err) : not_leading(err);
+    if (code != ERR_OK)
+        return code;
+    snprintf(name, sizeof(name), "scheduler/%s", policy);
+    bool off = bytes_equal(pd_settings_get(pd_fsm_settings(sched->fsm), bytes_of_string(name)), bytes_of_string("off"));
+    if (found != POLICY_EVICT_LEADER && found != POLICY_GRANT_LEADER)
+        return error_set(err, ERR_INVALID, "%s is for all stores, not for one", policy);
+    if (on && off)
+        return error_set(err, ERR_CONDITION_FAILED, "%s is off: pd-ctl scheduler add %s", policy, policy);
+    return found == POLICY_EVICT_LEADER ? pd_sched_evict_leaders(sched, store, on, ret_index, err)
+                                        : pd_sched_grant_leaders(sched, store, on, ret_index, err);
 }
 
 enum err pd_sched_pause(struct pd_sched *sched, const char *policy, uint64_t duration_ms, struct error *err)

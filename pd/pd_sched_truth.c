@@ -86,6 +86,7 @@ static void take_wish(struct pd_sched *sched, struct store_entry *store, const s
     store->drain_count = wish->drain_count;
     store->cordoned = wish->cordoned;
     store->evict_leaders = wish->evict_leaders;
+    store->grant_leaders = wish->grant_leaders;
     store->leader_weight = weight_of(wish->leader_weight_permille);
     store->region_weight = weight_of(wish->region_weight_permille);
     store->restart_until_wall_ms = wish->restart_until_ms;
@@ -240,6 +241,7 @@ static void load_switches(struct pd_sched *sched)
         bool on = value.size > 0 ? bytes_equal(value, bytes_of_string("on")) : !scheduler_policy_is_chaos(policy);
         sched->scheduler.states[i].on = on && sched->effective.scheduling;
     }
+    sched->view_config.grants = sched->scheduler.states[POLICY_GRANT_LEADER].on;
 }
 
 static void load_config(struct pd_sched *sched)
@@ -330,6 +332,7 @@ enum err sched_put_wish(struct pd_sched *sched, const struct store_entry *store,
     const struct wire_store_wish wish = {.life = (uint8_t)store->wanted,
                                          .cordoned = store->cordoned,
                                          .evict_leaders = store->evict_leaders,
+                                         .grant_leaders = store->grant_leaders,
                                          .labels = labels,
                                          .labels_count = store->label_count,
                                          .leader_weight_permille = permille_of(store->leader_weight),

@@ -139,9 +139,10 @@ static void print_store(struct pd_sched *sched, const struct store_entry *store,
     const struct pd_view *view = &sched->scheduler.view;
     const char *why = NULL;
     bool takes = pd_view_takes_peer(view, store, 0, &why);
-    print(json, "{\"store\": %llu, \"heard\": \"%s\", \"life\": \"%s\", \"cordoned\": %s, \"evict_leaders\": %s, ",
+    print(json, "{\"store\": %llu, \"heard\": \"%s\", \"life\": \"%s\", \"cordoned\": %s, \"evict_leaders\": %s, "
+          "\"grant_leaders\": %s, ",
           ULL(store->id), heard[store->heard], wanted[store->wanted], store->cordoned ? "true" : "false",
-          store->evict_leaders ? "true" : "false");
+          store->evict_leaders ? "true" : "false", store->grant_leaders ? "true" : "false");
     print(json, "\"takes_peers\": %s, \"takes_no_peers_because\": ", takes ? "true" : "false");
     print(json, why ? "\"%s\", " : "null%s, ", why ? why : "");
     print(json, "\"takes_leaders\": %s, \"slow_score\": %u, \"peers\": %u, \"leaders\": %u, \"size\": %llu, ",

@@ -19,6 +19,7 @@ void pd_view_config_init(struct pd_view_config *config)
                                       .merge_size = 8 * MIB,
                                       .merge_keys = 80 * 1000,
                                       .merged_size_max = 48 * MIB,
+                                      .grants = true,
                                       .slow_score_max = 80,
                                       .space_low_permille = 200,
                                       .tries = 12,
@@ -152,7 +153,8 @@ static void refresh_store(struct pd_view *view, struct store_entry *store, const
     store->read_load = sums.read_load;
     store->write_load = sums.write_load;
     store->region_share = is_serving(store) ? store->region_weight * size : 0;
-    store->leader_share = leads ? store->leader_weight : 0;
+    store->granted = leads && store->grant_leaders && view->config->grants;
+    store->leader_share = leads && !store->granted ? store->leader_weight : 0;
     store->domain = domain_of(view, domain_key(view, store, locked));
     store_refill(store, view->config->latency_target_us, view->now_ms);
 }
@@ -187,8 +189,8 @@ static void find_means(struct pd_view *view)
         amounts[store->domain] += pd_view_region_amount(view, store);
         counts[store->domain] += own_count(store);
         shares[store->domain] += store->region_share;
-        leaders += (double)(store->leader_count + store->coming_leaders);
-        reads += (double)store->read_load + (double)store->coming_read;
+        leaders += store->granted ? 0 : (double)(store->leader_count + store->coming_leaders);
+        reads += store->granted ? 0 : (double)store->read_load + (double)store->coming_read;
         writes += (double)store->write_load + (double)store->coming_write;
         leader_share += store->leader_share;
         share += store->region_share;
@@ -209,11 +211,15 @@ double pd_view_region_excess(const struct pd_view *view, const struct store_entr
 
 double pd_view_leader_excess(const struct pd_view *view, const struct store_entry *store)
 {
+    if (store->granted)
+        return 0;
     return (double)(store->leader_count + store->coming_leaders) - view->leader_mean * store->leader_share;
 }
 
 double pd_view_read_excess(const struct pd_view *view, const struct store_entry *store)
 {
+    if (store->granted)
+        return 0;
     return (double)store->read_load + (double)store->coming_read - view->read_mean * store->leader_share;
 }
 

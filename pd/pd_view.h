@@ -42,6 +42,7 @@ struct pd_view_config {
     bool store_splits;                /* stores split what is too large by themselves: split_region does nothing */
     uint64_t split_merge_interval_ms; /* a region that was split is not merged for so long: 0 */
     uint64_t begun_ms;                /* of regions that were split before nothing is known */
+    bool grants;                  /* grant_leader is on: true */
     uint32_t slow_score_max;      /* 80 */
     uint32_t space_low_permille;  /* a store with less of its capacity left gets nothing: 200 */
     uint32_t tries;               /* regions drawn per pair of stores: 12 */
@@ -95,7 +96,8 @@ struct region_node *pd_view_patrol(struct pd_view *view, region_id *cursor);
 uint32_t pd_view_decayed(uint32_t before, uint64_t count, uint64_t interval_ms);
 void pd_view_suspect(struct pd_view *view, region_id id);
 
-/* What a store holds now and will hold, and how far that is above (+) or below the mean of its domain. */
+/* What a store holds now and will hold, and how far that is above (+) or below the mean of its domain. Leaders and reads
+ * of a store that is granted all leaders are neither above nor below. */
 double pd_view_region_amount(const struct pd_view *view, const struct store_entry *store);
 double pd_view_region_excess(const struct pd_view *view, const struct store_entry *store);
 double pd_view_leader_excess(const struct pd_view *view, const struct store_entry *store);

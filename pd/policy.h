@@ -36,8 +36,9 @@ const struct operator *split_merge(struct pd_view *view, struct reason *reason);
 /* Leaders leave stores that people, a planned restart, or their own slowness want empty of leaders. */
 const struct operator *evict_leader(struct pd_view *view, struct reason *reason);
 const struct operator *slow_store(struct pd_view *view, struct reason *reason);
-/* All leaders that can to one store. */
-const struct operator *grant_leader(struct pd_view *view, store_id store, struct reason *reason);
+/* All leaders that can to the stores that people want them on: each from a store that is none of those to the one of
+ * them that leads least. */
+const struct operator *grant_leader(struct pd_view *view, struct reason *reason);
 
 /* Spreads the regions of a range over all stores, evenly among themselves. */
 struct scatter {

@@ -11,6 +11,7 @@ static const struct {
     [POLICY_REPLICA_CHECK] = {"replica-check", replica_check, 4096, false},
     [POLICY_EVICT_LEADER] = {"evict-leader", evict_leader, 1024, false},
     [POLICY_SLOW_STORE] = {"slow-store", slow_store, 256, false},
+    [POLICY_GRANT_LEADER] = {"grant-leader", grant_leader, 1024, false},
     [POLICY_SPLIT_MERGE] = {"split-merge", split_merge, 512, false},
     [POLICY_HOT_READ] = {"hot-read", hot_read, 8, false},
     [POLICY_HOT_WRITE] = {"hot-write", hot_write, 8, false},

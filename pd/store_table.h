@@ -52,7 +52,8 @@ struct store_entry {
     enum store_heard heard;
     enum store_wanted wanted;
     bool cordoned;
-    bool evict_leaders;        /* asked for by people */
+    bool evict_leaders;        /* asked for by people, like ... */
+    bool grant_leaders;        /* all leaders that can be here; never with evict_leaders */
     uint64_t restart_until_ms; /* planned restart; 0: none */
     uint64_t heard_ms;         /* last heartbeat; or since when we listen */
     uint64_t up_since_ms;      /* it came back then; 0: it was never away */
@@ -79,9 +80,10 @@ struct store_entry {
     uint64_t size, read_load, write_load;
     double region_share, leader_share; /* of what it could take */
     uint32_t domain;                   /* index of the stores that it can exchange peers with */
+    bool granted;                      /* grant_leaders, and it may lead: its leaders are no matter of balance */
     bool region_out, leader_out;       /* out of balance: it was outside of the band, and is not at the mean yet */
     bool read_out, write_out;
-    uint32_t walk; /* where replica_check goes on in a store that is to be left */
+    uint32_t walk; /* where replica_check goes on in a store that is to be left, grant_leader in one that is not */
 };
 
 struct store_table;

@@ -32,6 +32,7 @@ struct command {
     size_t table_count;
     const struct setting *(*table_of)(size_t *ret_count);
     size_t operand_min, operand_max;
+    const char *(*operand_word)(size_t n); /* what the first one may be, for completion; ends with NULL. NULL: anything */
     int (*run)(const struct command *command, int argc, char **argv);
 };
 

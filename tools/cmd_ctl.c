@@ -182,7 +182,32 @@ static int split_words(char *line, char **words)
     return count;
 }
 
-/* The n-th of the nouns, or of the verbs of the noun that stands there already. */
+const char *ctl_scheduler_word(size_t n)
+{
+    /* as pd-ctl scheduler list has them (tests/e2e/pd_ctl.py compares) */
+    static const char *const words[] = {"replica-check",  "evict-leader",   "slow-store",     "grant-leader",
+                                        "split-merge",    "hot-read",       "hot-write",      "balance-leader",
+                                        "balance-region", "shuffle-leader", "shuffle-region", "random-merge"};
+    return n < sizeof words / sizeof words[0] ? words[n] : NULL;
+}
+
+/* The n-th of what may follow the verb that stands there already. */
+static const char *complete_operand(const char *before, const char *start, size_t n)
+{
+    for (const struct ctl_verb *const *at = ctl_verbs; *at; at++) {
+        size_t size = strlen(verb_name(*at));
+        if (!(*at)->command.operand_word || strncmp(before, verb_name(*at), size) != 0 || before[size] != ' ' ||
+            before[size + strspn(before + size, " ")] != '\0')
+            continue;
+        const char *word;
+        for (size_t i = 0; (word = (*at)->command.operand_word(i)); i++)
+            if (strncmp(word, start, strlen(start)) == 0 && n-- == 0)
+                return word;
+    }
+    return NULL;
+}
+
+/* The n-th of the nouns, of the verbs of the noun that stands there already, or of the words behind noun and verb. */
 static const char *complete(const char *before, const char *start, size_t n)
 {
     char noun[32];
@@ -195,7 +220,7 @@ static const char *complete(const char *before, const char *start, size_t n)
         return NULL;
     }
     if (size >= sizeof noun || first[size + strspn(first + size, " ")] != '\0')
-        return NULL;
+        return complete_operand(first, start, n);
     snprintf(noun, sizeof noun, "%.*s", (int)size, first);
     for (const struct ctl_verb *const *at = ctl_verbs; *at; at++) {
         const char *verb = verb_name(*at) + size + 1;

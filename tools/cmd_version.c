@@ -119,6 +119,8 @@ static int run_completion(const struct command *command, int argc, char **argv)
             continue;
         printf("    \"%s\"|\"%s \"*) COMPREPLY=($(compgen -f -W \"", command_at(i)->name, command_at(i)->name);
         print_flags(command_at(i));
+        for (size_t n = 0; command_at(i)->operand_word && command_at(i)->operand_word(n); n++)
+            printf(" %s", command_at(i)->operand_word(n));
         printf("\" -- \"$word\"));;\n");
     }
     print_groups();

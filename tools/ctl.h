@@ -54,6 +54,8 @@ struct ctl {
 
 /* The verbs, in the order of help; ends with NULL. */
 extern const struct ctl_verb *const ctl_verbs[];
+/* For .operand_word: names of policies. */
+const char *ctl_scheduler_word(size_t n);
 /* For .run of a verb's command. */
 int ctl_run(const struct command *command, int argc, char **argv);
 

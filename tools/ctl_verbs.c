@@ -49,8 +49,11 @@ static const struct ctl_column operator_columns[] = {{"operator", "OPERATOR", CT
                                                      {"by_people", "BY PEOPLE", CTL_BOOL},
                                                      {"steps", "STEPS", CTL_STEPS},
                                                      {0}};
-static const struct ctl_column scheduler_columns[] = {
-    {"name", "NAME", CTL_TEXT}, {"on", "ON", CTL_BOOL}, {"started_count", "BEGAN", CTL_NUMBER}, {0}};
+static const struct ctl_column scheduler_columns[] = {{"name", "NAME", CTL_TEXT},
+                                                      {"on", "ON", CTL_BOOL},
+                                                      {"started_count", "BEGAN", CTL_NUMBER},
+                                                      {"stores", "STORES", CTL_TEXT},
+                                                      {0}};
 static const struct ctl_column rule_columns[] = {{"group", "GROUP", CTL_TEXT},
                                                  {"name", "NAME", CTL_TEXT},
                                                  {"role", "ROLE", CTL_TEXT},
@@ -358,6 +361,17 @@ static int operator_add(struct ctl *ctl)
     return cli_usage(ctl->command, "there is no \"%.40s\"%s%s%s; see pd-ctl operator add --help", ctl_operand(ctl, 0),
                      nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
                      nearest.best ? "\"" : "");
+}
+
+/* Of all stores, or of one that is named. */
+static int scheduler_switch(struct ctl *ctl)
+{
+    bool on = strcmp(ctl->verb->body, "true") == 0, for_one = settings_operand_count(ctl->settings) > 1;
+    cJSON *json = NULL;
+    const char *body = for_one ? (on ? "{\"on\":true,\"store\":{1}}" : "{\"on\":false,\"store\":{1}}")
+                               : (on ? "{\"on\":true}" : "{\"on\":false}");
+    int code = ctl_ask(ctl, "PUT", ctl->verb->path, body, &json, NULL);
+    return code == CLI_GO_ON ? ctl_show_change(ctl, json) : code;
 }
 
 static int scheduler_explain(struct ctl *ctl)
@@ -1143,34 +1157,42 @@ static const struct ctl_verb ctl_scheduler_list = {
 
 static const struct ctl_verb ctl_scheduler_add = {
     .command = {.name = "ctl scheduler add",
-                .operands = "NAME",
-                .summary = "a policy may decide",
+                .operands = "NAME [STORE]",
+                .summary = "a policy may decide; evict-leader and grant-leader: for a store",
                 .text = "Also those for chaos: shuffle-leader, shuffle-region, random-merge.\n"
                         "\n"
+                        "With a STORE: evict-leader, no leader is on that store (as store evict-leaders); "
+                        "grant-leader, all leaders\n"
+                        "that can are on it, or spread over those that it is added for. A store can have one of both.\n"
+                        "\n"
                         "Examples:\n"
-                        "  pd-ctl scheduler add balance-leader\n" CTL_EXIT_CODES,
+                        "  pd-ctl scheduler add balance-leader\n"
+                        "  pd-ctl scheduler add grant-leader 3\n" CTL_EXIT_CODES,
                 CLI_TABLE(ctl_rows),
                 .operand_min = 1,
-                .operand_max = 1,
+                .operand_max = 2,
+                .operand_word = ctl_scheduler_word,
                 .run = ctl_run},
-    .method = "PUT",
     .path = "/pd/v1/schedulers/{p0}",
-    .body = "{\"on\":true}",
+    .body = "true",
+    .act = scheduler_switch,
 };
 
 static const struct ctl_verb ctl_scheduler_remove = {
     .command = {.name = "ctl scheduler remove",
-                .operands = "NAME",
-                .summary = "a policy decides nothing any more",
+                .operands = "NAME [STORE]",
+                .summary = "a policy decides nothing any more; evict-leader and grant-leader: for a store",
                 .text = "Examples:\n"
-                        "  pd-ctl scheduler remove balance-region\n" CTL_EXIT_CODES,
+                        "  pd-ctl scheduler remove balance-region\n"
+                        "  pd-ctl scheduler remove grant-leader 3\n" CTL_EXIT_CODES,
                 CLI_TABLE(ctl_rows),
                 .operand_min = 1,
-                .operand_max = 1,
+                .operand_max = 2,
+                .operand_word = ctl_scheduler_word,
                 .run = ctl_run},
-    .method = "PUT",
     .path = "/pd/v1/schedulers/{p0}",
-    .body = "{\"on\":false}",
+    .body = "false",
+    .act = scheduler_switch,
 };
 
 static const struct ctl_verb ctl_scheduler_pause = {
@@ -1184,6 +1206,7 @@ static const struct ctl_verb ctl_scheduler_pause = {
                 CLI_TABLE(ctl_for_rows),
                 .operand_min = 1,
                 .operand_max = 1,
+                .operand_word = ctl_scheduler_word,
                 .run = ctl_run},
     .method = "POST",
     .path = "/pd/v1/schedulers/{p0}/pause",
@@ -1199,6 +1222,7 @@ static const struct ctl_verb ctl_scheduler_resume = {
                 CLI_TABLE(ctl_rows),
                 .operand_min = 1,
                 .operand_max = 1,
+                .operand_word = ctl_scheduler_word,
                 .run = ctl_run},
     .method = "POST",
     .path = "/pd/v1/schedulers/{p0}/pause",
@@ -1216,6 +1240,7 @@ static const struct ctl_verb ctl_scheduler_explain = {
                 CLI_TABLE(ctl_rows),
                 .operand_min = 1,
                 .operand_max = 1,
+                .operand_word = ctl_scheduler_word,
                 .run = ctl_run},
     .act = scheduler_explain,
 };

@@ -193,6 +193,7 @@ def let_pd_decide(ctl, regions, seconds):
     check("scheduling" in ctl.json("scheduler", "config") and "data-dir" not in ctl.json("scheduler", "config"), "scheduler config")
     ctl.run("scheduler", "config", "schedule-interval", "250ms")
     check(ctl.json("scheduler", "config")["schedule-interval"] == "250ms", "scheduler config KEY VALUE")
+    leaders_go_where_they_are_granted(ctl, seconds)
     ctl.run("balance", "now", code=CONDITION)
     ctl.run("balance", "now", "--yes")
     ctl.run("store", "drain", 4)
@@ -218,9 +219,46 @@ def let_pd_decide(ctl, regions, seconds):
     ctl.run("why", "store", 4)
     ctl.run("why", "store", 1)
     check("on" in ctl.run("scheduler", "explain", "balance-leader"), "scheduler explain")
-    check(any(s["started_count"] > 0 for s in ctl.json("scheduler", "list")["schedulers"]), "scheduler list")
+    policies = ctl.json("scheduler", "list")["schedulers"]
+    check(any(s["started_count"] > 0 for s in policies), "scheduler list")
+    offered = re.search(r'"ctl scheduler explain"\|.*-W "([^"]*)"', ctl.cluster.polder("completion", "bash")).group(1).split()
+    check([word for word in offered if not word.startswith("-")] == [s["name"] for s in policies], f"completed as policies: {offered}")
     ctl.run("config", "set", "scheduling", "false")
     print(f"store 4 drained in {took:.1f} s by policies, which say why")
+
+
+def leaders_go_where_they_are_granted(ctl, seconds):
+    def row(name):
+        return next(s for s in ctl.json("scheduler", "list")["schedulers"] if s["name"] == name)
+
+    def led_elsewhere(store):
+        return [r["id"] for r in ctl.json("region", "list")["regions"]
+                if any(p["leader"] for p in r["peers"] if p["store"] != store) and
+                any(p["role"] == "voter" for p in r["peers"] if p["store"] == store)]
+    before = led_elsewhere(3)
+    ctl.run("scheduler", "pause", "grant-leader", "--for", "1h")
+    ctl.run("scheduler", "add", "grant-leader", 3)
+    check(row("grant-leader")["stores"] == [3] and "3" in ctl.run("scheduler", "list"), "scheduler list names the store")
+    check(ctl.json("store", "show", 3)["grant_leaders"], "grant_leaders")
+    check("granted" in ctl.run("scheduler", "add", "evict-leader", 3, code=CONDITION), "evict what is granted")
+    check("granted" in ctl.run("store", "evict-leaders", 3, code=CONDITION), "evict what is granted")
+    check(before and led_elsewhere(3), "a policy that is paused moves nothing")
+    ctl.run("scheduler", "resume", "grant-leader")
+    ctl.wait("all leaders on store 3", seconds, lambda: not led_elsewhere(3))
+    told = [ctl.run("why", "region", region) for region in before]
+    for said in ("decided by: grant-leader", "target store 3", "source leaders", "refused:"):
+        check(any(said in text for text in told), f"why of a granted leader lacks {said!r}: {told}")
+    check("on" in ctl.run("scheduler", "explain", "grant-leader") and row("grant-leader")["started_count"] > 0, "scheduler explain")
+    ctl.run("scheduler", "remove", "grant-leader", 3)
+    check(row("grant-leader")["stores"] == [], "nobody is granted leaders")
+    ctl.wait("leaders on others again", seconds, lambda: led_elsewhere(3))
+    ctl.run("scheduler", "add", "evict-leader", 3)
+    check("to leave store 3" in ctl.run("scheduler", "add", "grant-leader", 3, code=CONDITION), "grant what is evicted")
+    check(row("evict-leader")["stores"] == [3], "scheduler list names the store")
+    ctl.wait("store 3 leads nothing", seconds, lambda: ctl.json("store", "show", 3)["leader_count"] == 0)
+    ctl.run("scheduler", "remove", "evict-leader", 3)
+    ctl.run("scheduler", "add", "balance-leader", 3, code=USAGE)
+    print("leaders go where they are granted, and stay away where they are not")
 
 
 def rules(ctl):
@@ -243,6 +281,7 @@ def bad_words(ctl):
             (("region", "key", "\\x0"), USAGE, ""), (("region", "transfer-leader", 99999, 1), NOT_FOUND, "no region"),
             (("operator", "add", "frob", 1), USAGE, "there is no"), (("operator", "cancel", 99999), NOT_FOUND, ""),
             (("operator", "show", 99999), NOT_FOUND, "remembered"), (("scheduler", "add", "nobody"), NOT_FOUND, "nobody"),
+            (("scheduler", "add", "grant-leader", 77), NOT_FOUND, "no store 77"), (("scheduler", "add", "grant-leader", "x"), USAGE, "no number"),
             (("store", "weight", 1, "much", "1"), USAGE, "number"), (("store", "limit", 1, "10", "10"), USAGE, "unit"),
             (("member", "remove", 1), USAGE, "last"), (("status", "--outptu", "json"), USAGE, "output")):
         said = ctl.run(*words, code=code)
@@ -310,7 +349,7 @@ def shell(ctl):
 
     read_until("pd-ctl> ")
     for typed, wanted in ((b"sto\tsh\t2\r", "heartbeat_age_ms"), (b"region key 'hello world'\r", "start_key"),
-                          (b"\x1b[A\r", "start_key"), (b"store show 77\r", "no store 77")):
+                          (b"\x1b[A\r", "start_key"), (b"sch\texp\tgra\t\r", "grant-leader: "), (b"store show 77\r", "no store 77")):
         os.write(terminal, typed)
         read_until(wanted)
         read_until("pd-ctl> ")

@@ -71,7 +71,8 @@ static void want_of_store(struct people *people, struct pd_sched *sched)
         (void)pd_sched_cordon(sched, store, rng_chance(rng, 1, 3), &index, NULL);
         break;
     case 4:
-        (void)pd_sched_evict_leaders(sched, store, rng_chance(rng, 1, 3), &index, NULL);
+        (void)pd_sched_switch_store(sched, rng_chance(rng, 1, 2) ? "evict-leader" : "grant-leader", store,
+                                    rng_chance(rng, 1, 3), &index, NULL);
         break;
     case 5:
         (void)pd_sched_label(sched, store, "zone", zones[rng_below(rng, 4)], &index, NULL);

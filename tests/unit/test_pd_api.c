@@ -243,6 +243,54 @@ static void a_wish_is_answered_when_the_log_has_it_and_shows_at_once(void **stat
     assert_false(is_cordoned(id));
 }
 
+/* How many stores a policy was asked for; UINT32_MAX: it is for all. */
+static uint32_t stores_of(const char *policy)
+{
+    cJSON *json = ask_for("GET", "/pd/v1/schedulers", "", "", 200), *item;
+    uint32_t count = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "schedulers"))
+    {
+        const cJSON *stores = cJSON_GetObjectItem(item, "stores");
+        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(item, "name")), policy) == 0)
+            count = stores ? (uint32_t)cJSON_GetArraySize(stores) : UINT32_MAX;
+    }
+    cJSON_Delete(json);
+    return count;
+}
+
+static void put_for_store(const char *policy, bool on, store_id id, unsigned status)
+{
+    char path[64], body[64];
+    snprintf(path, sizeof path, "/pd/v1/schedulers/%s", policy);
+    snprintf(body, sizeof body, "{\"on\": %s, \"store\": %llu}", on ? "true" : "false", (unsigned long long)id);
+    expect("PUT", path, "", body, status);
+}
+
+static void a_store_has_all_leaders_or_none_but_is_not_asked_for_both(void **state)
+{
+    (void)state;
+    put_for_store("grant-leader", true, store_at(1), 200);
+    put_for_store("grant-leader", true, store_at(2), 200);
+    put_for_store("evict-leader", true, store_at(3), 200);
+    assert_int_equal(stores_of("grant-leader"), 2);
+    assert_int_equal(stores_of("evict-leader"), 1);
+    assert_int_equal(stores_of("balance-leader"), UINT32_MAX);
+    put_for_store("evict-leader", true, store_at(1), 409);
+    expect("POST", path_of("/pd/v1/stores/%llu/evict-leaders", store_at(1)), "", "{\"on\": true}", 409);
+    put_for_store("grant-leader", true, store_at(3), 409);
+    assert_int_equal(stores_of("grant-leader"), 2);
+    put_for_store("grant-leader", false, store_at(1), 200);
+    put_for_store("evict-leader", true, store_at(1), 200);
+    assert_int_equal(stores_of("evict-leader"), 2);
+    expect("PUT", "/pd/v1/schedulers/grant-leader", "", "{\"on\": false}", 200);
+    put_for_store("grant-leader", true, store_at(0), 409); /* the policy is off */
+    put_for_store("grant-leader", false, store_at(2), 200);
+    expect("PUT", "/pd/v1/schedulers/grant-leader", "", "{\"on\": true}", 200);
+    expect("POST", path_of("/pd/v1/stores/%llu/drain", store_at(0)), "", "", 200);
+    put_for_store("grant-leader", true, store_at(0), 409); /* it is to be left */
+    assert_int_equal(stores_of("grant-leader"), 0);
+}
+
 static void an_operator_has_a_number_a_history_and_a_reason(void **state)
 {
     (void)state;
@@ -364,6 +412,11 @@ static void what_makes_no_sense_is_refused_and_changes_nothing(void **state)
         {"PATCH", "/pd/v1/config", "", "{\"store-limit\": 5}", 400},
         {"PATCH", "/pd/v1/config", "", "{\"store-limit\": \"5\"}", 400},
         {"PUT", "/pd/v1/schedulers/nobody", "", "{\"on\": true}", 404},
+        {"PUT", "/pd/v1/schedulers/nobody", "", "{\"on\": true, \"store\": 1}", 404},
+        {"PUT", "/pd/v1/schedulers/balance-leader", "", "{\"on\": true, \"store\": 1}", 400},
+        {"PUT", "/pd/v1/schedulers/grant-leader", "", "{\"on\": true, \"store\": 99999}", 404},
+        {"PUT", "/pd/v1/schedulers/grant-leader", "", "{\"on\": true, \"store\": 0}", 404},
+        {"PUT", "/pd/v1/schedulers/grant-leader", "", "{\"on\": true, \"store\": \"x\"}", 400},
         {"PUT", "/pd/v1/rules/a/b", "", "{}", 400},
         {"PUT", "/pd/v1/rules/a/b", "", "{\"count\": 1, \"role\": \"king\"}", 400},
         {"PUT", "/pd/v1/rules/a/b", "", "{\"count\": 1, \"locations\": [1]}", 400},
@@ -403,6 +456,7 @@ int main(void)
         TEST(who_does_not_lead_says_so),
         TEST(metrics_are_well_formed),
         TEST(a_wish_is_answered_when_the_log_has_it_and_shows_at_once),
+        TEST(a_store_has_all_leaders_or_none_but_is_not_asked_for_both),
         TEST(an_operator_has_a_number_a_history_and_a_reason),
         TEST(a_rule_comes_back_as_it_was_put),
         TEST(configuration_is_set_online_and_goes_back),

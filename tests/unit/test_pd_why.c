@@ -402,8 +402,10 @@ static void leaders_that_one_store_gets(void **state)
     struct reason ignored;
     add_stores(world, 3, 3);
     put(world, 1, 1, 1, ON(1, 2, 3), 1);
+    store(world, 3)->grant_leaders = true;
     pd_view_refresh(world->view, world->now_ms);
-    const struct reason *reason = begun(grant_leader(world->view, 3, &ignored), "grant-leader");
+    const struct reason *reason = begun(grant_leader(world->view, &ignored), "grant-leader");
+    assert_int_equal(fact_of(reason, "target_store"), 3);
     assert_int_equal(fact_of(reason, "source_leaders"), 1);
     assert_int_equal(fact_of(reason, "target_leaders"), 0);
     assert_string_equal(refusal_of(reason, "store", 2), "not_asked_for");

@@ -709,6 +709,98 @@ static void one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not(void **sta
     assert_null(slow_store(world->view, &reason));
 }
 
+/* What the policy begins is done at once. */
+static void let_all_transfer(struct world *world, policy_decide policy)
+{
+    const struct operator *operator;
+    struct reason reason;
+    pd_view_refresh(world->view, world->now_ms);
+    while ((operator= policy(world->view, &reason)) != NULL) {
+        region_id id = operator->region;
+        store_id to = operator->steps[0].store;
+        assert_int_equal(operator->steps[0].kind, STEP_TRANSFER);
+        assert_true(operator_list_cancel(world->operators, id, world->now_ms));
+        put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), to);
+        pd_view_refresh(world->view, world->now_ms);
+    }
+}
+
+static uint32_t leaders_on(const struct world *world, store_id store)
+{
+    return region_tree_sums(world->tree, store).leader_count;
+}
+
+static void leaders_come_to_a_store_that_is_granted_them_and_none_leaves(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 16; id++)
+        put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1 + id % 2);
+    store_table_find(world->table, 3)->grant_leaders = true;
+    let_all_transfer(world, grant_leader);
+    assert_int_equal(leaders_on(world, 3), 12);
+    let_all_transfer(world, balance_leader);
+    assert_int_equal(leaders_on(world, 3), 12);
+    assert_int_equal(leaders_on(world, 1) + leaders_on(world, 2) + leaders_on(world, 4), 4);
+    assert_in_range(leaders_on(world, 4), 1, 2); /* the mean is that of the others */
+    store_table_find(world->table, 3)->grant_leaders = false;
+    let_all_transfer(world, balance_leader);
+    assert_in_range(leaders_on(world, 3), 3, 5);
+}
+
+static void stores_that_are_granted_leaders_share_them(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 13; id++)
+        put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1);
+    store_table_find(world->table, 2)->grant_leaders = store_table_find(world->table, 3)->grant_leaders = true;
+    let_all_transfer(world, grant_leader);
+    assert_int_equal(leaders_on(world, 1), 0);
+    assert_in_range(leaders_on(world, 2), 6, 7);
+    assert_in_range(leaders_on(world, 3), 6, 7);
+}
+
+static void a_slow_store_gets_no_leader_that_it_is_granted(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 1; id <= 12; id++)
+        put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1 + id % 3 % 2);
+    store_table_find(world->table, 3)->grant_leaders = true;
+    store_table_find(world->table, 3)->slow_score = 100;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(grant_leader(world->view, &reason));
+    assert_string_equal(reason.refusals[0].why, "takes_no_leader");
+    store_table_find(world->table, 3)->slow_score = 0;
+    world->config.grants = false; /* the policy is off */
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(grant_leader(world->view, &reason));
+    let_all_transfer(world, balance_leader);
+    assert_int_equal(leaders_on(world, 3), 3);
+}
+
+static void a_hot_leader_stays_where_all_leaders_are_granted(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 3, 3);
+    for (region_id id = 1; id <= 6; id++) {
+        struct region_node *node = put(world, id, 1, 1, ON(1, 2, 3), 1);
+        struct region_seen seen = region_node_seen(node);
+        seen.read_load = 1000;
+        region_tree_see(world->tree, node, &seen);
+        pd_view_report(world->view, node, false);
+    }
+    store_table_find(world->table, 1)->grant_leaders = true;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(hot_read(world->view, &reason));
+    store_table_find(world->table, 1)->grant_leaders = false;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_non_null(hot_read(world->view, &reason));
+}
+
 static void a_hot_leader_goes_to_a_cold_follower(void **state)
 {
     struct world *world = *state;
@@ -838,6 +930,10 @@ int main(void)
         CLAIM(noise_inside_the_band_moves_nothing),
         CLAIM(leaders_level_out_within_one),
         CLAIM(one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not),
+        CLAIM(leaders_come_to_a_store_that_is_granted_them_and_none_leaves),
+        CLAIM(stores_that_are_granted_leaders_share_them),
+        CLAIM(a_slow_store_gets_no_leader_that_it_is_granted),
+        CLAIM(a_hot_leader_stays_where_all_leaders_are_granted),
         CLAIM(a_hot_leader_goes_to_a_cold_follower),
         CLAIM(load_decays_to_half_in_a_minute),
         CLAIM(small_neighbours_meet_and_merge),
