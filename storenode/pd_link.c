@@ -53,6 +53,7 @@ struct pd_link {
     struct slow_score slow;
     bool registered; /* by this process: pd knows our address of today */
     uint8_t asked_op;
+    region_id asked_region; /* if it was about one */
     uint64_t next_id, id_count;                /* the stock; what is left at the end of the process is never given */
     struct message *id_asks, **id_asks_last;   /* owned list: they wait for ids, the oldest first */
     region_id region_asks[REGION_ASKS_MAX]; /* what became of these? */
@@ -61,11 +62,6 @@ struct pd_link {
     uint64_t token;                  /* makes a repeated registration find the first one */
     struct regions_message *regions; /* owned: the first regions while their rows are being written */
     char refusal[256];               /* last one logged, so that it is said once */
-};
-
-struct region_ask {
-    struct message message;
-    region_id region;
 };
 
 struct frame_message {
@@ -206,6 +202,15 @@ static void free_plain(struct message *message)
     free(message);
 }
 
+static void tell_unknown(struct pd_link *link, region_id region)
+{
+    struct region_ask *message = calloc(1, sizeof *message);
+    CHECK(message);
+    *message = (struct region_ask){.message = {.kind = WORKER_REGION_UNKNOWN, .free = free_plain}, .region = region};
+    struct region_worker *worker = link->store->workers[region % link->store->worker_count];
+    actor_post_must(link->env->executor, region_worker_actor(worker), &message->message);
+}
+
 static void ask_workers_to_report(struct pd_link *link)
 {
     for (uint32_t i = 0; i < link->store->worker_count; i++) {
@@ -237,6 +242,7 @@ static void ask(struct pd_link *link, struct wire_pd_request *request)
     request->id = link->request_id;
     request->cluster_id = atomic_load(&link->store->cluster_id);
     request->store_id = atomic_load(&link->store->store_id);
+    link->asked_region = request->region_id;
     struct frame *frame = wire_frame_pd_request(FRAME_PD_REQUEST, request);
     if (!frame || link_send(link->link, frame) != ERR_OK)
         link->asked_us = 0;
@@ -457,6 +463,7 @@ static void on_frame(void *context, struct link *from, struct frame *take_frame)
         link->ask_at_us = now_us + ASK_INTERVAL_MS * 1000;
         if (reply.code == ERR_REGION_NOT_FOUND && link->asked_op == WIRE_PD_OP_GET_REGION_BY_ID) {
             link->ask_at_us = now_us; /* whoever wants to know asks again */
+            tell_unknown(link, link->asked_region);
         } else if (reply.code == ERR_OK) {
             link->ask_at_us = link->state == STATE_BOOTSTRAP && !reply.bootstrapped ? link->ask_at_us : now_us;
             link->refusal[0] = '\0';

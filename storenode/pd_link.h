@@ -23,7 +23,8 @@ void pd_link_post(struct pd_link *link, struct frame *take_frame);
  */
 void pd_link_ask_ids(struct pd_link *link, struct id_ask *take_ask);
 
-/* What does pd know of that region? The region workers hear of it (WORKER_REGION_SEEN), if it knows anything. Any actor. */
+/* What does pd know of that region? The region workers hear of it (WORKER_REGION_SEEN), or the one whose region it is
+ * that it knows nothing (WORKER_REGION_UNKNOWN). Any actor. */
 void pd_link_ask_region(struct pd_link *link, region_id region);
 
 /* The ident row of column family raft. ERR_NOT_FOUND: an empty directory. */

@@ -250,6 +250,21 @@ void peer_destroy_ask(struct peer *peer)
             say(peer, PEER_ASK, peer->region->peers[i].id, peer->region->peers[i].store_id);
 }
 
+void peer_destroy_ask_everybody(struct region_worker *worker, const struct region *region, peer_id peer)
+{
+    struct wire_raft_message wire = {.region_id = region->id,
+                                     .kind = PEER_ASK,
+                                     .from = peer,
+                                     .epoch_conf = BUG(question_tells) ? region->epoch_conf : 0};
+    region_worker_send_everybody(worker, &wire);
+}
+
+void peer_destroy_unknown(struct peer *peer)
+{
+    if (!peer->destroy.begun)
+        peer_destroy_ask_everybody(peer->worker, peer->region, peer->id);
+}
+
 void peer_destroy_tick(struct peer *peer, uint32_t count)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;

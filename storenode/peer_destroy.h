@@ -4,7 +4,12 @@
  * the region as this store knows it, which is newer than what that peer knows, is PEER_GONE; and a message for
  * another peer of the region on its store means the same. Ids of peers are never given twice, so who is not a member
  * at a newer epoch_conf than its own was removed for good. Who hears nothing of a leader for long asks the others (PEER_ASK),
- * and if that does not help pd: they may all be gone themselves.
+ * and if that does not help pd: they may all be gone themselves. If the region is not on pd's map either, it was merged into
+ * another one, perhaps, while we were away: every store there is is asked. Those that had a peer of it at its end know who was
+ * a member then. That pd knows nothing, or nobody answers, means nothing.
+ *
+ * Invariant: a peer goes on nobody's word but that of a store that has applied a membership without it (or, of a
+ * region that is on the map, on that of pd, whom such a store has told).
  *
  * To have applied the own removal is not enough: those that stay may not know that it is committed, and after a crash elect
  * by the old members. Of two peers that become one, the one that stays needs the vote of the other, until its row says
@@ -58,6 +63,11 @@ void peer_destroy_forgotten(struct peer *peer);
 bool peer_is_member(const struct peer *peer); /* false: it has applied its own removal */
 /* What pd knows of the region. */
 void peer_destroy_seen(struct peer *peer, const struct region *region);
+/* pd knows nothing of the region. */
+void peer_destroy_unknown(struct peer *peer);
+/* Is `peer` a member, whoever knows? To nobody in particular (0), at epoch_conf 0: who takes a message for another peer of the region
+ * on its store for its own end must not take this one for it. */
+void peer_destroy_ask_everybody(struct region_worker *worker, const struct region *region, peer_id peer);
 void peer_destroy_tick(struct peer *peer, uint32_t count);
 /* Am I a member? Who sleeps asks now and then, without waking anybody: its leader may have removed it while it was not heard,
  * and has nothing more to say to it. */

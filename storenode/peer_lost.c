@@ -188,6 +188,13 @@ void lost_peers_seen(struct lost_peers *lost, const struct region *region)
         remove_one(lost, one, region->epoch_conf);
 }
 
+void lost_peers_unknown(struct lost_peers *lost, region_id region)
+{
+    const struct lost_peer *one = find(lost, region);
+    if (one && !one->removed)
+        peer_destroy_ask_everybody(lost->worker, one->region, one->peer);
+}
+
 static void ask(struct lost_peers *lost, const struct lost_peer *one)
 {
     for (uint32_t i = 0; i < one->region->peer_count; i++) {

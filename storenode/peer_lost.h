@@ -31,6 +31,8 @@ void lost_peers_add(struct lost_peers *lost, const struct region *region, peer_i
 bool lost_peers_message(struct lost_peers *lost, const struct wire_raft_message *wire);
 /* What pd knows of a region. */
 void lost_peers_seen(struct lost_peers *lost, const struct region *region);
+/* That it knows nothing of it. */
+void lost_peers_unknown(struct lost_peers *lost, region_id region);
 void lost_peers_tick(struct lost_peers *lost, uint32_t ticks);
 /* WORKER_LOST_FORGOTTEN: its rows are gone. */
 void lost_peers_forgotten(struct lost_peers *lost, const struct message *message);

@@ -435,6 +435,12 @@ void region_worker_send_wire(struct region_worker *worker, store_id to, const st
         *outbox_add(worker, neighbour, false) = *wire;
 }
 
+void region_worker_send_everybody(struct region_worker *worker, const struct wire_raft_message *wire)
+{
+    for (const struct neighbour *neighbour = worker->neighbours; neighbour; neighbour = neighbour->hh.next)
+        region_worker_send_wire(worker, neighbour->id, wire);
+}
+
 void region_worker_send(struct region_worker *worker, struct peer *peer, const struct raft_message *message, bool after)
 {
     struct neighbour *neighbour = reachable(worker, peer_store_of(peer, message->to));
@@ -876,6 +882,16 @@ static void on_region_seen(struct region_worker *worker, struct regions_message 
             lost_peers_seen(worker->lost, region);
         region_free(region);
     }
+    message_free(&take_message->message);
+}
+
+static void on_region_unknown(struct region_worker *worker, struct region_ask *take_message)
+{
+    struct peer *peer = find_peer(worker, take_message->region);
+    if (peer)
+        peer_destroy_unknown(peer);
+    else
+        lost_peers_unknown(worker->lost, take_message->region);
     message_free(&take_message->message);
 }
 
@@ -1618,6 +1634,9 @@ static void on_message(void *state, struct message *take_message)
         break;
     case WORKER_STORES:
         on_stores(worker, (struct regions_message *)take_message);
+        break;
+    case WORKER_REGION_UNKNOWN:
+        on_region_unknown(worker, (struct region_ask *)take_message);
         break;
     case WORKER_REGION_SEEN:
         on_region_seen(worker, (struct regions_message *)take_message);

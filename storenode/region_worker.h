@@ -71,6 +71,8 @@ void region_worker_send(struct region_worker *worker, struct peer *peer, const s
                         bool after);
 /* One without entries, of any kind, to any store; nothing if there is no connection. Copied. */
 void region_worker_send_wire(struct region_worker *worker, store_id to, const struct wire_raft_message *wire);
+/* ... to all other stores that there are. */
+void region_worker_send_everybody(struct region_worker *worker, const struct wire_raft_message *wire);
 /* A region lies here and on other stores: their beats count, and ours go to them. */
 void region_worker_share(struct region_worker *worker, const struct region *region);
 bool region_worker_knows_store(const struct region_worker *worker, store_id store);

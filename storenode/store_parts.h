@@ -102,6 +102,7 @@ enum worker_message_kind {
     WORKER_REGIONS,
     WORKER_STORES,
     WORKER_REGION_SEEN,
+    WORKER_REGION_UNKNOWN,
     WORKER_STEPS,
     WORKER_HEARTBEAT_ALL,
     WORKER_SHARED,
@@ -162,6 +163,12 @@ struct regions_message {
     struct frame *frame; /* owned; a PdReply */
     struct arena message_arena;
     struct wire_pd_reply reply;
+};
+
+/* To pd_link, what became of this region? WORKER_REGION_UNKNOWN: it is not on pd's map. */
+struct region_ask {
+    struct message message;
+    region_id region;
 };
 
 /* WORKER_CHILD: its rows are in the engine. */

@@ -81,6 +81,7 @@
     X(uncommitted_members_count)                                                                                       \
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \
+    X(question_tells)                                                                                                  \
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
     X(damaged_asks_leaders_only)                                                                                       \

@@ -309,7 +309,8 @@ void group_maybe_truncate(struct group *group, raft_index limit, const struct gr
     }
     if (retention->force || (retention->size_max > 0 && group->log_size > retention->size_max) ||
         (retention->count_max > 0 && count > retention->count_max)) {
-        bound = applied;
+        raft_index majority = raft_majority_index(group->raft);
+        bound = majority < applied ? majority : applied;
         gain_min = 1; /* or a small limit would be none */
     }
     if (bound < limit)

@@ -114,8 +114,8 @@ struct group_retention {
     uint64_t size_max, count_max; /* of what is kept for a peer that lags; 0: no limit */
     bool force;                   /* nothing is kept for a peer that lags */
 };
-/* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over a limit, all that is
- * applied: who needs it gets a snapshot. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log
+/* Drops log rows that every peer has (and that are applied here), keeping `retain_count`; or, over a limit, all that a
+ * majority has: who needs it gets a snapshot. Never past `limit`: what is after it the host still needs. Adds the deletion to the host's log
  * task if there is enough to gain. */
 void group_maybe_truncate(struct group *group, raft_index limit, const struct group_retention *retention);
 

@@ -433,6 +433,10 @@ struct raft_position raft_truncated(const struct raft *raft);
 /* Least index that every tracked peer has: what retention may cut without snapshots. Own last if alone. Leader only,
  * else the applied index. */
 raft_index raft_replicated_index(const struct raft *raft);
+/* What more than half of the voters have: retention that keeps nothing for who lags must stop here. A change of members
+ * can put it below the commit index; who is needed for the next commit then gets entries, not a snapshot that only this peer could
+ * make. Leader only, else the applied index. */
+raft_index raft_majority_index(const struct raft *raft);
 /* 0 if unknown: past the last, truncated, or neither in memory nor at an edge. */
 raft_term raft_term_at(const struct raft *raft, raft_index index);
 void raft_get_conf(const struct raft *raft, struct raft_conf *ret_conf);

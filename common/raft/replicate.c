@@ -240,6 +240,15 @@ static uint64_t match_of(const struct raft *raft, const struct progress *peer)
     return peer->match;
 }
 
+raft_index raft_majority_index(const struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER)
+        return raft->log.applied;
+    if (raft->pending_conf_index > raft->log.applied) /* whose majority counts soon is not known yet */
+        return raft_replicated_index(raft);
+    return raft_quorum_value(raft, match_of);
+}
+
 bool replicate_commit(struct raft *raft)
 {
     /* Only entries of our own term are committed by counting; the older ones before them then are, too (figure 3.7). */

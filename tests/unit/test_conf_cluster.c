@@ -14,6 +14,7 @@
 #include "meta/region.h"
 #include "sim_cluster.h"
 #include "storenode/pd_link.h"
+#include "storenode/region_worker.h"
 #include "storenode/store_parts.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
@@ -121,6 +122,11 @@ static int change_guarded(struct sim_cluster *cluster, const struct polder_peer_
 static int change(struct sim_cluster *cluster, enum polder_peer_change_kind kind, store_id store)
 {
     return change_guarded(cluster, &(struct polder_peer_change){kind, store}, 1, 0, 10000);
+}
+
+static void free_message(struct message *message)
+{
+    free(message);
 }
 
 /* ---- claims */
@@ -571,6 +577,101 @@ static void who_has_many_questions_still_learns_where_the_others_are(void **unus
     sim_cluster_free(cluster, true);
 }
 
+/* ---- a region that is no more */
+
+/* Both regions go from the stores `was` to the stores `now`, and become one. */
+static void move_and_merge(struct sim_cluster *cluster, const struct leaders *leaders, const store_id *was,
+                           const store_id *now)
+{
+    const struct region *regions[] = {leaders->first, leaders->second};
+    for (uint32_t i = 0; i < 6; i++) {
+        const struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, now[i / 2]},
+                                        step[] = {{POLDER_PEER_PROMOTE, now[i / 2]}, {POLDER_PEER_REMOVE, was[i / 2]}};
+        struct client_call call = {.op = CLIENT_CHANGE_PEERS,
+                                   .key = regions[i % 2]->start_key,
+                                   .region_id = regions[i % 2]->id,
+                                   .changes = &add,
+                                   .change_count = 1};
+        assert_int_equal(ask(cluster, call), POLDER_OK);
+        call.changes = step;
+        call.change_count = 2;
+        assert_int_equal(ask(cluster, call), POLDER_OK);
+    }
+    assert_true(sim_cluster_run_until(cluster, 5000, NULL)); /* those that are here have left the old stores */
+    start_merge(cluster, leaders);
+    assert_true(sim_cluster_run_until(cluster, 5000, NULL));
+}
+
+/* Of those that it knows nobody is left, and pd has nothing to say. */
+static void who_was_removed_from_a_region_that_is_no_more_finds_out(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(6);
+    struct leaders leaders;
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    find_leaders(cluster, &leaders);
+    store_id was[3], now[3];
+    struct world_node *away = NULL;
+    uint32_t was_count = 0, now_count = 0;
+    for (uint32_t i = 1; i <= 6; i++) {
+        struct world_node *node = world_store(cluster->world, i);
+        store_id id = store_get_id(node->store);
+        bool has = region_peer_on_store(leaders.first, id) != NULL;
+        *(has ? &was[was_count++] : &now[now_count++]) = id;
+        if (has && id != leaders.of_first && id != leaders.of_second)
+            away = node;
+    }
+    world_kill(cluster->world, away, false);
+    move_and_merge(cluster, &leaders, was, now);
+    for (uint32_t i = 0; i < 3; i++) { /* they know it from their disks, too */
+        struct world_node *node = sim_cluster_store(cluster, now[i]);
+        world_kill(cluster->world, node, false);
+        sim_cluster_start(cluster, node);
+    }
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
+    sim_cluster_start(cluster, away);
+    assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    region_free(leaders.first);
+    region_free(leaders.second);
+    sim_cluster_free(cluster, true);
+}
+
+/* Who asks is newer than a peer of the region that it asks, too. */
+static void a_question_to_everybody_removes_nobody(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(4);
+    put(cluster, "a");
+    store_id behind = store_with_peer(cluster, true), asks = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        if (look(cluster)->peers[i].store_id != behind && cluster->region->peers[i].store_id != cluster->leader)
+            asks = cluster->region->peers[i].store_id;
+    struct world_node *leader = sim_cluster_store(cluster, cluster->leader), *node = sim_cluster_store(cluster, behind);
+    struct world_node *asker = sim_cluster_store(cluster, asks);
+    net_block(world_net(cluster->world), leader->node, node->node, true);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, store_with_peer(cluster, false)), POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 100, NULL)); /* the other one has it */
+    struct region_ask *unknown = calloc(1, sizeof *unknown);
+    assert_non_null(unknown);
+    *unknown = (struct region_ask){.message = {.kind = WORKER_REGION_UNKNOWN, .free = free_message},
+                                   .region = cluster->region->id};
+    sim_enter(asker->node);
+    actor_post_must(asker->store->env->executor,
+                    region_worker_actor(asker->store->workers[cluster->region->id % asker->store->worker_count]),
+                    &unknown->message);
+    sim_leave(asker->node);
+    assert_true(sim_cluster_run_until(cluster, 100, NULL));
+    net_block(world_net(cluster->world), leader->node, node->node, false);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    assert_non_null(region_peer_on_store(look(cluster), behind));
+    sim_cluster_free(cluster, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +683,8 @@ int main(void)
         cmocka_unit_test(nor_needs_it_anybody_whom_it_knows),
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
+        cmocka_unit_test(who_was_removed_from_a_region_that_is_no_more_finds_out),
+        cmocka_unit_test(a_question_to_everybody_removes_nobody),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(who_leads_a_source_serves_no_reads),
         cmocka_unit_test(who_prepared_for_a_target_that_left_its_store_goes_on),

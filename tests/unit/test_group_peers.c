@@ -691,6 +691,37 @@ static void nothing_is_kept_for_who_lags_when_the_host_says_so(void **state)
     assert_int_equal(count_rows(leader), 50);
 }
 
+/* Only this peer could make it a snapshot, and might find its own rows damaged. */
+static void who_is_needed_for_the_next_commit_gets_entries_even_if_nothing_is_kept(void **state)
+{
+    struct world *world = *state;
+    struct node *leader = &world->nodes[0], *late = &world->nodes[2];
+    raft_index index;
+    raft_term term;
+    lead(world, leader);
+    raft_index seen = raft_last_index(late->group->raft);
+    world->cut[3] = true;
+    propose(world, leader, 200, 100);
+    struct raft_conf_change change = {.entry_kind = RAFT_ENTRY_CONF_CHANGE, .count = 1};
+    change.changes[0].kind = RAFT_CHANGE_REMOVE;
+    change.changes[0].id = 2;
+    assert_int_equal(raft_propose_conf(leader->group->raft, &change, &index, &term), ERR_OK);
+    settle(world);
+    assert_int_equal(leader->applied, index); /* by 1 and 2; from here on 1 and 3 are needed */
+    struct group_retention retention = {.retain_count = 10, .force = true};
+    group_maybe_truncate(leader->group, index, &retention);
+    settle(world);
+    assert_true(raft_truncated(leader->group->raft).index <= seen);
+    world->refuse_snapshots = true;
+    world->cut[3] = false;
+    tick(world, 5);
+    assert_int_equal(raft_last_index(late->group->raft), raft_last_index(leader->group->raft));
+    assert_int_equal(late->applied, leader->applied);
+    group_maybe_truncate(leader->group, leader->applied, &retention);
+    assert_int_equal(raft_truncated(leader->group->raft).index, leader->applied - 10);
+    settle(world);
+}
+
 static void what_is_kept_is_no_more_than_half_of_what_a_log_may_take(void **state)
 {
     struct world *world = *state;
@@ -878,6 +909,7 @@ int main(void)
         CLAIM(a_start_on_a_disk_that_cannot_be_read_says_so),
         CLAIM(who_is_behind_the_cut_of_the_log_gets_a_snapshot),
         CLAIM(nothing_is_kept_for_who_lags_when_the_host_says_so),
+        CLAIM(who_is_needed_for_the_next_commit_gets_entries_even_if_nothing_is_kept),
         CLAIM(what_is_kept_is_no_more_than_half_of_what_a_log_may_take),
         CLAIM(followers_cut_at_the_leaders_word),
         CLAIM(another_leaders_entries_replace_the_tail_on_the_disk),

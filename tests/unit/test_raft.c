@@ -804,6 +804,47 @@ static void retention_may_cut_what_every_member_has(void **state)
     raft_pool_free(pool);
 }
 
+static void a_majority_is_that_of_the_voters_after_a_change(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 1, 3, 3, 1);
+    assert_int_equal(raft_majority_index(raft), 12); /* who does not lead knows of itself only: what is applied */
+    drain(raft);
+    make_leader(raft);
+    raft_index before = propose(raft, "x"), index;
+    raft_term term;
+    drain(raft);
+    answer(raft, 2, RAFT_APP_RESP, before);
+    answer(raft, 3, RAFT_APP_RESP, before - 1);
+    drain(raft);
+    assert_int_equal(raft_majority_index(raft), before);
+    struct raft_conf_change change = {.entry_kind = RAFT_ENTRY_CONF_CHANGE_V2, .count = 1};
+    change.changes[0].kind = RAFT_CHANGE_REMOVE;
+    change.changes[0].id = 2;
+    assert_int_equal(raft_propose_conf(raft, &change, &index, &term), ERR_OK);
+    struct raft_ready ready;
+    assert_true(raft_ready(raft, &ready));
+    for (uint32_t i = 0; i < ready.after_count; i++)
+        if (ready.after[i].to == raft_id(raft))
+            raft_step_own(raft, &ready.after[i]);
+    raft_appended(raft, &ready.token);
+    answer(raft, 2, RAFT_APP_RESP, index);
+    assert_int_equal(raft_majority_index(raft), before - 1); /* nobody knows who counts when it is applied */
+    assert_true(raft_ready(raft, &ready));
+    assert_int_equal(ready.committed_count, 1);
+    struct raft_conf conf;
+    assert_int_equal(raft_apply_conf(raft, &ready.committed[0], &conf), ERR_OK);
+    raft_applied(raft, index);
+    assert_int_equal(raft_majority_index(raft), before - 1);
+    answer(raft, 3, RAFT_APP_RESP, index);
+    assert_int_equal(raft_majority_index(raft), index);
+    raft_check(raft);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 /* Cut from the log between the word that it goes to somebody and its departure. */
 static void what_a_queued_message_carries_stays_until_it_is_sent(void **state)
 {
@@ -1251,6 +1292,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_the_disk_hands_over_is_checked_before_it_is_sent),
         cmocka_unit_test(an_answer_to_an_older_question_leaves_the_newer_one_open),
         cmocka_unit_test(retention_may_cut_what_every_member_has),
+        cmocka_unit_test(a_majority_is_that_of_the_voters_after_a_change),
         cmocka_unit_test(what_a_queued_message_carries_stays_until_it_is_sent),
         cmocka_unit_test(a_read_that_waits_is_a_deadline),
         cmocka_unit_test(a_leader_that_slept_speaks_at_its_first_tick),
