@@ -304,7 +304,8 @@ static bool pass_entry(struct peer *peer, const struct raft_entry *entry, struct
     struct region *merged;
     if (entry->data.size == 0 || wire_decode_log_command(entry->data, arena, &command) != ERR_OK)
         return true;
-    if (region_merge_step(*region, &command, entry->index, entry->term, &merged) == ERR_OK)
+    if (!BUG(rebuild_skips_merges) &&
+        region_merge_step(*region, &command, entry->index, entry->term, &merged) == ERR_OK)
         take_over(region, merged);
     if (command.kind != WIRE_COMMAND_KIND_SPLIT || region_split_new(*region, &command, entry->index, &split) != ERR_OK)
         return true;

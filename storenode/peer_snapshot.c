@@ -577,7 +577,8 @@ void peer_snapshot_logged(struct peer *peer)
     struct store *store = region_worker_store(peer->worker);
     peer_merge_end_sources(peer, peer->snapshot.in->region);
     /* It has these keys from now on: nobody else may be made here with them while it is installed. */
-    store_ranges_post(store->ranges, store->apply_worker, peer->snapshot.in->region);
+    if (!BUG(range_set_late))
+        store_ranges_post(store->ranges, store->apply_worker, peer->snapshot.in->region);
     peer_snapshot_go_on(peer);
 }
 

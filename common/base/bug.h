@@ -68,6 +68,7 @@
     X(install_keeps_old_rows)                                                                                          \
     X(ingest_takes_neighbour)                                                                                          \
     X(marker_ignored)                                                                                                  \
+    X(range_set_late)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \
     X(snapshot_off_by_one)                                                                                             \
     X(snapshot_forgets_conf)                                                                                           \
@@ -88,6 +89,7 @@
     X(damaged_never_leads)                                                                                             \
     X(damaged_replica_serves)                                                                                          \
     X(rebuild_forgets_log)                                                                                             \
+    X(rebuild_skips_merges)                                                                                            \
     /* ranges */                                                                                                       \
     X(range_skips_at_region_edge)                                                                                      \
     X(range_forgets_token)                                                                                             \

@@ -17,6 +17,7 @@
 #include "storenode/region_fsm.h"
 #include "storenode/region_merge.h"
 #include "storenode/region_split.h"
+#include "storenode/snapshot_stage.h"
 #include "storenode/store_keys.h"
 #include "storenode/tokens.h"
 
@@ -398,6 +399,24 @@ static void a_snapshot_on_its_way_into_the_source_is_waited_for(void **state)
     assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_NOT_READY);
 }
 
+/* Its row says that it is prepared, and it has never applied anything: that is not damage. */
+static void so_is_the_first_one_of_a_source_that_has_applied_nothing(void **state)
+{
+    struct pair *pair = *state;
+    prepare(pair, &pair->right, &pair->left);
+    struct group_key applied = group_key_indexed(RIGHT, GROUP_APPLY_STATE, 0);
+    struct snapshot_marker marker = {.id = 1, .position = {.index = FIRST_INDEX + 3, .term = FIRST_INDEX}};
+    struct engine_batch *batch = engine_batch_new(pair->env.engine);
+    peer_id peer;
+    engine_batch_delete(pair->env.engine, batch, ENGINE_RAFT, group_key_bytes(&applied));
+    snapshot_stage_put_marker(pair->env.engine, batch, RIGHT, &marker);
+    assert_int_equal(engine_write(pair->env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(pair->env.engine, batch);
+    assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_NOT_READY);
+    decide(pair, &pair->left, pair->right.region, WIRE_COMMAND_KIND_COMMIT_MERGE);
+    assert_non_null(pair->parked);
+}
+
 static void a_write_to_the_source_that_comes_again_is_not_done_twice(void **state)
 {
     struct pair *pair = *state;
@@ -476,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_later_of_both_times_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_target_waits_until_all_of_the_source_is_here, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_on_its_way_into_the_source_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(so_is_the_first_one_of_a_source_that_has_applied_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_to_the_source_that_comes_again_is_not_done_twice, setup, teardown),
         cmocka_unit_test(who_has_taken_in_too_many_takes_no_more),
         cmocka_unit_test(only_neighbours_on_the_same_stores_are_merged),
