@@ -18,7 +18,6 @@ bool balance_may_move(const struct pd_view *view, const struct fit *fit, const s
     return why == NULL;
 }
 
-/* Both stay on their side of the mean, but for half of the region. */
 /* Both stores in one place: what may be on the one may be on the other. */
 static bool share_location(const struct pd_view *view, const struct store_entry *a, const struct store_entry *b)
 {
@@ -27,6 +26,7 @@ static bool share_location(const struct pd_view *view, const struct store_entry 
            store_label_value(a, rule->locations[0]) == store_label_value(b, rule->locations[0]);
 }
 
+/* Both stay on their side of the mean, but for half of the region. */
 static bool leaves_order(const struct pd_view *view, const struct store_entry *from, const struct store_entry *to,
                          double weight, bool straight)
 {
@@ -115,7 +115,7 @@ static bool among(store_id id, const store_id *ids, uint32_t count)
     return false;
 }
 
-static struct store_entry *lowest(struct pd_view *view, const store_id *tried, uint32_t tried_count,
+static struct store_entry *lowest(struct pd_view *view, const store_id *tried, uint32_t tried_count, bool only_out,
                                   struct reason *reason)
 {
     struct store_entry *best = NULL;
@@ -124,7 +124,7 @@ static struct store_entry *lowest(struct pd_view *view, const store_id *tried, u
         struct store_entry *store = store_table_at(view->stores, i);
         double excess = pd_view_region_excess(view, store);
         const char *why;
-        if (excess >= best_excess || among(store->id, tried, tried_count))
+        if (excess >= best_excess || among(store->id, tried, tried_count) || (only_out && !store->region_out))
             continue;
         if (!pd_view_takes_peer(view, store, (uint64_t)view->domains[store->domain].region_size, &why)) {
             if (store->region_out)
@@ -156,11 +156,11 @@ static struct store_entry *highest(struct pd_view *view, const struct store_entr
     return best;
 }
 
-static const struct operator *try_stores(struct pd_view *view, bool straight, struct reason *reason)
+static const struct operator *try_targets(struct pd_view *view, bool straight, bool only_out, struct reason *reason)
 {
     store_id targets[TARGETS_TRIED];
     for (uint32_t t = 0; t < TARGETS_TRIED; t++) {
-        struct store_entry *to = lowest(view, targets, t, reason);
+        struct store_entry *to = lowest(view, targets, t, only_out, reason);
         if (!to)
             return NULL;
         store_id sources[SOURCES_TRIED];
@@ -178,6 +178,13 @@ static const struct operator *try_stores(struct pd_view *view, bool straight, st
         }
     }
     return NULL;
+}
+
+/* The lowest of all are not always out of balance; those that are must not wait behind them for somebody who gives. */
+static const struct operator *try_stores(struct pd_view *view, bool straight, struct reason *reason)
+{
+    const struct operator *operator = try_targets(view, straight, false, reason);
+    return operator? operator: try_targets(view, straight, true, reason);
 }
 
 /* Straight: from above the mean to below. Where isolation keeps a place below (or above) the mean for good, its stores

@@ -650,6 +650,31 @@ static void a_store_of_twice_the_weight_holds_twice_as_much(void **state)
     assert_int_equal(heavy->coming_count + heavy->count, 12); /* of 36: 6, 6, 6, 6, 12 */
 }
 
+static void who_is_out_of_balance_does_not_wait_behind_lower_ones_that_are_not(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    struct rule rule = plain_rule(world);
+    const uint32_t counts[] = {8, 8, 8, 8, 9, 12, 12, 12, 12, 11}; /* the mean is 10, the band 7.5 .. 12.5 */
+    region_id id = 0;
+    rule.count = 1;
+    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    add_stores(world, 10, 10);
+    for (store_id store = 1; store <= 10; store++)
+        for (uint32_t i = 0; i < counts[store - 1]; i++)
+            put(world, ++id, 1, 1, ON((int)store), store);
+    world->config.region_band_permille = 250;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(balance_region(world->view, &reason));
+    store_table_find(world->table, 5)->region_out = true; /* it was below the band, and is not at the mean yet */
+    pd_view_refresh(world->view, world->now_ms);
+    const struct operator *operator = balance_region(world->view, &reason);
+    assert_non_null(operator);
+    assert_int_equal(operator->steps[0].store, 5);
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(balance_region(world->view, &reason)); /* it will be at the mean, and nobody else is out */
+}
+
 static void noise_inside_the_band_moves_nothing(void **state)
 {
     struct world *world = *state;
@@ -927,6 +952,7 @@ int main(void)
         CLAIM(a_move_goes_from_above_the_mean_to_below_and_not_past_it),
         CLAIM(stores_of_a_rack_that_stays_below_the_mean_level_out_among_themselves),
         CLAIM(a_store_of_twice_the_weight_holds_twice_as_much),
+        CLAIM(who_is_out_of_balance_does_not_wait_behind_lower_ones_that_are_not),
         CLAIM(noise_inside_the_band_moves_nothing),
         CLAIM(leaders_level_out_within_one),
         CLAIM(one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not),
