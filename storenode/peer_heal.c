@@ -344,11 +344,24 @@ bool peer_heal_children(struct peer *peer, raft_index to, const struct region *a
 
 static void start_children(struct peer *peer)
 {
-    struct store *store = region_worker_store(peer->worker);
     for (uint32_t i = 0; i < peer->heal->child_count; i++) {
-        store_ranges_post(store->ranges, store->apply_worker, peer->heal->children[i]);
+        if (BUG(range_set_late))
+            store_ranges_post(region_worker_store(peer->worker)->ranges, region_worker_store(peer->worker)->apply_worker,
+                              peer->heal->children[i]);
         region_worker_add_child(peer->worker, peer->heal->children[i], false);
     }
+}
+
+void peer_heal_put_ranges(const struct peer *peer, struct store_ranges_change *change)
+{
+    for (uint32_t i = 0; peer->heal && i < peer->heal->child_count; i++)
+        store_ranges_change_set(change, peer->heal->children[i]);
+}
+
+void peer_heal_forget_children(struct peer *peer)
+{
+    if (peer->heal)
+        free_children(peer);
 }
 
 void peer_heal_done(struct peer *peer)

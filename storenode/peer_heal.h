@@ -24,6 +24,7 @@
 #include "storenode/store_parts.h"
 
 struct peer;
+struct store_ranges_change;
 
 enum { PEER_HEAL_CHILDREN_MAX = 64 };
 
@@ -65,6 +66,10 @@ void peer_heal_asked(struct peer *peer, peer_id from, raft_term term, raft_index
 /* Before rows as of `to`, when the region was `as_of`, are accepted: what is split off up to there, and was not merged back,
  * gets its rows, in the same batch. False: not now. */
 bool peer_heal_children(struct peer *peer, raft_index to, const struct region *as_of, struct log_task *task);
+/* They were not accepted: nothing of that counts. */
+void peer_heal_forget_children(struct peer *peer);
+/* They were, durably: whose are the keys of what was split off? It is started when the rows are new. */
+void peer_heal_put_ranges(const struct peer *peer, struct store_ranges_change *change);
 /* The rows are new. */
 void peer_heal_done(struct peer *peer);
 void peer_heal_fini(struct peer *peer);

@@ -542,7 +542,7 @@ void peer_merge_put_sources_end(struct peer *peer, struct log_task *task)
     }
 }
 
-void peer_merge_end_sources(struct peer *peer, const struct region *region)
+void peer_merge_end_sources(struct peer *peer, const struct region *region, struct store_ranges_change *ranges)
 {
     struct store *store = store_of(peer);
     for (uint32_t i = 0; peer->merge.sources && i < peer->merge.sources->count; i++) {
@@ -550,7 +550,7 @@ void peer_merge_end_sources(struct peer *peer, const struct region *region)
         if (!peer->merge.sources->items[i].region)
             continue;
         atomic_fetch_add(&store->merge_counts.by_snapshot, 1);
-        store_ranges_post_remove(store->ranges, store->apply_worker, source);
+        store_ranges_change_remove(ranges, source);
         post(store, merge_new(MERGE_TAKEN, peer->region_id, source, region));
     }
     peer_merge_forget_sources(peer);

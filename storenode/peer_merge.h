@@ -36,6 +36,7 @@
 
 struct peer;
 struct store;
+struct store_ranges_change;
 struct region_worker;
 
 enum { MERGE_PATIENCE_MS = 5000 };
@@ -118,8 +119,8 @@ void peer_merge_message_absent(struct store *store, struct merge_message *take_m
 bool peer_merge_sources_are_here(struct peer *peer, const struct region *region);
 /* It was: they end with the batch of the log task, ... */
 void peer_merge_put_sources_end(struct peer *peer, struct log_task *task);
-/* ... and when it is durable. Or it was not. */
-void peer_merge_end_sources(struct peer *peer, const struct region *region);
+/* ... and when it is durable: `ranges` hears which of them give up their keys. Or it was not. */
+void peer_merge_end_sources(struct peer *peer, const struct region *region, struct store_ranges_change *ranges);
 void peer_merge_forget_sources(struct peer *peer);
 
 /* Another store says that the region, prepared by this entry, was taken in. */

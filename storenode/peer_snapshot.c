@@ -384,8 +384,10 @@ static void rebuild(struct peer *peer)
            size = engine_batch_size(store->env->engine, task->batch);
     bool has_children = peer_heal_children(peer, in->snapshot.index, in->region, task);
     enum err code = has_children ? raft_rebase(peer->group->raft, &in->snapshot) : ERR_NOT_READY;
-    if (code != ERR_OK)
+    if (code != ERR_OK) {
         engine_batch_cut(store->env->engine, task->batch, count, size);
+        peer_heal_forget_children(peer);
+    }
     if (code == ERR_NOT_READY && in->term != PEER_SNAPSHOT_HELP && in->term >= raft_term_now(peer->group->raft))
         return; /* not committed and durable here yet: the next tick */
     if (code != ERR_OK) { /* or of a leader that was: nobody may be left who would send us what is missing up to there */
@@ -575,10 +577,14 @@ void peer_snapshot_logged(struct peer *peer)
     CHECK(peer->snapshot.state == PEER_SNAPSHOT_ACCEPTED);
     peer->snapshot.state = PEER_SNAPSHOT_LOGGED;
     struct store *store = region_worker_store(peer->worker);
-    peer_merge_end_sources(peer, peer->snapshot.in->region);
     /* It has these keys from now on: nobody else may be made here with them while it is installed. */
-    if (!BUG(range_set_late))
-        store_ranges_post(store->ranges, store->apply_worker, peer->snapshot.in->region);
+    struct store_ranges_change *change = store_ranges_change_new(store->ranges);
+    peer_merge_end_sources(peer, peer->snapshot.in->region, change);
+    if (!BUG(range_set_late)) {
+        store_ranges_change_set(change, peer->snapshot.in->region);
+        peer_heal_put_ranges(peer, change);
+    }
+    store_ranges_change_post(change, store->apply_worker);
     peer_snapshot_go_on(peer);
 }
 

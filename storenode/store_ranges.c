@@ -52,8 +52,8 @@ void store_ranges_free(struct store_ranges *ranges)
     struct range *range, *following;
     if (!ranges)
         return;
-    HASH_ITER (hh, ranges->by_region, range, following)
-        drop(ranges, range);
+    HASH_ITER(hh, ranges->by_region, range, following)
+    drop(ranges, range);
     free(ranges);
 }
 
@@ -126,52 +126,71 @@ void store_ranges_set(struct store_ranges *ranges, const struct region *region)
     HASH_ADD(hh, ranges->by_region, region, sizeof range->region, range);
 }
 
-struct set_task {
+struct store_ranges_change {
     struct apply_task task;
     struct store_ranges *ranges;
-    struct region *region; /* owned; NULL: `gone` is */
-    region_id gone;
+    struct region **regions; /* owned array, and they */
+    region_id *gone;         /* owned array */
+    uint32_t region_count, gone_count;
 };
 
-static void free_set(struct message *message)
+static void free_change(struct message *message)
 {
-    region_free(((struct set_task *)message)->region);
-    free(message);
+    struct store_ranges_change *change = (struct store_ranges_change *)message;
+    for (uint32_t i = 0; i < change->region_count; i++)
+        region_free(change->regions[i]);
+    free(change->regions);
+    free(change->gone);
+    free(change);
 }
 
-static void apply_set(struct apply_task *task, struct apply_worker *worker)
+static void apply_change(struct apply_task *task, struct apply_worker *worker)
 {
     (void)worker;
-    struct set_task *set = (struct set_task *)task;
-    if (set->region)
-        store_ranges_set(set->ranges, set->region);
-    else
-        store_ranges_remove(set->ranges, set->gone);
+    struct store_ranges_change *change = (struct store_ranges_change *)task;
+    for (uint32_t i = 0; i < change->gone_count; i++)
+        store_ranges_remove(change->ranges, change->gone[i]);
+    for (uint32_t i = 0; i < change->region_count; i++)
+        store_ranges_set(change->ranges, change->regions[i]);
 }
 
-static void set_done(struct apply_task *task, enum err code)
+static void change_done(struct apply_task *task, enum err code)
 {
-    (void)code;
+    (void)code; /* it wrote nothing */
     message_free(&task->message);
 }
 
-static void post(struct store_ranges *ranges, struct apply_worker *worker, struct region *take_region, region_id gone)
+struct store_ranges_change *store_ranges_change_new(struct store_ranges *ranges)
 {
-    struct set_task *task = calloc(1, sizeof *task);
-    CHECK(task);
-    *task = (struct set_task){.task = {.message = {.free = free_set}, .apply = apply_set, .done = set_done},
-                              .ranges = ranges,
-                              .region = take_region,
-                              .gone = gone};
-    apply_worker_post(worker, &task->task);
+    struct store_ranges_change *change = calloc(1, sizeof *change);
+    CHECK(change);
+    *change = (struct store_ranges_change){
+        .task = {.message = {.free = free_change}, .apply = apply_change, .done = change_done}, .ranges = ranges};
+    return change;
+}
+
+void store_ranges_change_set(struct store_ranges_change *change, const struct region *region)
+{
+    change->regions = realloc(change->regions, (change->region_count + 1) * sizeof(*change->regions));
+    CHECK(change->regions);
+    change->regions[change->region_count++] = region_copy(region);
+}
+
+void store_ranges_change_remove(struct store_ranges_change *change, region_id region)
+{
+    change->gone = realloc(change->gone, (change->gone_count + 1) * sizeof(*change->gone));
+    CHECK(change->gone);
+    change->gone[change->gone_count++] = region;
+}
+
+void store_ranges_change_post(struct store_ranges_change *take_change, struct apply_worker *worker)
+{
+    apply_worker_post(worker, &take_change->task);
 }
 
 void store_ranges_post(struct store_ranges *ranges, struct apply_worker *worker, const struct region *region)
 {
-    post(ranges, worker, region_copy(region), 0);
-}
-
-void store_ranges_post_remove(struct store_ranges *ranges, struct apply_worker *worker, region_id region)
-{
-    post(ranges, worker, NULL, region);
+    struct store_ranges_change *change = store_ranges_change_new(ranges);
+    store_ranges_change_set(change, region);
+    store_ranges_change_post(change, worker);
 }

@@ -24,7 +24,13 @@ void store_ranges_free(struct store_ranges *ranges); /* NULL is fine */
 void store_ranges_set(struct store_ranges *ranges, const struct region *region);
 /* The same, by a task of the apply worker: for who is somebody else. */
 void store_ranges_post(struct store_ranges *ranges, struct apply_worker *worker, const struct region *region);
-void store_ranges_post_remove(struct store_ranges *ranges, struct apply_worker *worker, region_id region);
+/* Several at once: first some go, then others have their keys, in this order. In between nobody sees keys that are nobody's, and
+ * makes a peer over them. */
+struct store_ranges_change;
+struct store_ranges_change *store_ranges_change_new(struct store_ranges *ranges);
+void store_ranges_change_set(struct store_ranges_change *change, const struct region *region);
+void store_ranges_change_remove(struct store_ranges_change *change, region_id region);
+void store_ranges_change_post(struct store_ranges_change *take_change, struct apply_worker *worker);
 /* It is gone; nothing if it was not there. */
 void store_ranges_remove(struct store_ranges *ranges, region_id region);
 bool store_ranges_has(const struct store_ranges *ranges, region_id region);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chosen_bug.h"
 #include "meta/region.h"
@@ -155,9 +156,19 @@ static void merge(struct sim_cluster *cluster, const struct two *two)
  * has it? */
 static struct {
     const struct world_node *store;
+    struct bytes start, end; /* a range of one key */
     region_id target;
     uint32_t nobodys, known, owned_early;
 } watched;
+
+static void watch(const struct world_node *store, region_id target, const char *key)
+{
+    memset(&watched, 0, sizeof watched);
+    watched.store = store;
+    watched.target = target;
+    watched.start = bytes_of(key, strlen(key));
+    watched.end = bytes_of(key, strlen(key) + 1);
+}
 
 static void look_how_far(void *context, const struct store_peer_view *view)
 {
@@ -169,8 +180,7 @@ static bool is_whole_and_watched(struct sim_cluster *cluster)
 {
     bool knows = false;
     if (watched.store->store->failure == ERR_OK) {
-        region_id owner =
-            store_ranges_find(watched.store->store->ranges, bytes_of_string("rz"), bytes_of_string("rzz"), 0);
+        region_id owner = store_ranges_find(watched.store->store->ranges, watched.start, watched.end, 0);
         store_visit_peers(watched.store->store, look_how_far, &knows);
         watched.nobodys += owner == 0;
         watched.owned_early += owner == watched.target && !knows;
@@ -195,8 +205,7 @@ static void keys_that_come_with_a_snapshot_are_nobodys_at_no_time(void **unused)
         put(cluster, "z");
     assert_true(sim_cluster_run_until(cluster, 2000, NULL)); /* the log is cut */
     sim_cluster_start(cluster, away);
-    watched.store = away;
-    watched.target = two.left;
+    watch(away, two.left, "rz");
     assert_true(sim_cluster_run_until(cluster, 20000, is_whole_and_watched));
     store_add_merge_counts(away->store, &counts);
     assert_int_equal(counts.by_snapshot, 1);
@@ -240,11 +249,39 @@ static void a_damaged_replica_finds_what_was_split_off_behind_a_merge(void **unu
     sim_cluster_free(cluster, true);
 }
 
+/* Else what was split off that in turn is made over it. */
+static void the_keys_of_what_it_finds_are_nobodys_at_no_time(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(2, 2);
+    struct two two = split_in_two(cluster);
+    struct world_node *node = store_that_leads_nothing(cluster);
+    node->store_config.snapshots_max = 0;
+    sim_enter(node->node);
+    store_report_damage(node->store, two.right, "a test");
+    sim_leave(node->node);
+    split(cluster, "s");
+    for (uint32_t i = 0; i < 60; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "n%02u", i);
+        put(cluster, key);
+    }
+    split(cluster, "t");
+    put(cluster, "s");
+    assert_true(sim_cluster_run_until(cluster, 2000, NULL));
+    watch(node, two.right, "rs");
+    node->store_config.snapshots_max = 2;
+    assert_true(sim_cluster_run_until(cluster, 20000, is_whole_and_watched));
+    assert_int_equal(watched.nobodys, 0);
+    sim_cluster_free(cluster, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_that_come_with_a_snapshot_are_nobodys_at_no_time),
         cmocka_unit_test(a_damaged_replica_finds_what_was_split_off_behind_a_merge),
+        cmocka_unit_test(the_keys_of_what_it_finds_are_nobodys_at_no_time),
         cmocka_unit_test(who_is_refused_tries_again_ever_more_rarely),
     };
     choose_bug();
