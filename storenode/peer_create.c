@@ -167,6 +167,7 @@ static void apply(struct apply_task *base, struct apply_worker *worker)
         return; /* it was split off meanwhile */
     if (other != 0 && !BUG(create_over_another)) {
         created->code = ERR_BUSY;
+        created->overlaps = other;
         log_event(store->env->log, LOG_INFO, "event=peer_not_created region=%llu peer=%llu overlaps=%llu",
                   (unsigned long long)region->id, (unsigned long long)created->peer, (unsigned long long)other);
         return;

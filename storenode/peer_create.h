@@ -37,6 +37,7 @@ struct peer_created {
     struct region *region;                /* owned */
     peer_id peer;
     bool began;    /* its rows were written just now; false: the region is here already */
+    region_id overlaps; /* ERR_BUSY: with this one, which is here */
     enum err code; /* ERR_BUSY: not now; ERR_REGION_NOT_FOUND: not any more */
 };
 

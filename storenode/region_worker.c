@@ -1435,6 +1435,8 @@ static void on_created(struct region_worker *worker, struct peer_created *take_c
                       (unsigned long long)take_created->region->id, (unsigned long long)take_created->peer);
         }
     }
+    if (take_created->overlaps != 0) /* it may be one that was removed and sleeps: nobody wakes it to tell it */
+        pd_link_ask_region(worker->store->pd_link, take_created->overlaps);
     if (peer && !peer->destroy.begun) {
         peer_snapshot_chunk(peer, take_created->chunk);
         take_created->chunk = NULL;

@@ -579,12 +579,12 @@ static void who_has_many_questions_still_learns_where_the_others_are(void **unus
 
 /* ---- a region that is no more */
 
-/* Both regions go from the stores `was` to the stores `now`, and become one. */
+/* Both regions go from the `count` stores `was` to the stores `now`, and become one. */
 static void move_and_merge(struct sim_cluster *cluster, const struct leaders *leaders, const store_id *was,
-                           const store_id *now)
+                           const store_id *now, uint32_t count)
 {
     const struct region *regions[] = {leaders->first, leaders->second};
-    for (uint32_t i = 0; i < 6; i++) {
+    for (uint32_t i = 0; i < 2 * count; i++) {
         const struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, now[i / 2]},
                                         step[] = {{POLDER_PEER_PROMOTE, now[i / 2]}, {POLDER_PEER_REMOVE, was[i / 2]}};
         struct client_call call = {.op = CLIENT_CHANGE_PEERS,
@@ -602,31 +602,46 @@ static void move_and_merge(struct sim_cluster *cluster, const struct leaders *le
     assert_true(sim_cluster_run_until(cluster, 5000, NULL));
 }
 
+static void split_in_two(struct sim_cluster *cluster, struct leaders *leaders)
+{
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
+    find_leaders(cluster, leaders);
+}
+
+/* Of six: the three that have both regions, the others, and the last of the three, which leads neither. */
+static struct world_node *find_stores(struct sim_cluster *cluster, const struct leaders *leaders, store_id *was,
+                                      store_id *now)
+{
+    struct world_node *away = NULL;
+    for (uint32_t i = 1; i <= 6; i++) {
+        struct world_node *node = world_store(cluster->world, i);
+        store_id id = store_get_id(node->store);
+        bool has = region_peer_on_store(leaders->first, id) != NULL;
+        if (has && !away && id != leaders->of_first && id != leaders->of_second)
+            away = node;
+        else
+            *(has ? was++ : now++) = id;
+    }
+    assert_non_null(away);
+    *was = store_get_id(away->store);
+    return away;
+}
+
 /* Of those that it knows nobody is left, and pd has nothing to say. */
 static void who_was_removed_from_a_region_that_is_no_more_finds_out(void **unused)
 {
     (void)unused;
     struct sim_cluster *cluster = make(6);
     struct leaders leaders;
-    put(cluster, "a");
-    put(cluster, "z");
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
-                     POLDER_OK);
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    find_leaders(cluster, &leaders);
     store_id was[3], now[3];
-    struct world_node *away = NULL;
-    uint32_t was_count = 0, now_count = 0;
-    for (uint32_t i = 1; i <= 6; i++) {
-        struct world_node *node = world_store(cluster->world, i);
-        store_id id = store_get_id(node->store);
-        bool has = region_peer_on_store(leaders.first, id) != NULL;
-        *(has ? &was[was_count++] : &now[now_count++]) = id;
-        if (has && id != leaders.of_first && id != leaders.of_second)
-            away = node;
-    }
+    split_in_two(cluster, &leaders);
+    struct world_node *away = find_stores(cluster, &leaders, was, now);
     world_kill(cluster->world, away, false);
-    move_and_merge(cluster, &leaders, was, now);
+    move_and_merge(cluster, &leaders, was, now, 3);
     for (uint32_t i = 0; i < 3; i++) { /* they know it from their disks, too */
         struct world_node *node = sim_cluster_store(cluster, now[i]);
         world_kill(cluster->world, node, false);
@@ -636,6 +651,55 @@ static void who_was_removed_from_a_region_that_is_no_more_finds_out(void **unuse
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    region_free(leaders.first);
+    region_free(leaders.second);
+    sim_cluster_free(cluster, true);
+}
+
+static void remove_from(struct sim_cluster *cluster, const struct region *region, store_id store)
+{
+    const struct polder_peer_change change = {POLDER_PEER_REMOVE, store};
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                                       .key = region->start_key,
+                                                       .region_id = region->id,
+                                                       .changes = &change,
+                                                       .change_count = 1}),
+                     POLDER_OK);
+}
+
+static uint64_t asleep_at(const struct world_node *node)
+{
+    struct store_sleep_counts counts = {0};
+    store_add_sleep_counts(node->store, &counts);
+    return counts.asleep;
+}
+
+/* Its peers sleep, and what would have told them is lost on the way; they ask each half an hour. */
+static void who_needs_the_keys_of_one_that_sleeps_lets_it_find_out(void **unused)
+{
+    (void)unused;
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.store_count = 6;
+    options.world.seed = 2;
+    options.swarm.sleep_after_ms = 1000;
+    struct sim_cluster *cluster = sim_cluster_new(&options);
+    struct leaders leaders;
+    store_id was[3], now[3];
+    split_in_two(cluster, &leaders);
+    struct world_node *away = find_stores(cluster, &leaders, was, now);
+    assert_true(sim_cluster_run_until(cluster, 10000, NULL));
+    assert_int_equal(asleep_at(away), 2);
+    cut_off(cluster, away, true);
+    remove_from(cluster, leaders.first, was[2]);
+    remove_from(cluster, leaders.second, was[2]);
+    net_cut(world_net(cluster->world), away->node, NULL);
+    cut_off(cluster, away, false);
+    move_and_merge(cluster, &leaders, was, now, 2);
+    assert_int_equal(asleep_at(away), 2);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, was[2]), POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
     region_free(leaders.first);
     region_free(leaders.second);
     sim_cluster_free(cluster, true);
@@ -684,6 +748,7 @@ int main(void)
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(who_was_removed_from_a_region_that_is_no_more_finds_out),
+        cmocka_unit_test(who_needs_the_keys_of_one_that_sleeps_lets_it_find_out),
         cmocka_unit_test(a_question_to_everybody_removes_nobody),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(who_leads_a_source_serves_no_reads),
