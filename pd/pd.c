@@ -194,6 +194,49 @@ static void on_round(void *state)
     publish(pd);
 }
 
+/* ---- over HTTP */
+
+static struct pd_api api_of_now(struct pd *pd)
+{
+    bool leading = pd->leading_term != 0;
+    return (struct pd_api){.config = pd->config,
+                           .sched = pd_service_sched(pd->service),
+                           .fsm = pd->fsm,
+                           .cluster = pd_service_cluster(pd->service),
+                           .tso = pd_writes_tso(pd_service_writes(pd->service)),
+                           .counts = pd_service_get_counts(pd->service),
+                           .now_us = clock_now_us(pd->env->clock),
+                           .wall_ms = clock_wall_ms(pd->env->clock),
+                           .started_us = pd->started_us,
+                           .leading = leading,
+                           .leader_address =
+                               leading ? pd->config->advertise_address : pd_service_leader_address(pd->service),
+                           .failure = (enum err)atomic_load(&pd->failure),
+                           .member_id = pd->member_id,
+                           .status = pd->group ? service_status : NULL,
+                           .context = pd,
+                           .term = pd->group ? raft_term_now(pd->group->raft) : 0,
+                           .committed_index = pd->group ? raft_commit_index(pd->group->raft) : 0,
+                           .log_size = pd->group ? pd->group->log_size : 0};
+}
+
+static void on_http(struct pd *pd, struct message *take_message, struct link *leader)
+{
+    struct pd_api api = api_of_now(pd);
+    conn_id conn = 0;
+    struct frame *frame = pd_http_request(&pd->http, take_message, &api, leader, &conn);
+    if (frame)
+        pd_service_request(pd->service, conn, frame);
+}
+
+/* A member passes on what it was asked. It goes no further. */
+static void on_http_call(struct pd *pd, conn_id conn, const struct frame *frame)
+{
+    struct http_exchange *exchange = pd_relay_take(&pd->http.relay, conn, frame);
+    if (exchange)
+        on_http(pd, pd_http_message_new(PD_HTTP, exchange), NULL);
+}
+
 /* ---- frames, of whoever */
 
 static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
@@ -216,6 +259,12 @@ static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
         if (pd->group)
             pd_snapshot_ack(pd, take_frame);
         break;
+    case FRAME_HTTP_CALL:
+        on_http_call(pd, conn, take_frame);
+        break;
+    case FRAME_HTTP_ANSWER:
+        pd_relay_answered(&pd->http.relay, take_frame);
+        break;
     default:
         break;
     }
@@ -226,7 +275,7 @@ static void on_any_frame(struct pd *pd, conn_id conn, struct frame *take_frame)
 
 static void on_link_frame(void *context, struct link *link, struct frame *take_frame)
 {
-    if (take_frame->kind == FRAME_PD_REQUEST)
+    if (take_frame->kind == FRAME_PD_REQUEST || take_frame->kind == FRAME_HTTP_CALL)
         frame_unref(take_frame); /* nobody asks on a connection that we dialed */
     else
         on_any_frame(context, link_conn(link), take_frame);
@@ -288,6 +337,7 @@ static void on_tick(struct pd *pd)
     if (!pd->links) /* here and not at birth: what links say comes to this actor at once */
         start_links(pd);
     links_tick(pd->links);
+    pd_relay_tick(&pd->http.relay);
     pd_service_tick(pd->service);
     if (!pd->group)
         return;
@@ -333,39 +383,6 @@ static void on_job(struct pd *pd, struct pd_job *take_job)
         take_job->done(pd, take_job);
 }
 
-static struct pd_api api_of_now(struct pd *pd)
-{
-    bool leading = pd->leading_term != 0;
-    return (struct pd_api){.config = pd->config,
-                           .sched = pd_service_sched(pd->service),
-                           .fsm = pd->fsm,
-                           .cluster = pd_service_cluster(pd->service),
-                           .tso = pd_writes_tso(pd_service_writes(pd->service)),
-                           .counts = pd_service_get_counts(pd->service),
-                           .now_us = clock_now_us(pd->env->clock),
-                           .wall_ms = clock_wall_ms(pd->env->clock),
-                           .started_us = pd->started_us,
-                           .leading = leading,
-                           .leader_address =
-                               leading ? pd->config->advertise_address : pd_service_leader_address(pd->service),
-                           .failure = (enum err)atomic_load(&pd->failure),
-                           .member_id = pd->member_id,
-                           .status = pd->group ? service_status : NULL,
-                           .context = pd,
-                           .term = pd->group ? raft_term_now(pd->group->raft) : 0,
-                           .committed_index = pd->group ? raft_commit_index(pd->group->raft) : 0,
-                           .log_size = pd->group ? pd->group->log_size : 0};
-}
-
-static void on_http(struct pd *pd, struct message *take_message)
-{
-    struct pd_api api = api_of_now(pd);
-    conn_id conn = 0;
-    struct frame *frame = pd_http_request(&pd->http, take_message, &api, &conn);
-    if (frame)
-        pd_service_request(pd->service, conn, frame);
-}
-
 static void on_message(void *state, struct message *take_message)
 {
     struct pd *pd = state;
@@ -396,7 +413,7 @@ static void on_message(void *state, struct message *take_message)
         links_on_message(pd->links, take_message);
         break;
     case PD_HTTP:
-        on_http(pd, take_message);
+        on_http(pd, take_message, pd->group ? pd_raft_link(pd, raft_leader(pd->group->raft)) : NULL);
         break;
     }
 }
@@ -445,7 +462,8 @@ static enum err on_open(void *context, conn_id conn, struct bytes hello, struct 
 static enum err on_frame(void *context, conn_id conn, struct frame *take_frame)
 {
     struct pd *pd = context;
-    bool of_member = take_frame->kind == FRAME_RAFT || take_frame->kind == FRAME_SNAPSHOT;
+    bool of_member = take_frame->kind == FRAME_RAFT || take_frame->kind == FRAME_SNAPSHOT ||
+                     take_frame->kind == FRAME_HTTP_CALL;
     if (take_frame->kind != FRAME_PD_REQUEST && !(of_member && take_frame->tag))
         return ERR_INVALID;
     struct admission_charge *charge = admission_charge(pd->requests, conn, take_frame->size);
@@ -614,7 +632,7 @@ enum err pd_new(struct env *env, const struct pd_config *config, struct pd **ret
                                          .status = service_status,
                                          .send = service_send};
     pd->env = env;
-    pd_http_init(&pd->http);
+    pd_http_init(&pd->http, env);
     pd->started_us = clock_now_us(env->clock);
     pd->config = config;
     pd->fsm = pd_fsm_new();
@@ -639,7 +657,7 @@ void pd_free(struct pd *pd)
 {
     if (!pd)
         return;
-    pd_http_forget(&pd->http);
+    pd_http_fini(&pd->http);
     links_free(pd->links);
     log_task_free(pd->log_task);
     log_worker_free(pd->log_worker);

@@ -16,7 +16,8 @@ static struct pd_api *api_of(const struct api_call *call)
 
 bool pd_api_leads(struct api_call *call)
 {
-    const struct pd_api *api = api_of(call);
+    struct pd_api *api = api_of(call);
+    api->wants_leader = api->failure == ERR_OK && !api->leading;
     if (api->failure != ERR_OK)
         api_error(call, ERR_CLOSED, "restart it, and look into its log", "this member of pd has stopped serving: %s",
                   err_name(api->failure));

@@ -45,6 +45,7 @@ struct pd_api {
     uint64_t member_id;
     void (*status)(void *context, struct raft_status *ret_status); /* of pd's own group; NULL: not a member yet */
     void *context;
+    bool wants_leader;     /* out: only who leads can answer this */
     struct frame *forward; /* out: pd_service answers this one, and pd_api_reply says it; NULL: it was answered here */
     raft_index wait_index; /* out: the answer may leave once this is applied; 0: at once */
 };

@@ -46,21 +46,32 @@ struct message *pd_http_message_new(uint32_t kind, struct http_exchange *take_ex
     return &http->message;
 }
 
-void pd_http_init(struct pd_http *http)
+void pd_http_init(struct pd_http *http, struct env *env)
 {
     list_init(&http->waiting);
+    pd_relay_init(&http->relay, env);
 }
 
-struct frame *pd_http_request(struct pd_http *http, struct message *take_message, struct pd_api *api, conn_id *ret_conn)
+void pd_http_fini(struct pd_http *http)
+{
+    pd_http_forget(http);
+    pd_relay_fini(&http->relay);
+}
+
+struct frame *pd_http_request(struct pd_http *http, struct message *take_message, struct pd_api *api,
+                              struct link *leader, conn_id *ret_conn)
 {
     struct http_message *message = (struct http_message *)take_message;
-    const struct http_exchange *exchange = message->exchange;
+    struct http_exchange *exchange = message->exchange;
     const struct api_request request = {
         .method = exchange->method, .path = exchange->path, .query = exchange->query, .body = exchange->body};
     api->http_requests = ++http->count;
     pd_api_handle(api, &request, &message->answer);
     message->index = api->wait_index;
-    if (api->forward) {
+    if (api->wants_leader && leader && pd_relay_send(&http->relay, leader, exchange)) {
+        message->exchange = NULL;
+        say(message);
+    } else if (api->forward) {
         message->conn = *ret_conn = PD_HTTP_CONN | ++http->conn;
         list_push_back(&http->waiting, &message->link);
     } else if (api->wait_index <= pd_fsm_applied_index(api->fsm) || BUG(pd_http_says_too_early)) {

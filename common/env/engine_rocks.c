@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <rocksdb/c.h>
 
 #include "base/check.h"
 #include "env/engine_batch.h"
+#include "env/os.h"
 #include "env/rocks_expiry.h"
 #include "env/rocks_log.h"
 #include "env/rocks_records.h"
@@ -694,11 +694,8 @@ void engine_rocks_stats(struct engine *engine, struct engine_rocks_stats *ret_st
         .is_write_stopped = property(self, "rocksdb.is-write-stopped") != 0,
         .is_broken = atomic_load(&self->is_broken),
     };
-    struct statvfs space;
-    if (statvfs(self->path, &space) == 0) {
-        ret_stats->disk_size = (uint64_t)space.f_blocks * space.f_frsize;
-        ret_stats->disk_free_size = (uint64_t)space.f_bavail * space.f_frsize;
-    }
+    if (os_disk_space(self->path, &ret_stats->disk_size, &ret_stats->disk_free_size, NULL) != ERR_OK)
+        ret_stats->disk_size = ret_stats->disk_free_size = 0;
 }
 
 void engine_rocks_family(struct engine *engine, enum engine_cf cf, struct engine_rocks_family *ret_family)

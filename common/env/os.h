@@ -46,6 +46,7 @@ bool os_exists(const char *path);
 bool os_is_dir(const char *path);
 bool os_is_writable_dir(const char *path);
 enum err os_dir_size(const char *path, uint64_t *ret_size, struct error *err); /* bytes taken by all files below */
+/* The size is what could be used: what is, and what is free. Blocks that nobody may have are in neither, or a disk could seem full. */
 enum err os_disk_space(const char *path, uint64_t *ret_size, uint64_t *ret_free_size, struct error *err);
 /* The absolute path without links of a thing that exists; owned by the caller (free). */
 enum err os_path_absolute(const char *path, char **ret_path, struct error *err);

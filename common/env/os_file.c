@@ -293,7 +293,7 @@ enum err os_disk_space(const char *path, uint64_t *ret_size, uint64_t *ret_free_
     struct statvfs space;
     if (statvfs(path, &space) != 0)
         return os_failed(err, errno, "read the free space of", path);
-    *ret_size = (uint64_t)space.f_blocks * space.f_frsize;
+    *ret_size = (uint64_t)(space.f_blocks - space.f_bfree + space.f_bavail) * space.f_frsize;
     *ret_free_size = (uint64_t)space.f_bavail * space.f_frsize;
     return ERR_OK;
 }

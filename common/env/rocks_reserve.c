@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "env/os.h"
 
 enum { PART_OF_DISK = 20 };
 
@@ -26,12 +26,7 @@ struct rocks_reserve {
 
 static bool look(const struct rocks_reserve *reserve, uint64_t *ret_free_size, uint64_t *ret_disk_size)
 {
-    struct statvfs status;
-    if (statvfs(reserve->directory, &status) != 0)
-        return false;
-    *ret_free_size = (uint64_t)status.f_bavail * status.f_frsize;
-    *ret_disk_size = (uint64_t)status.f_blocks * status.f_frsize;
-    return true;
+    return os_disk_space(reserve->directory, ret_disk_size, ret_free_size, NULL) == ERR_OK;
 }
 
 /* False: there is no room for it. */

@@ -14,6 +14,8 @@ enum frame_kind {
     FRAME_PD_REPLY = 6,   /* PdReply: pd -> asker, matched by id */
     FRAME_SNAPSHOT = 7,   /* SnapshotChunk: storenode -> storenode, on a connection of its own */
     FRAME_SNAPSHOT_ACK = 8, /* SnapshotAck: the answer */
+    FRAME_HTTP_CALL = 9,    /* HttpCall: pd -> pd that leads */
+    FRAME_HTTP_ANSWER = 10, /* HttpAnswer: the answer */
 };
 
 /* A process speaks versions PROTOCOL_VERSION_MIN..PROTOCOL_VERSION and uses the lower of both sides' newest. New fields are

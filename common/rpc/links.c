@@ -251,7 +251,17 @@ static void refused(struct link *link, struct frame *frame)
     arena_fini(&hello_arena);
 }
 
-static const char *why(enum err reason)
+/* It took the connection, and did not like what came first. */
+static const char *why_closed_at_once(const struct link *link)
+{
+    if (strncmp(link->address, "tls+", 4) == 0)
+        return "the connection ended at once: does it want a certificate (tls-cert, of a CA that it knows)?";
+    if (strncmp(link->address, "tcp:", 4) == 0)
+        return "the connection ended at once: does it speak TLS (tls+tcp://)?";
+    return "the connection ended";
+}
+
+static const char *why(const struct link *link, bool was_up, enum err reason)
 {
     switch (reason) {
     case ERR_UNAVAILABLE:
@@ -259,7 +269,7 @@ static const char *why(enum err reason)
     case ERR_TIMEOUT:
         return "no answer in time";
     case ERR_CLOSED:
-        return "the connection ended";
+        return was_up ? "the connection ended" : why_closed_at_once(link);
     case ERR_CORRUPT:
         return "not our protocol";
     case ERR_VERSION:
@@ -278,7 +288,7 @@ static void tell_down(struct link *link, bool was_up, enum err code)
     strcpy(text, link->refusal); /* the handler may close the link */
     link->refusal[0] = 0;
     if (links->handler.on_down)
-        links->handler.on_down(links->handler.context, link, was_up, code, text[0] ? text : why(code));
+        links->handler.on_down(links->handler.context, link, was_up, code, text[0] ? text : why(link, was_up, code));
 }
 
 static void closed(struct link *link, enum err reason)

@@ -78,6 +78,12 @@ COMMAND_LINE = [
     (["pd", "--data-dir", "/tmp/x", "--bootstrap-regions", "0"], r"too small"),
     (["config", "gen", "client"], r'"client" is neither pd nor storenode'),
     (["config", "gen"], r"wants either"),
+    (["config", "gen", "pd", "--nodes", "3"], r"wants either"),
+    (["config", "gen", "--hosts", "a,b,a"], r"a is there twice"),
+    (["config", "gen", "--hosts", "a,b:1"], r'"b:1" is not the name or address of a machine'),
+    (["config", "gen", "--hosts", "../a"], r'"../a" is not the name or address of a machine'),
+    (["config", "gen", "--hosts", "a,b", "--pds", "3"], r"only 2 machines"),
+    (["config", "gen", "--nodes", "4", "--pds", "2"], r"1, 3 or 5"),
     (["config", "show"], r"wants pd or storenode"),
     (["completion", "fish"], r"only bash"),
 ]

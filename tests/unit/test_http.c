@@ -54,17 +54,17 @@ static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void 
     struct caller caller, other;
     conn_id conn;
     api_world_init(&world);
-    pd_http_init(&http);
+    pd_http_init(&http, NULL);
     char path[64];
     snprintf(path, sizeof path, "/pd/v1/stores/%llu/cordon", (unsigned long long)pd_fsm_store_at(world.fsm, 0)->id);
-    assert_null(pd_http_request(&http, caller_message(&caller, "POST", path, "{}"), &world.api, &conn));
+    assert_null(pd_http_request(&http, caller_message(&caller, "POST", path, "{}"), &world.api, NULL, &conn));
     raft_index index = world.api.wait_index;
     assert_true(index > pd_fsm_applied_index(world.fsm));
     assert_int_equal(caller.status, 0);
     pd_http_applied(&http, index - 1);
     assert_int_equal(caller.status, 0);
     world.api.wait_index = 0;
-    assert_null(pd_http_request(&http, caller_message(&other, "GET", "/livez", ""), &world.api, &conn));
+    assert_null(pd_http_request(&http, caller_message(&other, "GET", "/livez", ""), &world.api, NULL, &conn));
     assert_int_equal(other.status, 200); /* others need not wait */
     pd_http_applied(&http, index);
     assert_int_equal(caller.status, 200);
@@ -82,9 +82,9 @@ static void a_lost_leader_means_perhaps_and_a_dropped_message_means_no(void **st
     struct caller caller, dropped;
     conn_id conn;
     api_world_init(&world);
-    pd_http_init(&http);
+    pd_http_init(&http, NULL);
     assert_null(pd_http_request(&http, caller_message(&caller, "PATCH", "/pd/v1/config", "{\"store-limit\": \"1MiB\"}"),
-                                &world.api, &conn));
+                                &world.api, NULL, &conn));
     assert_int_equal(caller.status, 0);
     pd_http_forget(&http);
     assert_int_equal(caller.status, 504);
@@ -102,9 +102,9 @@ static void what_pd_service_is_asked_is_answered_by_it(void **state)
     struct caller caller;
     conn_id conn = 0;
     api_world_init(&world);
-    pd_http_init(&http);
+    pd_http_init(&http, NULL);
     struct frame *frame =
-        pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, &conn);
+        pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, NULL, &conn);
     assert_non_null(frame);
     assert_true(pd_http_is_conn(conn));
     assert_int_equal(caller.status, 0);

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "chosen_bug.h"
 #include "env/engine_mem.h"
+#include "env/http.h"
 #include "pd/id_alloc.h"
 #include "pd/pd.h"
 #include "pd/pd_fsm.h"
@@ -429,37 +430,6 @@ static void a_follower_sends_to_the_leader(void **state)
     cluster_fini(&cluster);
 }
 
-static void a_follower_serves_routes_that_may_be_stale(void **state)
-{
-    (void)state;
-    struct cluster cluster;
-    cluster_init(&cluster, 3, 3, 0);
-    bootstrap(&cluster);
-    uint32_t leader = wait_leader(&cluster), follower = leader % 3 + 1;
-    struct wire_pd_request request = {.op = WIRE_PD_OP_GET_REGION, .key = bytes_of_string("rx"), .stale = true};
-    run_for(&cluster, SECOND_US);
-    assert_true(ask(&cluster, follower, request, SECOND_US));
-    assert_int_equal(cluster.reply.code, ERR_OK);
-    assert_int_equal(cluster.reply.routes_count, 1);
-    assert_true(cluster.reply.stale);
-    assert_in_range(cluster.reply.lag_ms, 0, 300);
-    /* Alone: the routes are still there, and their age grows. */
-    for (uint32_t i = 1; i <= 3; i++)
-        if (i != follower)
-            crash(&cluster, i);
-    run_for(&cluster, 3 * SECOND_US);
-    assert_true(ask(&cluster, follower, request, SECOND_US));
-    assert_int_equal(cluster.reply.code, ERR_OK);
-    assert_in_range(cluster.reply.lag_ms, 2500, 3500);
-    request.stale = false;
-    assert_true(ask(&cluster, follower, request, SECOND_US));
-    assert_int_equal(cluster.reply.code, ERR_NOT_READY);
-    request = (struct wire_pd_request){.op = WIRE_PD_OP_TIMESTAMP, .count = 1, .stale = true};
-    assert_true(ask(&cluster, follower, request, SECOND_US));
-    assert_int_equal(cluster.reply.code, ERR_NOT_READY);
-    cluster_fini(&cluster);
-}
-
 enum way { WAY_CRASH, WAY_PAUSE, WAY_CUT_OFF, WAY_HUNG, WAY_COUNT };
 
 static void strike(struct cluster *cluster, enum way way, uint32_t number)
@@ -495,6 +465,90 @@ static void repair(struct cluster *cluster, enum way way, uint32_t number)
     }
     if (!sim_node_is_up(member->node))
         start(cluster, number);
+}
+
+struct visitor {
+    struct http_exchange exchange; /* first */
+    unsigned status;               /* 0: not answered */
+    uint32_t count;
+    char body[16384];
+};
+
+static void visitor_answer(struct http_exchange *exchange, unsigned status, const char *type, struct bytes body)
+{
+    struct visitor *visitor = (struct visitor *)exchange;
+    assert_non_null(type);
+    visitor->status = status;
+    visitor->count++;
+    snprintf(visitor->body, sizeof visitor->body, "%.*s", (int)body.size, (const char *)body.data);
+}
+
+/* Returns the status. */
+static unsigned visit(struct cluster *cluster, uint32_t number, const char *method, const char *path, const char *body,
+                      struct visitor *visitor)
+{
+    *visitor = (struct visitor){
+        .exchange = {
+            .method = method, .path = path, .query = "", .body = bytes_of_string(body), .answer = visitor_answer}};
+    pd_http(cluster->members[number - 1].pd, &visitor->exchange);
+    for (int i = 0; i < 80 && visitor->count == 0; i++)
+        run_for(cluster, SECOND_US / 10);
+    assert_int_equal(visitor->count, 1);
+    return visitor->status;
+}
+
+static void a_follower_has_the_leader_answer_people(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    struct visitor visitor;
+    cluster_init(&cluster, 3, 3, 0);
+    bootstrap(&cluster);
+    uint32_t leader = wait_leader(&cluster), follower = leader % 3 + 1;
+    run_for(&cluster, SECOND_US);
+    assert_int_equal(visit(&cluster, follower, "GET", "/pd/v1/members", "", &visitor), 200);
+    assert_non_null(strstr(visitor.body, "\"leader\":true"));
+    assert_int_equal(visit(&cluster, follower, "PATCH", "/pd/v1/config", "{\"store-limit\": \"3MiB\"}", &visitor), 200);
+    assert_int_equal(visit(&cluster, leader, "GET", "/pd/v1/config", "", &visitor), 200);
+    assert_non_null(strstr(visitor.body, "\"store-limit\":\"3MiB\""));
+    assert_int_equal(visit(&cluster, follower, "GET", "/pd/v1/no-such-thing", "", &visitor), 404);
+    assert_int_equal(visit(&cluster, follower, "GET", "/livez", "", &visitor), 200); /* of itself */
+    /* The question gets there, or does not; the answer does not come back. */
+    strike(&cluster, WAY_PAUSE, leader);
+    assert_int_equal(visit(&cluster, follower, "PATCH", "/pd/v1/config", "{\"store-limit\": \"4MiB\"}", &visitor), 504);
+    repair(&cluster, WAY_PAUSE, leader);
+    cluster_fini(&cluster);
+}
+
+static void a_follower_serves_routes_that_may_be_stale(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3, 0);
+    bootstrap(&cluster);
+    uint32_t leader = wait_leader(&cluster), follower = leader % 3 + 1;
+    struct wire_pd_request request = {.op = WIRE_PD_OP_GET_REGION, .key = bytes_of_string("rx"), .stale = true};
+    run_for(&cluster, SECOND_US);
+    assert_true(ask(&cluster, follower, request, SECOND_US));
+    assert_int_equal(cluster.reply.code, ERR_OK);
+    assert_int_equal(cluster.reply.routes_count, 1);
+    assert_true(cluster.reply.stale);
+    assert_in_range(cluster.reply.lag_ms, 0, 300);
+    /* Alone: the routes are still there, and their age grows. */
+    for (uint32_t i = 1; i <= 3; i++)
+        if (i != follower)
+            crash(&cluster, i);
+    run_for(&cluster, 3 * SECOND_US);
+    assert_true(ask(&cluster, follower, request, SECOND_US));
+    assert_int_equal(cluster.reply.code, ERR_OK);
+    assert_in_range(cluster.reply.lag_ms, 2500, 3500);
+    request.stale = false;
+    assert_true(ask(&cluster, follower, request, SECOND_US));
+    assert_int_equal(cluster.reply.code, ERR_NOT_READY);
+    request = (struct wire_pd_request){.op = WIRE_PD_OP_TIMESTAMP, .count = 1, .stale = true};
+    assert_true(ask(&cluster, follower, request, SECOND_US));
+    assert_int_equal(cluster.reply.code, ERR_NOT_READY);
+    cluster_fini(&cluster);
 }
 
 /* Must show 1: whatever happens to the leader, timestamps and routes are there again within 3 s. */
@@ -820,6 +874,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_members_have_one_truth),
         cmocka_unit_test(a_follower_sends_to_the_leader),
+        cmocka_unit_test(a_follower_has_the_leader_answer_people),
         cmocka_unit_test(a_follower_serves_routes_that_may_be_stale),
         cmocka_unit_test(a_leader_that_is_lost_in_any_way_is_replaced_within_three_seconds),
         cmocka_unit_test(a_deposed_leader_gives_out_nothing),
