@@ -5,7 +5,7 @@
 static const struct store_entry *hottest_store(const struct pd_view *view, bool read)
 {
     const struct store_entry *best = NULL;
-    double best_excess = 0;
+    double best_excess = view->config->hot_load_min / 2.0; /* less is at the mean, since this round if not before */
     for (uint32_t i = 0; i < store_table_count(view->stores); i++) {
         const struct store_entry *store = store_table_at(view->stores, i);
         double excess = read ? pd_view_read_excess(view, store) : pd_view_write_excess(view, store);

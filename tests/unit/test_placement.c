@@ -845,6 +845,24 @@ static void a_hot_leader_goes_to_a_cold_follower(void **state)
     assert_int_equal(count, 4); /* two each */
 }
 
+static void what_is_left_of_an_excess_within_a_round_splits_nothing(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    const uint32_t loads[] = {1008, 300, 996, 700};
+    add_stores(world, 3, 3);
+    for (region_id id = 1; id <= 4; id++) {
+        struct region_node *node = put(world, id, 1, 1, ON(1, 2, 3), id < 3 ? 1 : id - 1);
+        struct region_seen seen = region_node_seen(node);
+        seen.read_load = loads[id - 1];
+        region_tree_see(world->tree, node, &seen);
+        pd_view_report(world->view, node, false);
+    }
+    pd_view_refresh(world->view, world->now_ms);
+    assert_steps(hot_read(world->view, &reason), "transfer_leader 3 0");
+    assert_null(hot_read(world->view, &reason)); /* store 1 will be 7 above the mean */
+}
+
 static void load_decays_to_half_in_a_minute(void **state)
 {
     (void)state;
@@ -961,6 +979,7 @@ int main(void)
         CLAIM(a_slow_store_gets_no_leader_that_it_is_granted),
         CLAIM(a_hot_leader_stays_where_all_leaders_are_granted),
         CLAIM(a_hot_leader_goes_to_a_cold_follower),
+        CLAIM(what_is_left_of_an_excess_within_a_round_splits_nothing),
         CLAIM(load_decays_to_half_in_a_minute),
         CLAIM(small_neighbours_meet_and_merge),
         CLAIM(a_scattered_range_is_even_among_itself),
