@@ -11,7 +11,8 @@ enum {
     SNAPSHOT_TIMEOUT_MS = 10 * 60 * 1000,
     PAUSE_MIN_MS = 60 * 1000,
     PAUSE_MAX_MS = 60 * 60 * 1000,
-    SNAPSHOT_SIZE_PER_MS = 1024, /* slower than 1 MiB/s is too slow */
+    SNAPSHOT_TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000,
+    SLOW_LINK_SIZE = 1024 * 1024, /* bytes per second; slower is too slow, if nobody limits it to less */
 };
 
 struct operator_list {
@@ -75,10 +76,44 @@ void operator_draft(struct operator *draft, const struct region_node *node, cons
 void operator_add_step(struct operator *draft, enum operator_step_kind kind, store_id store, store_id other)
 {
     CHECK(draft->step_count < OPERATOR_STEPS_MAX);
-    uint64_t timeout_ms = STEP_TIMEOUT_MS;
-    if (kind == STEP_ADD_LEARNER || kind == STEP_MERGE)
-        timeout_ms = SNAPSHOT_TIMEOUT_MS + draft->size / SNAPSHOT_SIZE_PER_MS;
-    draft->steps[draft->step_count++] = (struct operator_step){kind, store, other, timeout_ms};
+    draft->steps[draft->step_count++] = (struct operator_step){.kind = kind, .store = store, .other = other};
+}
+
+/* Of a limit others have their part; half of it is this one's. */
+static uint64_t rate_under(uint64_t rate_size, const struct store_bucket *bucket)
+{
+    uint64_t share = bucket->rate_size > 1 ? (uint64_t)bucket->rate_size / 2 : 1;
+    return bucket->rate_size > 0 && share < rate_size ? share : rate_size;
+}
+
+/* How long the region's rows may be on their way. */
+static uint64_t transfer_ms(const struct operator_list *operators, uint64_t size, store_id sender, store_id receiver)
+{
+    const struct store_entry *from = store_table_find(operators->stores, sender);
+    const struct store_entry *to = store_table_find(operators->stores, receiver);
+    uint64_t rate_size = SLOW_LINK_SIZE;
+    if (from)
+        rate_size = rate_under(rate_size, &from->send);
+    if (to)
+        rate_size = rate_under(rate_size, &to->receive);
+    double ms = (double)size * 1000 / (double)rate_size;
+    return ms < SNAPSHOT_TIMEOUT_MAX_MS ? (uint64_t)ms : SNAPSHOT_TIMEOUT_MAX_MS;
+}
+
+/* A learner shows at once, and has the rows only later: it is its promotion that waits for them. */
+static uint64_t timeout_of(const struct operator_list *operators, const struct operator *operator,
+                           const struct operator_step * step, store_id leader)
+{
+    switch (step->kind) {
+    case STEP_ADD_LEARNER:
+        return SNAPSHOT_TIMEOUT_MS + transfer_ms(operators, operator->size, leader, step->store);
+    case STEP_CHANGE:
+        return STEP_TIMEOUT_MS + (step->store ? transfer_ms(operators, operator->size, leader, step->store) : 0);
+    case STEP_MERGE:
+        return SNAPSHOT_TIMEOUT_MS + transfer_ms(operators, operator->size, 0, 0);
+    default:
+        return STEP_TIMEOUT_MS;
+    }
 }
 
 /* ---- what it will still change */
@@ -222,6 +257,9 @@ const struct operator *operator_list_start(struct operator_list *operators, cons
     operator->slot = slot;
     operator->created_ms = operator->step_ms = now_ms;
     operator->delta_count = operator->step = 0;
+    for (uint32_t i = 0; i < operator->step_count; i++)
+        operator->steps[i].timeout_ms =
+            timeout_of(operators, operator, &operator->steps[i], region_node_leader_store(node));
     list_push_back(&operators->running, &operator->link);
     operators->count++;
     region_node_set_mark(node, slot + 1);
@@ -343,14 +381,20 @@ const struct operator_step *operator_list_report(struct operator_list *operators
     return NULL;
 }
 
-/* Who should get something does not hear it: another one may be found. */
-static bool waits_for_the_silent(const struct operator_list *operators, const struct operator *operator)
+/* Who should get something does not hear it: another one may be found. A learner that has much of it already is waited
+ * for a little. */
+static bool waits_for_the_silent(const struct operator_list *operators, const struct operator *operator,
+                                 const struct region_node * node, uint64_t now_ms)
 {
     const struct operator_step *step = &operator->steps[operator->step];
-    if (step->kind != STEP_ADD_LEARNER && step->kind != STEP_TRANSFER)
+    bool promotes = step->kind == STEP_CHANGE && step->store != 0 && !in_joint(node);
+    if (step->kind != STEP_ADD_LEARNER && step->kind != STEP_TRANSFER && !promotes)
         return false;
     const struct store_entry *store = store_table_find(operators->stores, step->store);
-    return !store || store->heard == STORE_DISCONNECTED || store->heard == STORE_DOWN;
+    if (!store_is_silent(store))
+        return false;
+    return !promotes || !store ||
+           (now_ms > store->heard_ms + STEP_TIMEOUT_MS && now_ms > operator->step_ms + STEP_TIMEOUT_MS);
 }
 
 void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
@@ -364,7 +408,7 @@ void operator_list_tick(struct operator_list *operators, uint64_t now_ms)
         } else if (!node) {
             bool merged = operator->steps[operator->step].kind == STEP_MERGE;
             end(operators, operator, merged ? OPERATOR_DONE : OPERATOR_CANCELLED, now_ms);
-        } else if (waits_for_the_silent(operators, operator)) {
+        } else if (waits_for_the_silent(operators, operator, node, now_ms)) {
             end(operators, operator, OPERATOR_CANCELLED, now_ms);
         } else if (now_ms > operator->step_ms + operator->steps[operator->step].timeout_ms) {
             end(operators, operator, OPERATOR_TIMED_OUT, now_ms);

@@ -5,7 +5,8 @@
  *
  *            start                     step seen in a heartbeat          last step seen
  *   (policy) -----> RUNNING(step 1) --------------------------> ... -----------------------> DONE
- *                      |  step took longer than its timeout ------------------------------> TIMED_OUT
+ *                      |  step took longer than its timeout (with rows to send: by      -> TIMED_OUT
+ *                      |  their size and the limits of both stores)
  *                      |  membership or range changed, and not by the step under way -----> STALE
  *                      |  somebody said so, the region is gone, or who should get a peer
  *                      |  or leadership is silent ---------------------------------------> CANCELLED
@@ -44,7 +45,7 @@ enum operator_state { OPERATOR_RUNNING, OPERATOR_DONE, OPERATOR_TIMED_OUT, OPERA
 struct operator_step {
     enum operator_step_kind kind;
     store_id store, other;
-    uint64_t timeout_ms;
+    uint64_t timeout_ms; /* from operator_list_start */
 };
 
 struct operator_delta {

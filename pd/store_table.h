@@ -131,6 +131,12 @@ static inline bool store_bucket_open(const struct store_bucket *bucket)
 }
 void store_bucket_take(struct store_bucket *bucket, uint64_t size);
 
+/* It does not answer, or is not known (NULL). */
+static inline bool store_is_silent(const struct store_entry *store)
+{
+    return !store || store->heard == STORE_DISCONNECTED || store->heard == STORE_DOWN;
+}
+
 bool store_in_restart(const struct store_entry *store, uint64_t now_ms);
 
 #endif

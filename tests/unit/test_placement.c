@@ -129,7 +129,7 @@ static void a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts(void
     assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
     for (int i = 0; i < 2; i++) {
         assert_steps(check(world, node, &reason), "change_peers 5 3, remove_peer 3 0");
-        world->now_ms += 31 * 1000;
+        world->now_ms += (31 + 64) * 1000;
         operator_list_tick(world->operators, world->now_ms);
         assert_int_equal(operator_list_count(world->operators), 0);
         world->now_ms += 130 * 1000;
@@ -507,6 +507,65 @@ static void an_operator_whose_step_takes_too_long_times_out_and_holds_nothing(vo
     operator_list_tick(world->operators, world->now_ms + 3600 * 1000);
     assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_TIMED_OUT);
     assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
+}
+
+static struct region_node *put_large(struct world *world, const int *stores, uint64_t conf, uint64_t size)
+{
+    struct region_node *node = put(world, 1, conf, 1, stores, 1);
+    struct region_seen seen = region_node_seen(node);
+    seen.approximate_size = size;
+    region_tree_see(world->tree, node, &seen);
+    return node;
+}
+
+/* A learner on store 3 has been added; how long its promotion may take. */
+static uint64_t promotion_ms(struct world *world, uint64_t size)
+{
+    struct reason reason;
+    assert_steps(check(world, put_large(world, ON(1, 2), 1, size), &reason), "add_learner 3 0, change_peers 3 0");
+    const struct operator_step *step = operator_list_report(
+        world->operators, put_large(world, ON(1, 2, -3), 2, size), world->now_ms);
+    assert_int_equal(step->kind, STEP_CHANGE);
+    return step->timeout_ms;
+}
+
+static void a_promotion_may_take_as_long_as_the_rows_are_on_their_way(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 3, 3);
+    assert_int_equal(promotion_ms(world, 1024 * MIB), (30 + 1024) * 1000); /* 1 MiB/s is slow enough */
+    operator_list_tick(world->operators, world->now_ms + 10 * 60 * 1000);
+    assert_int_equal(operator_list_count(world->operators), 1);
+    operator_list_tick(world->operators, world->now_ms + 20 * 60 * 1000);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_TIMED_OUT);
+}
+
+static void a_promotion_may_take_longer_where_little_may_be_received(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 3, 3);
+    store_limit(store_table_find(world->table, 1), 0, (int64_t)(64 * MIB), world->now_ms); /* what is sent */
+    store_limit(store_table_find(world->table, 3), (int64_t)(MIB / 2), 0, world->now_ms);
+    assert_int_equal(promotion_ms(world, 1024 * MIB), (30 + 4 * 1024) * 1000);
+    assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    store_limit(store_table_find(world->table, 3), 4096, 0, world->now_ms);
+    store_limit(store_table_find(world->table, 1), 0, 0, world->now_ms);
+    put_large(world, ON(1, 2), 3, 1024 * MIB);
+    struct reason reason;
+    const struct operator *operator = check(world, region_tree_find_id(world->tree, 1), &reason);
+    assert_int_equal(operator->steps[1].timeout_ms, (24 * 3600 + 30) * 1000); /* never for ever */
+}
+
+static void a_promotion_does_not_wait_long_for_a_store_that_is_silent(void **state)
+{
+    struct world *world = *state;
+    add_stores(world, 3, 3);
+    assert_true(promotion_ms(world, 1024 * MIB) > 60 * 1000);
+    store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    operator_list_tick(world->operators, world->now_ms + 29 * 1000);
+    assert_int_equal(operator_list_count(world->operators), 1);
+    operator_list_tick(world->operators, world->now_ms + 31 * 1000);
+    assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_CANCELLED);
 }
 
 static void after_a_timeout_a_region_is_left_alone_longer_each_time(void **state)
@@ -964,6 +1023,9 @@ int main(void)
         CLAIM(an_operator_ends_when_somebody_else_changes_the_region),
         CLAIM(a_merge_that_is_being_prepared_goes_on),
         CLAIM(an_operator_whose_step_takes_too_long_times_out_and_holds_nothing),
+        CLAIM(a_promotion_may_take_as_long_as_the_rows_are_on_their_way),
+        CLAIM(a_promotion_may_take_longer_where_little_may_be_received),
+        CLAIM(a_promotion_does_not_wait_long_for_a_store_that_is_silent),
         CLAIM(after_a_timeout_a_region_is_left_alone_longer_each_time),
         CLAIM(an_operator_whose_target_falls_silent_is_given_up),
         CLAIM(a_decision_says_what_it_compared_and_what_it_refused),
