@@ -79,7 +79,7 @@ static const struct operator *push_from(struct pd_view *view, const struct store
         struct region_node *node =
             region_tree_at(view->regions, from->id, (uint32_t)rng_below(&view->rng, from->leader_count));
         if (!node || region_node_mark(node) != 0 || region_node_leader_store(node) != from->id ||
-            pd_view_is_hot(view, node))
+            pd_view_is_hot(view, node) || !pd_view_is_led(view, node))
             continue;
         const struct operator *operator=
             hand_over(view, node, from, lowest_peer(view, node, from->id), straight, reason);
@@ -96,7 +96,7 @@ static const struct operator *pull_to(struct pd_view *view, const struct store_e
     for (uint32_t try = 0; try < view->config->tries && followers > 0; try++) {
         struct region_node *node =
             region_tree_at(view->regions, to->id, to->leader_count + (uint32_t)rng_below(&view->rng, followers));
-        if (!node || region_node_mark(node) != 0 || pd_view_is_hot(view, node))
+        if (!node || region_node_mark(node) != 0 || pd_view_is_hot(view, node) || !pd_view_is_led(view, node))
             continue;
         const struct store_entry *from = store_table_find(view->stores, region_node_leader_store(node));
         const struct operator *operator = hand_over(view, node, from, to, straight, reason);

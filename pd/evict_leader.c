@@ -17,7 +17,7 @@ static const struct operator* send_away(struct pd_view *view, const struct store
     for (uint32_t try = 0; try < view->config->tries && leaders > 0; try++) {
         struct region_node *node = region_tree_at(view->regions, store->id, (uint32_t)rng_below(&view->rng, leaders));
         struct fit fit;
-        if (region_node_mark(node) != 0)
+        if (region_node_mark(node) != 0 || !pd_view_is_led(view, node))
             continue;
         fit_region(view->stores, view->rules, node, &fit);
         store_id to = pd_view_next_leader(view, &fit, store->id, 0, reason);
@@ -86,7 +86,7 @@ static bool comes_to(const struct pd_view *view, struct region_node *node, const
     const struct store_entry *from = store_table_find(view->stores, region_node_leader_store(node));
     struct fit fit;
     bool may = false;
-    if (region_node_mark(node) != 0 || region_node_leader_store(node) == 0 || (from && from->granted))
+    if (region_node_mark(node) != 0 || !pd_view_is_led(view, node) || (from && from->granted))
         return false;
     fit_region(view->stores, view->rules, node, &fit);
     for (uint32_t i = 0; i < fit.peer_count; i++)

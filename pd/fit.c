@@ -142,6 +142,19 @@ void fit_region(const struct store_table *stores, const struct rules *rules, con
     }
 }
 
+uint32_t fit_voters(const struct fit *fit, uint32_t *ret_heard)
+{
+    uint32_t voters = 0, heard = 0;
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        bool voter = role_is_voter(fit->peers[i].peer.role);
+        voters += voter;
+        heard += voter && !store_is_silent(fit->peers[i].store);
+    }
+    if (ret_heard)
+        *ret_heard = heard;
+    return voters;
+}
+
 bool fit_leads(const struct fit *fit, const struct fit_peer *peer)
 {
     if (!peer->store || peer->store->heard == STORE_DOWN || !role_is_voter(peer->peer.role) || peer->rule == FIT_ORPHAN)

@@ -53,6 +53,8 @@ bool fit_isolates(const struct fit *fit, uint32_t rule, const struct store_entry
 const char *fit_refuses(const struct fit *fit, uint32_t index, const struct store_entry *store);
 bool fit_has_store(const struct fit *fit, store_id store);
 bool fit_peer_is_down(const struct fit_peer *peer);
+/* How many voters it has; of those `ret_heard` (NULL is fine) on stores that answer. */
+uint32_t fit_voters(const struct fit *fit, uint32_t *ret_heard);
 /* Whether a leader may be there. */
 bool fit_leads(const struct fit *fit, const struct fit_peer *peer);
 bool role_is_voter(uint8_t role);

@@ -80,7 +80,7 @@ static struct region_node *hot_of(struct pd_view *view, const struct store_entry
     uint32_t best_load = 0;
     for (uint32_t i = 0; i < PD_VIEW_HOT_MAX; i++) {
         struct region_node *node = view->hot[i] ? region_tree_find_id(view->regions, view->hot[i]) : NULL;
-        if (!node || region_node_mark(node) != 0)
+        if (!node || region_node_mark(node) != 0 || !pd_view_is_led(view, node))
             continue;
         struct region_seen seen = region_node_seen(node);
         uint32_t load = read ? seen.read_load : seen.write_load;

@@ -30,6 +30,10 @@ static enum err find_region(struct pd_sched *sched, region_id id, struct region_
                          ULL(operator_list_of(sched->operators, *ret_node)->number));
     if (region_node_leader_store(*ret_node) == 0)
         return error_set(err, ERR_CONDITION_FAILED, "nobody is known to lead region %llu", ULL(id));
+    if (!pd_view_is_led(&sched->scheduler.view, *ret_node))
+        return error_set(err, ERR_CONDITION_FAILED,
+                         "store %llu led region %llu, and does not answer: pd-ctl why region %llu",
+                         ULL(region_node_leader_store(*ret_node)), ULL(id), ULL(id));
     sched->scheduler.view.now_ms = pd_sched_now_ms(sched);
     return ERR_OK;
 }
@@ -118,14 +122,6 @@ enum err pd_sched_add_peer(struct pd_sched *sched, region_id region, store_id to
     return start(sched, &draft, ret_number, err);
 }
 
-static uint32_t voters_of(const struct fit *fit)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < fit->peer_count; i++)
-        count += role_is_voter(fit->peers[i].peer.role);
-    return count;
-}
-
 enum err pd_sched_remove_peer(struct pd_sched *sched, region_id region, store_id from, uint64_t *ret_number,
                               struct error *err)
 {
@@ -146,7 +142,7 @@ enum err pd_sched_remove_peer(struct pd_sched *sched, region_id region, store_id
     reason_fact(&reason, "peers", fit.peer_count);
     operator_draft(&draft, node, &reason);
     if (role_is_voter(peer->peer.role)) {
-        if (voters_of(&fit) < 2)
+        if (fit_voters(&fit, NULL) < 2)
             return error_set(err, ERR_CONDITION_FAILED, "region %llu has its last voter on store %llu", ULL(region),
                              ULL(from));
         store_id next =

@@ -103,6 +103,10 @@ static void print_peers(struct pd_sched *sched, const struct region_node *node, 
 static void print_now(struct pd_sched *sched, struct region_node *node, struct buf *json)
 {
     struct reason reason;
+    replica_judge(&sched->scheduler.view, node, &reason);
+    print(json, "\"replicas\": ");
+    (void)reason_json(&reason, json);
+    print(json, ", ");
     merge_judge(&sched->scheduler.view, node, &reason);
     print(json, "\"merge\": ");
     (void)reason_json(&reason, json);

@@ -79,10 +79,16 @@ bool pd_view_takes_leader(const struct pd_view *view, const struct store_entry *
            store->slow_score <= view->config->slow_score_max;
 }
 
+bool pd_view_is_led(const struct pd_view *view, const struct region_node *node)
+{
+    store_id leader = region_node_leader_store(node);
+    return leader != 0 && !store_is_silent(store_table_find(view->stores, leader));
+}
+
 bool pd_view_sends(const struct pd_view *view, const struct region_node *node)
 {
     const struct store_entry *leader = store_table_find(view->stores, region_node_leader_store(node));
-    return leader && store_bucket_open(&leader->send);
+    return leader && !store_is_silent(leader) && store_bucket_open(&leader->send);
 }
 
 bool pd_view_is_hot(const struct pd_view *view, const struct region_node *node)
@@ -517,24 +523,14 @@ static enum err rule_lives_without(const struct pd_view *view, const struct rule
     return ERR_OK;
 }
 
-static bool has_majority(const struct fit *fit)
-{
-    uint32_t voters = 0, alive = 0;
-    for (uint32_t i = 0; i < fit->peer_count; i++) {
-        bool voter = role_is_voter(fit->peers[i].peer.role);
-        voters += voter;
-        alive += voter && !fit_peer_is_down(&fit->peers[i]) && fit->peers[i].store->heard != STORE_DISCONNECTED;
-    }
-    return alive > voters / 2;
-}
-
 static enum err regions_live_without(const struct pd_view *view, const struct store_entry *leaving, struct error *err)
 {
     struct region_node *node;
     for (uint32_t i = 0; (node = region_tree_at(view->regions, leaving->id, i)); i++) {
         struct fit fit;
+        uint32_t heard;
         fit_region(view->stores, view->rules, node, &fit);
-        if (!has_majority(&fit))
+        if (fit_voters(&fit, &heard) / 2 >= heard)
             return error_set(err, ERR_CONDITION_FAILED, "region %llu has no majority now: it could not be moved",
                              (unsigned long long)region_node_id(node));
     }

@@ -114,6 +114,8 @@ bool pd_view_takes_peer(const struct pd_view *view, const struct store_entry *st
                         const char **ret_why);
 bool pd_view_takes_leader(const struct pd_view *view, const struct store_entry *store);
 bool pd_view_sends(const struct pd_view *view, const struct region_node *node);
+/* Whether somebody is there who could change the region: it has a leader that is known, on a store that answers. */
+bool pd_view_is_led(const struct pd_view *view, const struct region_node *node);
 
 /* The best store for another peer of rule `rule`, where the peer `without` (index, or UINT32_MAX) goes; NULL: none, and
  * the reason says what was refused. */

@@ -14,6 +14,9 @@ const struct operator *replica_check(struct pd_view *view, struct reason *reason
 /* The same for one region; NULL: it is as it should be, or nothing can be done now, as the reason says. */
 const struct operator *replica_check_region(struct pd_view *view, struct region_node *node, struct reason *reason);
 
+/* Why nothing could be done for a region just now, or that nothing speaks against it. */
+void replica_judge(const struct pd_view *view, const struct region_node *node, struct reason *reason);
+
 const struct operator *balance_region(struct pd_view *view, struct reason *reason);
 const struct operator *balance_leader(struct pd_view *view, struct reason *reason);
 /* Whether the peer on `from` may be on `to` instead: rules, isolation, role. `reason` hears why not. */

@@ -125,20 +125,12 @@ static const struct operator *replace(struct pd_view *view, struct region_node *
     return move(view, node, fit, &fit->peers[index], to, reason);
 }
 
-static uint32_t voters_of(const struct fit *fit)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < fit->peer_count; i++)
-        count += role_is_voter(fit->peers[i].peer.role);
-    return count;
-}
-
 /* A voter leaves: never the last one, and not while it leads. */
 static bool add_voter_steps(const struct pd_view *view, const struct fit *fit, const struct fit_peer *peer,
                             struct operator *draft)
 {
     store_id store = peer->peer.store_id;
-    if (voters_of(fit) < 2)
+    if (fit_voters(fit, NULL) < 2)
         return false;
     if (peer->leader) {
         store_id next = pd_view_next_leader(view, fit, store, 0, &draft->reason);
@@ -158,7 +150,7 @@ static const struct operator *fix_role(struct pd_view *view, struct region_node 
     reason_fact(reason, "store", (int64_t)peer->peer.store_id);
     reason_fact(reason, "is_voter", role_is_voter(peer->peer.role));
     reason_fact(reason, "wants_voter", fit->rules[peer->rule]->role != RULE_LEARNER);
-    reason_fact(reason, "voters", voters_of(fit));
+    reason_fact(reason, "voters", fit_voters(fit, NULL));
     operator_draft(&draft, node, reason);
     if (!role_is_voter(peer->peer.role))
         operator_add_step(&draft, STEP_CHANGE, peer->peer.store_id, 0);
@@ -283,20 +275,51 @@ static const struct operator *fill_rules(struct pd_view *view, struct region_nod
     return NULL;
 }
 
+/* Nobody carries out what is decided for a region whose leader is silent: either it elects another one, or it cannot. */
+static const char *why_nobody_leads(const struct pd_view *view, const struct region_node *node, const struct fit *fit,
+                                    struct reason *reason)
+{
+    const struct store_entry *leader = store_table_find(view->stores, region_node_leader_store(node));
+    uint32_t heard, voters = fit_voters(fit, &heard);
+    reason_fact(reason, "leader_store", (int64_t)region_node_leader_store(node));
+    if (leader)
+        reason_fact(reason, "leader_silent_ms", (int64_t)(view->now_ms - leader->heard_ms));
+    reason_fact(reason, "voters", voters);
+    reason_fact(reason, "voters_heard", heard);
+    if (heard <= voters / 2)
+        return "no_majority";
+    return region_node_leader_store(node) == 0 ? "no_leader" : "leader_is_silent";
+}
+
+/* Whether something may be done now; fills `ret_fit` then. */
+static bool judge(const struct pd_view *view, const struct region_node *node, struct fit *ret_fit,
+                  struct reason *reason)
+{
+    const char *why = region_node_mark(node) != 0 ? "has_operator" : NULL;
+    reason_begin(reason, "replica-check");
+    if (!why) {
+        fit_region(view->stores, view->rules, node, ret_fit);
+        why = pd_view_is_led(view, node) ? NULL : why_nobody_leads(view, node, ret_fit, reason);
+    }
+    for (uint32_t i = 0; !why && i < ret_fit->peer_count; i++)
+        if (ret_fit->peers[i].peer.role > WIRE_PEER_ROLE_LEARNER)
+            why = "in_joint"; /* its leader leaves that by itself */
+    if (why)
+        reason_refuse(reason, "region", region_node_id(node), why);
+    return why == NULL;
+}
+
+void replica_judge(const struct pd_view *view, const struct region_node *node, struct reason *reason)
+{
+    struct fit fit;
+    (void)judge(view, node, &fit, reason);
+}
+
 const struct operator *replica_check_region(struct pd_view *view, struct region_node *node, struct reason *reason)
 {
     struct fit fit;
-    reason_begin(reason, "replica-check");
-    if (region_node_mark(node) != 0 || region_node_leader_store(node) == 0) {
-        reason_refuse(reason, "region", region_node_id(node), region_node_mark(node) ? "has_operator" : "no_leader");
+    if (!judge(view, node, &fit, reason))
         return NULL;
-    }
-    fit_region(view->stores, view->rules, node, &fit);
-    for (uint32_t i = 0; i < fit.peer_count; i++)
-        if (fit.peers[i].peer.role > WIRE_PEER_ROLE_LEARNER) { /* its leader leaves the joint configuration by itself */
-            reason_refuse(reason, "region", region_node_id(node), "in_joint");
-            return NULL;
-        }
     uint32_t problems = fit_problems(&fit);
     if (problems & FIT_CUT)
         return split_at_rule(view, node, reason);

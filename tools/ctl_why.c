@@ -149,6 +149,11 @@ static void print_region(const cJSON *json)
                rule[0] ? "for rule " : "no rule wants it", rule);
     }
     print_problems(json);
+    const cJSON *replicas = cJSON_GetObjectItemCaseSensitive(json, "replicas");
+    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(replicas, "refused")) > 0) {
+        printf("replicas: nothing can be done now\n");
+        ctl_print_reason(replicas, "  ", "");
+    }
     const cJSON *merge = cJSON_GetObjectItemCaseSensitive(json, "merge");
     if (merge) {
         printf("merge: what would be said now\n");

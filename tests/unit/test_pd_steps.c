@@ -297,6 +297,38 @@ static void a_rule_that_nothing_can_meet_starts_nothing_and_says_why(void **unus
     end(cluster);
 }
 
+static void a_region_without_a_majority_waits_and_says_so(void **unused)
+{
+    (void)unused;
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.store_count = 5;
+    options.swarm.scheduling = true;
+    options.swarm.store_down_ms = 10000;
+    struct sim_cluster *cluster = sim_cluster_new(&options);
+    struct error error = {0};
+    struct buf json;
+    uint64_t number;
+    const struct region *region = look(cluster);
+    region_id id = region->id;
+    store_id other = store_with_peer(cluster, true), without = store_with_peer(cluster, false);
+    struct world_node *lost[] = {sim_cluster_store(cluster, cluster->leader), sim_cluster_store(cluster, other)};
+    sim_cluster_run_until(cluster, 2000, NULL);
+    for (int i = 0; i < 2; i++)
+        world_kill(cluster->world, lost[i], false);
+    sim_cluster_run_until(cluster, 60000, NULL); /* both are down, and three others would have room */
+    assert_int_equal(pd_sched_scheduler(sched_of(cluster))->started_count, 0);
+    buf_init(&json, 64 * 1024);
+    assert_int_equal(pd_sched_why_region(sched_of(cluster), id, &json, &error), ERR_OK);
+    assert_int_equal(buf_append_u8(&json, 0), ERR_OK);
+    assert_non_null(strstr((const char *)json.data, "no_majority"));
+    buf_fini(&json);
+    assert_int_equal(pd_sched_add_peer(sched_of(cluster), id, without, false, &number, &error), ERR_CONDITION_FAILED);
+    for (int i = 0; i < 2; i++)
+        sim_cluster_start(cluster, lost[i]);
+    end(cluster);
+}
+
 int main(void)
 {
     choose_bug();
@@ -307,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_region_is_split_in_the_middle_and_merged_again),
         cmocka_unit_test(a_drained_store_ends_empty_whoever_leads),
         cmocka_unit_test(a_rule_that_nothing_can_meet_starts_nothing_and_says_why),
+        cmocka_unit_test(a_region_without_a_majority_waits_and_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,6 +289,28 @@ static void a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not
     assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
 }
 
+static void nothing_is_begun_that_nobody_could_carry_out(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 6, 6);
+    struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 1);
+    store_table_find(world->table, 1)->heard = store_table_find(world->table, 2)->heard = STORE_DOWN;
+    assert_null(check(world, node, &reason));
+    assert_string_equal(reason.refusals[0].why, "no_majority");
+    store_table_find(world->table, 2)->heard = STORE_UP;
+    assert_null(check(world, node, &reason));
+    assert_string_equal(reason.refusals[0].why, "leader_is_silent"); /* the other two elect */
+    assert_string_equal(reason.facts[0].name, "leader_store");
+    assert_int_equal(reason.facts[0].value, 1);
+    store_table_find(world->table, 1)->evict_leaders = true;
+    pd_view_refresh(world->view, world->now_ms);
+    assert_null(evict_leader(world->view, &reason));
+    assert_null(balance_leader(world->view, &reason));
+    const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2, 3), 2), &reason);
+    assert_string_equal(operator->reason.policy, "down-peer");
+}
+
 static void draining_moves_away_and_ends_as_a_tombstone(void **state)
 {
     struct world *world = *state;
@@ -1011,6 +1033,7 @@ int main(void)
         CLAIM(a_leader_rule_moves_the_leader_where_it_wants_it),
         CLAIM(rules_that_make_no_sense_are_refused_with_a_text),
         CLAIM(a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not),
+        CLAIM(nothing_is_begun_that_nobody_could_carry_out),
         CLAIM(draining_moves_away_and_ends_as_a_tombstone),
         CLAIM(draining_below_the_replica_count_is_refused),
         CLAIM(draining_the_last_store_of_an_isolated_rack_is_refused),
