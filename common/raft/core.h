@@ -54,6 +54,7 @@ struct raft {
     bool auto_leave;
     bool told_timeout_now; /* in this term: somebody may campaign past our lease at any time */
     bool round_wanted;     /* reads wait for a heartbeat round */
+    bool forced;           /* see raft_force */
     uint8_t handed_role;
     uint32_t election_elapsed, heartbeat_elapsed, election_timeout;
     uint32_t refuse_ticks; /* neither vote nor campaign for so long: somebody may have a lease */

@@ -84,7 +84,7 @@ void election_become_leader(struct raft *raft)
 bool election_is_promotable(const struct raft *raft)
 {
     const struct progress *own = raft_peer(raft, raft->id);
-    return own && !(own->roles & RAFT_LEARNER) && !raft->log.snapshot;
+    return own && (!(own->roles & RAFT_LEARNER) || raft->forced) && !raft->log.snapshot;
 }
 
 /* A conf change that is committed but not in our configuration could mean that we no longer are a voter, or count too few. */
@@ -115,7 +115,7 @@ static void campaign(struct raft *raft, enum election_kind kind)
     struct raft_position last = raftlog_last_position(&raft->log);
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         struct progress *peer = &raft->peers[i];
-        if (!(peer->roles & (RAFT_VOTER | RAFT_OUTGOING)))
+        if (raft->forced ? peer->id != raft->id : !(peer->roles & (RAFT_VOTER | RAFT_OUTGOING)))
             continue;
         struct raft_message message = {.to = peer->id, .term = term};
         if (peer->id == raft->id) { /* counts once our vote is durable */
@@ -160,6 +160,17 @@ enum err raft_campaign(struct raft *raft)
 enum err raft_campaign_at_once(struct raft *raft)
 {
     return election_hup(raft, ELECTION_REAL);
+}
+
+/* Who votes for itself may be a learner: it must be a member, or nobody would follow it later. */
+void raft_force(struct raft *raft, bool forced)
+{
+    raft->forced = forced && raft_peer(raft, raft->id);
+}
+
+bool raft_is_forced(const struct raft *raft)
+{
+    return raft->forced;
 }
 
 bool raft_wants_campaign(const struct raft *raft)
@@ -225,6 +236,8 @@ void election_on_request(struct raft *raft, const struct raft_message *message)
 static enum quorum_vote tally(const struct raft *raft, uint8_t role)
 {
     uint32_t yes = 0, no = 0, count = 0;
+    if (raft->forced)
+        return raft_peer(raft, raft->id)->vote == PROGRESS_YES ? QUORUM_WON : QUORUM_PENDING;
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         if (!(raft->peers[i].roles & role))
             continue;
@@ -358,6 +371,8 @@ static void pass_commit_hint(struct raft *raft)
 static bool quorum_is_active(const struct raft *raft)
 {
     uint32_t active[2] = {0, 0}, count[2] = {0, 0};
+    if (raft->forced)
+        return true;
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         const struct progress *peer = &raft->peers[i];
         for (int half = 0; half < 2; half++) {

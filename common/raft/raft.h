@@ -260,6 +260,12 @@ enum err raft_read(struct raft *raft, uint64_t context);
 enum err raft_campaign(struct raft *raft);
 /* The same without a pre-vote, for a group that began just now: there is no leader that could be disturbed. */
 enum err raft_campaign_at_once(struct raft *raft);
+/* From now on nobody but ourselves is asked, in elections, for commits and reads, whatever the configuration says: the
+ * majority was lost for good, and whoever calls this knows that. If it was not, there will be two leaders. A learner
+ * may lead then as well. Calls for raft_campaign_at_once next, and in the end for a configuration without those that
+ * were lost, and `forced` false; a restart forgets it. */
+void raft_force(struct raft *raft, bool forced);
+bool raft_is_forced(const struct raft *raft);
 /* With campaign_when_told: there was no sign of a leader for an election timeout, or a campaign came to nothing for as long.
  * Waiting for raft_campaign does no harm: we vote for others meanwhile. */
 bool raft_wants_campaign(const struct raft *raft);

@@ -367,6 +367,7 @@ static void rebuild_peers(struct raft *raft, const struct raft_conf *conf, uint3
     raft->peers = peers;
     raft->peer_count = (uint8_t)conf->count;
     raft->auto_leave = conf->auto_leave;
+    raft->forced = raft->forced && raft_peer(raft, raft->id);
 }
 
 void replicate_switch_conf(struct raft *raft, const struct raft_conf *conf, uint32_t fresh)

@@ -53,6 +53,8 @@ bool raft_lease_allowed(const struct raft *raft)
 bool raft_is_lone(const struct raft *raft)
 {
     uint32_t others = 0, own = 0;
+    if (raft->forced)
+        return true;
     for (uint32_t i = 0; i < raft->peer_count; i++) {
         if (!(raft->peers[i].roles & (RAFT_VOTER | RAFT_OUTGOING)))
             continue;

@@ -391,6 +391,58 @@ static void a_campaign_at_once_asks_for_real_votes_and_keeps_promises(void **sta
     raft_pool_free(pool);
 }
 
+/* Voter or learner: what its log has is committed, and no silence of the others ends that. */
+static void who_is_forced_leads_alone(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    config.pre_vote = config.check_quorum = true;
+    for (int learner = 0; learner < 2; learner++) {
+        struct raft *raft = make(pool, &config, learner ? 4 : 1, 3, 0, 0);
+        if (learner) {
+            raft_free(raft);
+            struct raft_initial initial = {.id = 4, .hard = {.term = 1, .commit = 10}, .applied = 10};
+            initial.truncated = initial.base = (struct raft_position){.index = 10, .term = 1};
+            raft_conf_add(&initial.conf, 1, RAFT_VOTER);
+            raft_conf_add(&initial.conf, 4, RAFT_LEARNER);
+            assert_int_equal(raft_new(&config, &initial, pool, &raft), ERR_OK);
+        }
+        struct raft_entry tail = {.term = 5, .index = 11};
+        assert_int_equal(send_append(raft, 1 + (peer_id)!learner, 5, (struct raft_position){10, 1}, 10, &tail, 1), ERR_OK);
+        drain(raft);
+        assert_int_equal(raft_commit_index(raft), 10);
+        raft_force(raft, true);
+        assert_int_equal(raft_campaign_at_once(raft), ERR_OK);
+        drain(raft);
+        assert_true(raft_is_leader_ready(raft));
+        assert_int_equal(raft_commit_index(raft), 12); /* what was there, and the first of its term */
+        raft_tick(raft, 100);
+        drain(raft);
+        assert_true(raft_is_leader(raft));
+        assert_true(raft_is_lone(raft));
+        raft_check(raft);
+        raft_force(raft, false);
+        raft_tick(raft, 100);
+        assert_false(raft_is_leader(raft)); /* as anybody without a quorum */
+        raft_free(raft);
+    }
+    raft_pool_free(pool);
+}
+
+static void who_is_no_member_cannot_be_forced(void **state)
+{
+    (void)state;
+    struct raft_pool *pool = raft_pool_new(0);
+    struct raft_config config = config_plain();
+    struct raft *raft = make(pool, &config, 9, 3, 0, 0);
+    raft_force(raft, true);
+    assert_false(raft_is_forced(raft));
+    assert_int_equal(raft_campaign_at_once(raft), ERR_NOT_READY);
+    raft_free(raft);
+    raft_pool_free(pool);
+}
+
 static void a_learner_never_campaigns(void **state)
 {
     (void)state;
@@ -1280,6 +1332,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_follows_a_leader_votes_for_nobody_else_in_its_term),
         cmocka_unit_test(a_pre_candidate_is_bound_by_its_vote),
         cmocka_unit_test(a_campaign_at_once_asks_for_real_votes_and_keeps_promises),
+        cmocka_unit_test(who_is_forced_leads_alone),
+        cmocka_unit_test(who_is_no_member_cannot_be_forced),
         cmocka_unit_test(a_learner_never_campaigns),
         cmocka_unit_test(who_campaigns_when_told_wants_to_after_a_timeout_and_votes_meanwhile),
         cmocka_unit_test(a_newcomer_takes_a_snapshot_and_nothing_else),
