@@ -9,7 +9,7 @@ bool role_is_voter(uint8_t role)
 
 bool fit_peer_is_down(const struct fit_peer *peer)
 {
-    return !peer->store || peer->store->heard == STORE_DOWN || peer->store->wanted == STORE_TOMBSTONE;
+    return !peer->store || peer->store->heard == STORE_DOWN || peer->store->wanted >= STORE_TOMBSTONE;
 }
 
 bool fit_has_store(const struct fit *fit, store_id store)

@@ -48,9 +48,12 @@ struct state_count {
 
 static void count_stores(const struct pd_api *api, struct state_count *count)
 {
-    *count = (struct state_count){.all = pd_fsm_store_count(api->fsm)};
-    for (uint32_t i = 0; i < count->all; i++) {
+    *count = (struct state_count){0};
+    for (uint32_t i = 0; i < pd_fsm_store_count(api->fsm); i++) {
         store_id id = pd_fsm_store_at(api->fsm, i)->id;
+        if (pd_sched_store_is_lost(api->sched, id))
+            continue; /* nobody waits for it */
+        count->all++;
         uint8_t state = cluster_store_state(api->cluster, id, api->now_us);
         count->states[state < 4 ? state : 0]++;
         if (state != WIRE_STORE_STATE_UP && count->first_not_up == 0)
@@ -310,6 +313,9 @@ static const struct api_route routes[] = {
     {"PUT", "/pd/v1/rules/{group}/{name}", "", pd_api_put_rule},
     {"DELETE", "/pd/v1/rules/{group}/{name}", "", pd_api_remove_rule},
     {"POST", "/pd/v1/balance", "", pd_api_balance_now},
+    {"GET", "/pd/v1/recovery", "", pd_api_recovery_report},
+    {"GET", "/pd/v1/recovery/plan", "stores plan", pd_api_recovery_plan},
+    {"POST", "/pd/v1/recovery", "", pd_api_recovery_apply},
 };
 
 const struct api_route *pd_api_routes(size_t *ret_count)

@@ -74,6 +74,10 @@ void pd_api_scheduler_pause(struct api_call *call);
 void pd_api_put_rule(struct api_call *call);
 void pd_api_remove_rule(struct api_call *call);
 void pd_api_balance_now(struct api_call *call);
+/* Unsafe recovery: pd_api_recovery.c */
+void pd_api_recovery_report(struct api_call *call);
+void pd_api_recovery_plan(struct api_call *call);
+void pd_api_recovery_apply(struct api_call *call);
 /* Members of pd: pd_api_members.c */
 void pd_api_members(struct api_call *call);
 void pd_api_member_add(struct api_call *call);

@@ -275,7 +275,7 @@ void pd_api_hot(struct api_call *call)
 
 void pd_api_put_wishes(cJSON *json, const struct pd_api *api, store_id id)
 {
-    static const char *const lives[] = {"serving", "draining", "tombstone"};
+    static const char *const lives[] = {"serving", "draining", "tombstone", "lost"};
     const struct pd_view *view = pd_sched_view(api->sched);
     const struct store_entry *store = view ? store_table_find(view->stores, id) : NULL;
     if (!store)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "pd/pd_api.h"
+#include "pd/pd_recovery.h"
 
 static void put_stores(const struct pd_api *api, struct buf *out)
 {
@@ -64,10 +65,28 @@ static uint64_t age_of(const struct region_sums *sums, const struct wire_store *
     return heard->heartbeat_age_ms;
 }
 
+static void put_recovery(const struct pd_api *api, struct buf *out)
+{
+    static const char *const labels[] = {"state=\"planned\"", "state=\"forced\"", "state=\"leading\"",
+                                         "state=\"replicated\""};
+    const struct pd_recovery *recovery = pd_sched_recovery(api->sched);
+    uint64_t counts[4] = {0};
+    for (uint32_t i = 0; i < pd_recovery_region_count(recovery); i++) {
+        const struct pd_recovery_region *region = pd_recovery_region(recovery, i);
+        counts[region->whole_ms ? 3 : region->led_ms ? 2 : region->forced_ms ? 1 : 0]++;
+    }
+    metric_one(out, "polder_pd_recovery_running", "gauge", pd_recovery_is_running(recovery),
+               "1 while an unsafe recovery goes on");
+    metric_head(out, "polder_pd_recovery_regions", "gauge", "Regions of the last one, that this leader has seen to");
+    for (int i = 0; i < 4; i++)
+        metric_u64(out, "polder_pd_recovery_regions", labels[i], counts[i]);
+}
+
 /* What only a leader knows. */
 static void put_cluster(const struct pd_api *api, struct buf *out)
 {
     put_stores(api, out);
+    put_recovery(api, out);
     put_per_store(api, out, "polder_pd_store_regions", "Peers of regions on a store", regions_of);
     put_per_store(api, out, "polder_pd_store_leaders", "Regions that a store leads", leaders_of);
     put_per_store(api, out, "polder_pd_store_region_bytes", "Bytes of the regions on a store, as their leaders say",

@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "env/clock.h"
+#include "pd/pd_op.h"
+#include "pd/pd_recovery.h"
 #include "pd/pd_sched_parts.h"
 
 enum {
@@ -27,6 +29,7 @@ struct pd_sched *pd_sched_new(struct env *env, const struct pd_config *config, s
     sched->fsm = fsm;
     sched->host = *host;
     buf_init(&sched->command, COMMAND_SIZE_MAX);
+    sched->recovery = pd_recovery_new(sched);
     return sched;
 }
 
@@ -37,6 +40,7 @@ void pd_sched_end(struct pd_sched *sched)
     sched->leading = false;
     operator_list_cancel_all(sched->operators, pd_sched_now_ms(sched)); /* takes its marks off the regions */
     sched_scatter_end(sched);
+    pd_recovery_reset(sched->recovery);
     operator_list_free(sched->operators);
     store_table_free(sched->stores);
     rules_fini(&sched->rules);
@@ -53,6 +57,7 @@ void pd_sched_free(struct pd_sched *sched)
     if (!sched)
         return;
     pd_sched_end(sched);
+    pd_recovery_free(sched->recovery);
     buf_fini(&sched->command);
     free(sched);
 }
@@ -183,6 +188,26 @@ void pd_sched_store_heartbeat(struct pd_sched *sched, const struct wire_store *w
     store->slow_score = wire->slow_score;
     store->latency_us = wire->latency_us;
     add_due_steps(sched, wire->id, arena, reply);
+    pd_recovery_store_heartbeat(sched->recovery, wire->id, arena, reply);
+}
+
+void pd_sched_peer_report(struct pd_sched *sched, struct pd_op *take_op)
+{
+    if (sched->leading)
+        pd_recovery_report(sched->recovery, take_op);
+    else
+        pd_op_free(take_op);
+}
+
+bool pd_sched_store_is_lost(const struct pd_sched *sched, store_id id)
+{
+    const struct store_entry *store = sched->leading ? store_table_find(sched->stores, id) : NULL;
+    return store && store->wanted == STORE_LOST;
+}
+
+struct pd_recovery *pd_sched_recovery(const struct pd_sched *sched)
+{
+    return sched->recovery;
 }
 
 void pd_sched_load(const struct region_node *node, const struct wire_region_heartbeat *heartbeat,
@@ -255,7 +280,10 @@ static void run_round(struct pd_sched *sched, uint64_t now_ms)
 void pd_sched_tick(struct pd_sched *sched)
 {
     uint64_t now_ms = pd_sched_now_ms(sched);
-    if (!sched->leading || !pd_fsm_bootstrapped(sched->fsm) || now_ms < sched->round_at_ms)
+    if (!sched->leading || !pd_fsm_bootstrapped(sched->fsm))
+        return;
+    pd_recovery_tick(sched->recovery);
+    if (now_ms < sched->round_at_ms)
         return;
     (void)sched_load_if_old(sched);
     sched->round_at_ms = now_ms + sched->effective.schedule_interval_ms;

@@ -26,6 +26,8 @@
 #include "pd/scheduler.h"
 #include "proto/wire.h"
 
+struct pd_op;
+struct pd_recovery;
 struct pd_sched;
 
 struct pd_sched_host {
@@ -57,6 +59,11 @@ enum region_news {
     REGION_CHANGED, /* its peers or its leader */
     REGION_SPLIT,   /* it has lost a part of its range, or is such a part */
 };
+/* A PdOp peer_report. Takes it. */
+void pd_sched_peer_report(struct pd_sched *sched, struct pd_op *take_op);
+/* Declared lost: it may not speak any more. */
+bool pd_sched_store_is_lost(const struct pd_sched *sched, store_id id);
+struct pd_recovery *pd_sched_recovery(const struct pd_sched *sched);
 /* The tree was just told of this heartbeat. `ret_step` is filled, in memory of the arena, if there is something to do:
  * true. */
 bool pd_sched_region(struct pd_sched *sched, region_id region, enum region_news news, struct arena *arena,

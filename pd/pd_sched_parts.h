@@ -32,6 +32,7 @@ struct pd_sched {
     uint64_t *told_ms;     /* owned; by slot: when its step was said last */
     struct sched_due *due; /* owned; filled in each round */
     uint32_t due_count;
+    struct pd_recovery *recovery; /* owned */
     struct scatter *scatter; /* owned, with its keys; NULL: none goes on */
     struct buf command;      /* scratch */
 };

@@ -431,6 +431,9 @@ enum err pd_sched_remove_tombstone(struct pd_sched *sched, store_id id, raft_ind
     enum err code = find_store(sched, id, &store, ret_index, err);
     if (code != ERR_OK)
         return code;
+    if (store->wanted == STORE_LOST)
+        return error_set(err, ERR_CONDITION_FAILED, "store %llu was lost: its id stays, to be refused if it comes back",
+                         ULL(id));
     if (store->wanted != STORE_TOMBSTONE)
         return error_set(err, ERR_CONDITION_FAILED, "store %llu is not a tombstone: drain it first", ULL(id));
     snprintf(name, sizeof(name), "store/%llu", ULL(id));

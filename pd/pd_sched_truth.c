@@ -77,7 +77,7 @@ static uint64_t restart_until(const struct pd_sched *sched, uint64_t until_wall_
 static void take_wish(struct pd_sched *sched, struct store_entry *store, const struct wire_store_wish *wish)
 {
     char name[LABEL_TEXT_SIZE], value[LABEL_TEXT_SIZE];
-    if (wish->life <= WIRE_STORE_LIFE_TOMBSTONE) {
+    if (wish->life <= WIRE_STORE_LIFE_LOST) {
         if (wish->life == WIRE_STORE_LIFE_DRAINING && store->wanted != STORE_DRAINING)
             store->drain_ms = pd_sched_now_ms(sched);
         store->wanted = (enum store_wanted)wish->life;

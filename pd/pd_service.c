@@ -141,6 +141,7 @@ static void list_stores(struct pd_service *service, struct pd_op *take_op)
                                         .started_at_ms = store->started_at_ms,
                                         .capacity_size = store->capacity_size};
         cluster_fill_store(service->cluster, &stores[i], now_us);
+        stores[i].lost = pd_sched_store_is_lost(service->sched, store->id);
     }
     struct wire_pd_reply reply = {.stores = stores, .stores_count = count};
     answer(service, take_op, &reply);
@@ -352,6 +353,10 @@ static void handle(struct pd_service *service, struct pd_op *take_op)
     case WIRE_PD_OP_TRANSFER_LEADER:
         transfer_leader(service, take_op);
         break;
+    case WIRE_PD_OP_PEER_REPORT:
+        send_reply(service, take_op->conn, take_op->request.id, &(struct wire_pd_reply){0});
+        pd_sched_peer_report(service->sched, take_op);
+        break;
     default:
         check_failed(__FILE__, __LINE__, "check_request refuses what is not above");
     }
@@ -362,7 +367,7 @@ static enum err check_request(const struct pd_service *service, const struct wir
                               struct error *err)
 {
     uint64_t own = pd_fsm_cluster_id(service->fsm);
-    if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_TRANSFER_LEADER)
+    if (request->op == WIRE_PD_OP_NONE || request->op > WIRE_PD_OP_PEER_REPORT)
         return error_set(err, ERR_UNSUPPORTED, "this pd does not know operation %u", request->op);
     if (own != 0 && request->cluster_id != 0 && request->cluster_id != own)
         return error_set(err, ERR_CLUSTER_NOT_MATCH, "this is cluster %llu, the request is for cluster %llu",
@@ -372,6 +377,13 @@ static enum err check_request(const struct pd_service *service, const struct wir
                          request->key.size > request->end_key.size ? request->key.size : request->end_key.size,
                          REGION_KEY_SIZE_MAX);
     return ERR_OK;
+}
+
+/* It has forgotten nothing and knows nothing: what it promised others is not worth anything any more. */
+static bool is_lost(const struct pd_service *service, const struct wire_pd_request *request)
+{
+    return request->store_id != 0 && pd_sched_store_is_lost(service->sched, request->store_id) &&
+           !BUG(lost_store_comes_back);
 }
 
 static void run_one(struct pd_service *service, struct pd_op *take_op)
@@ -390,6 +402,10 @@ static void run_one(struct pd_service *service, struct pd_op *take_op)
         error_set(&error, ERR_NOT_READY, "there are no regions yet: %u of %u stores have registered",
                   pd_fsm_store_count(service->fsm), service->config->bootstrap_stores);
         refuse(service, take_op, ERR_NOT_READY, WAIT_BOOTSTRAP_MS, error.text);
+    } else if (is_lost(service, &take_op->request)) {
+        error_set(&error, ERR_GIVEN_UP, "store %llu was declared lost for good (unsafe recover): it may not come back",
+                  (unsigned long long)take_op->request.store_id);
+        refuse(service, take_op, ERR_GIVEN_UP, 0, error.text);
     } else {
         handle(service, take_op);
     }

@@ -4,6 +4,7 @@
  *   rule/GROUP/NAME   a table PlacementRule
  *   scheduler/NAME    "on" or "off"; absent: as it comes
  *   config/KEY        text; absent: as the configuration file says
+ *   recovery          a table Recovery: the last one that people asked for
  *
  * The state machine knows of names and bytes only; pd_sched gives them a meaning.
  *

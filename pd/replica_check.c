@@ -353,7 +353,7 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
 
 static bool is_left(const struct store_entry *store)
 {
-    return store->count > 0 && (store->wanted == STORE_DRAINING || store->heard == STORE_DOWN);
+    return store->count > 0 && (store->wanted == STORE_DRAINING || store->wanted == STORE_LOST || store->heard == STORE_DOWN);
 }
 
 /* Stores that are to be left take turns, a region each. */

@@ -35,7 +35,7 @@ enum {
 };
 
 enum store_heard { STORE_UNKNOWN, STORE_UP, STORE_DISCONNECTED, STORE_DOWN };
-enum store_wanted { STORE_SERVING, STORE_DRAINING, STORE_TOMBSTONE };
+enum store_wanted { STORE_SERVING, STORE_DRAINING, STORE_TOMBSTONE, STORE_LOST }; /* lost: never to come back */
 
 struct store_bucket {
     int64_t rate_size; /* bytes per second; 0: no limit */

@@ -11,6 +11,7 @@
 #include "group/group_keys.h"
 #include "rpc/frame_kind.h"
 #include "rpc/links.h"
+#include "storenode/peer_report.h"
 #include "storenode/region_row.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
@@ -364,6 +365,8 @@ static void say_refusal(struct pd_link *link, enum err code, const char *text, s
     /* A directory of another cluster: refused at the start. Later it is pd that went wrong, not we. */
     if (code == ERR_CLUSTER_NOT_MATCH && !link->registered)
         store_fail(link->store, code, line);
+    if (code == ERR_GIVEN_UP)
+        store_fail(link->store, code, line);
     log_event(link->env->log, LOG_WARN, "event=pd_refused address=%s msg=\"%s\"", link->endpoint_address, line);
 }
 
@@ -455,6 +458,8 @@ static void on_frame(void *context, struct link *from, struct frame *take_frame)
         take_frame->kind == FRAME_PD_REPLY && wire_decode_pd_reply(frame_bytes(take_frame), &arena, &reply) == ERR_OK;
     if (readable && reply.steps_count > 0)
         tell_workers(link, WORKER_STEPS, take_frame);
+    if (readable && reply.report != 0)
+        peer_report_begin(link->store, reply.report);
     if (!readable)
         link_reset(from);
     else if (reply.id == link->request_id && link->asked_us != 0) {

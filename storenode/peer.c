@@ -133,6 +133,7 @@ void peer_free(struct peer *peer)
     free(peer->committed);
     peer_snapshot_fini(peer);
     peer_heal_fini(peer);
+    peer_force_fini(peer);
     free(peer->strangers);
     peer_check_fini(peer);
     campaigns_end(region_worker_campaigns(peer->worker), &peer->campaign);
@@ -1359,6 +1360,7 @@ void peer_tick(struct peer *peer, uint32_t count)
     apply_committed(peer, NULL);
     peer_heal_count_ticks(peer, count);
     peer_heal_tick(peer);
+    peer_force_tick(peer, count);
     maybe_campaign(peer);
     if (raft_has_ready(peer->group->raft))
         region_worker_touch(peer->worker, peer);

@@ -21,6 +21,7 @@
 #include "storenode/campaigns.h"
 #include "storenode/peer_conf.h"
 #include "storenode/peer_destroy.h"
+#include "storenode/peer_force.h"
 #include "storenode/peer_heal.h"
 #include "storenode/peer_merge.h"
 #include "storenode/peer_sleep.h"
@@ -104,6 +105,7 @@ struct peer {
     struct peer_check *check; /* owned; NULL: none yet (region_hash.h) */
     struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
     struct peer_merge merge;
+    struct peer_force *force; /* owned; NULL: as usual */
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };

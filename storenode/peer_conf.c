@@ -218,7 +218,7 @@ static enum err propose(struct peer *peer, const struct conf_ask *ask, struct pl
     raft_term term = 0;
     struct buf context;
     buf_init(&context, CONTEXT_SIZE_MAX);
-    enum err code = region_conf_encode(peer->region, plan->added, plan->added_count, &context);
+    enum err code = region_conf_encode(peer->region, plan->added, plan->added_count, (struct region_epoch){0}, &context);
     plan->change.context = buf_bytes(&context);
     if (code == ERR_OK)
         code = raft_propose_conf(peer->group->raft, &plan->change, &index, &term);

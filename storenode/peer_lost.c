@@ -11,6 +11,7 @@
 #include "proto/wire.h"
 #include "storenode/pd_link.h"
 #include "storenode/peer_destroy.h"
+#include "storenode/peer_report.h"
 #include "storenode/region_split.h"
 #include "storenode/region_worker.h"
 #include "storenode/store_ranges.h"
@@ -207,6 +208,15 @@ static void ask(struct lost_peers *lost, const struct lost_peer *one)
                                          .epoch_version = one->region->epoch_version};
         if (other->id != one->peer)
             region_worker_send_wire(lost->worker, other->store_id, &wire);
+    }
+}
+
+void lost_peers_report(const struct lost_peers *lost, struct peer_report *report)
+{
+    for (const struct lost_peer *one = lost->by_region; one; one = one->hh.next) {
+        struct wire_peer_report *row = peer_report_add(report, one->region);
+        row->peer_id = one->peer;
+        row->damaged = true;
     }
 }
 

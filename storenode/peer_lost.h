@@ -20,6 +20,7 @@
 #include "storenode/store_parts.h"
 
 struct lost_peers;
+struct peer_report;
 struct region;
 struct wire_raft_message;
 
@@ -33,6 +34,8 @@ bool lost_peers_message(struct lost_peers *lost, const struct wire_raft_message 
 void lost_peers_seen(struct lost_peers *lost, const struct region *region);
 /* That it knows nothing of it. */
 void lost_peers_unknown(struct lost_peers *lost, region_id region);
+/* As damaged, with an empty log. */
+void lost_peers_report(const struct lost_peers *lost, struct peer_report *report);
 void lost_peers_tick(struct lost_peers *lost, uint32_t ticks);
 /* WORKER_LOST_FORGOTTEN: its rows are gone. */
 void lost_peers_forgotten(struct lost_peers *lost, const struct message *message);

@@ -44,6 +44,10 @@ static enum err make_region(const struct region *region, const struct raft_conf 
     wire.peers = peers;
     wire.peers_count = conf->count;
     wire.epoch_conf += !BUG(conf_keeps_epoch);
+    if (wire.epoch_conf < command->epoch_conf_next)
+        wire.epoch_conf = command->epoch_conf_next;
+    if (wire.epoch_version < command->epoch_version_next)
+        wire.epoch_version = command->epoch_version_next;
     for (uint32_t i = 0; i < conf->count; i++) {
         uint8_t roles = conf->members[i].roles;
         peers[i] = (struct wire_peer){.id = conf->members[i].id, .role = role_of(roles)};
@@ -102,9 +106,11 @@ void region_conf_free(struct region_conf *conf)
 }
 
 enum err region_conf_encode(const struct region *region, struct wire_peer *peers, uint32_t peer_count,
-                            struct buf *context)
+                            struct region_epoch least, struct buf *context)
 {
     struct wire_log_command command = {.kind = WIRE_COMMAND_KIND_CONF,
+                                       .epoch_conf_next = least.conf,
+                                       .epoch_version_next = least.version,
                                        .epoch_conf = region->epoch_conf,
                                        .epoch_version = region->epoch_version,
                                        .peers = peers,

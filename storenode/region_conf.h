@@ -35,8 +35,12 @@ void region_conf_free(struct region_conf *conf); /* NULL is fine */
 /* Some peer is voter in one half only, and the other half still votes. */
 bool region_is_joint(const struct region *region);
 
-/* The context of an entry for `region` as it is: the peers that it adds. */
+struct region_epoch {
+    uint64_t conf, version;
+};
+/* The context of an entry for `region` as it is: the peers that it adds; the least that its epoch is afterwards (all zero:
+ * as usual), for who must be newer than what was lost (peer_force.h). */
 enum err region_conf_encode(const struct region *region, struct wire_peer *peers, uint32_t peer_count,
-                            struct buf *context);
+                            struct region_epoch least, struct buf *context);
 
 #endif

@@ -1,6 +1,7 @@
 #include "storenode/region_step.h"
 
 #include "base/bug.h"
+#include "base/log.h"
 #include "storenode/conf_ask.h"
 #include "storenode/peer.h"
 #include "storenode/peer_conf.h"
@@ -48,8 +49,21 @@ static void split(struct peer *peer, struct bytes key)
     peer_split(peer, wish);
 }
 
+static void force(struct peer *peer, const struct wire_region_step *step)
+{
+    const char *why = peer_force_take(peer, step);
+    if (why)
+        log_event(region_worker_store(peer->worker)->env->log, LOG_WARN,
+                  "event=recovery_refused region=%llu peer=%llu conf=%llu msg=\"%s\"", (unsigned long long)step->region_id,
+                  (unsigned long long)step->peer_id, (unsigned long long)step->epoch_conf, why);
+}
+
 void region_step_take(struct peer *peer, const struct wire_region_step *step)
 {
+    if (step->kind == WIRE_STEP_KIND_FORCE) {
+        force(peer, step);
+        return;
+    }
     bool same = step->epoch_conf == peer->region->epoch_conf && step->epoch_version == peer->region->epoch_version;
     if (!raft_is_leader(peer->group->raft) || !(same || BUG(step_of_any_epoch)))
         return;

@@ -20,6 +20,7 @@
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
 #include "storenode/peer_lost.h"
+#include "storenode/peer_report.h"
 #include "storenode/peer_time.h"
 #include "storenode/snapshot_receive.h"
 #include "storenode/region_merge.h"
@@ -71,6 +72,7 @@ struct neighbour {
     struct link *link; /* owned by links */
     struct outbox outbox;
     bool dirty;
+    bool lost; /* given up for good (unsafe recovery): what it says is not heard */
     struct neighbour *next_dirty;
     UT_hash_handle hh;
 };
@@ -614,6 +616,11 @@ static void tell_gone(struct region_worker *worker, store_id from, const struct 
 
 static void on_raft_batch(struct region_worker *worker, struct raft_batch *take_batch)
 {
+    const struct neighbour *from = neighbour_of(worker, take_batch->batch.from_store);
+    if (from && from->lost && !BUG(lost_store_comes_back)) {
+        message_free(&take_batch->message);
+        return;
+    }
     if (take_batch->batch.beat)
         on_beat(worker, take_batch->batch.from_store, take_batch->batch.beat);
     for (uint32_t i = 0; i < take_batch->batch.messages_count; i++) {
@@ -917,6 +924,8 @@ static void on_stores(struct region_worker *worker, struct regions_message *take
             continue;
         snprintf(address, sizeof address, "%.*s", (int)store->address.size, (const char *)store->address.data);
         struct neighbour *neighbour = neighbour_of(worker, store->id);
+        if (neighbour)
+            neighbour->lost = store->lost;
         if (neighbour && strcmp(link_address(neighbour->link), address) == 0)
             continue;
         if (neighbour)
@@ -925,6 +934,7 @@ static void on_stores(struct region_worker *worker, struct regions_message *take
             neighbour = calloc(1, sizeof *neighbour);
             CHECK(neighbour);
             neighbour->id = store->id;
+            neighbour->lost = store->lost;
             HASH_ADD(hh, worker->neighbours, id, sizeof neighbour->id, neighbour);
         }
         neighbour->link = link_open(worker->links, address, store->id, neighbour);
@@ -1594,6 +1604,27 @@ static void on_status(struct region_worker *worker, struct status_ask *take_ask)
     status_ask_next(take_ask);
 }
 
+static void on_peers(struct region_worker *worker, struct peer_report *take_report)
+{
+    for (const struct peer *peer = worker->peers; peer; peer = peer->hh.next) {
+        const struct raft *raft = peer->group->raft;
+        if (peer->destroy.begun || !peer_is_member(peer))
+            continue;
+        struct wire_peer_report *row = peer_report_add(take_report, peer->region);
+        row->peer_id = peer->id;
+        row->term = raft_term_now(raft);
+        row->last_index = raft_last_index(raft);
+        row->last_term = raft_term_at(raft, row->last_index);
+        row->committed_index = raft_commit_index(raft);
+        row->applied_index = raft_applied_index(raft);
+        row->leader_peer = raft_leader(raft);
+        row->damaged = peer->snapshot.damaged || peer->snapshot.state >= PEER_SNAPSHOT_WHOLE;
+        row->forced = peer->force != NULL;
+    }
+    lost_peers_report(worker->lost, take_report);
+    peer_report_next(take_report);
+}
+
 static void on_message(void *state, struct message *take_message)
 {
     struct region_worker *worker = state;
@@ -1721,6 +1752,9 @@ static void on_message(void *state, struct message *take_message)
     }
     case WORKER_STATUS:
         on_status(worker, (struct status_ask *)take_message);
+        break;
+    case WORKER_PEERS:
+        on_peers(worker, (struct peer_report *)take_message);
         break;
     case WORKER_DAMAGE:
         on_damage(worker, (struct damage_message *)take_message);

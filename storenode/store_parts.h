@@ -10,6 +10,7 @@
  *                                          |  \--cut, via the apply worker--> snapshot sender --SNAPSHOT_SENT--> region workers
  *                                          |  \--chunks--> snapshot receiver --SNAPSHOT_STAGED--> region workers
  *                                          |  \--TIME_WISH-- from read workers, which met a row that is due
+ *                                          |  \--PEERS, one after the other, for the pd link (peer_report.h)
  *                                          |  \--SHARED--> region worker 0, which sends the beats
  *                                          \--PD_FRAME--> pd link --REGIONS, STORES, HEARTBEAT_ALL--> region workers */
 #ifndef STORENODE_STORE_PARTS_H
@@ -127,6 +128,7 @@ enum worker_message_kind {
     WORKER_DAMAGE,
     WORKER_HASHED,
     WORKER_STATUS,
+    WORKER_PEERS,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

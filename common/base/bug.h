@@ -79,6 +79,8 @@
     X(damage_is_a_crash)                                                                                               \
     X(address_is_identity)                                                                                             \
     X(lost_peer_comes_back)                                                                                            \
+    X(forces_the_healthy)                                                                                              \
+    X(lost_store_comes_back)                                                                                           \
     X(uncommitted_members_count)                                                                                       \
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \

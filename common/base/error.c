@@ -38,6 +38,7 @@ static const struct {
     {ERR_NO_MEMORY, ERR_ACTION_STOP, "NoMemory"},
     {ERR_CLOSED, ERR_ACTION_STOP, "Closed"},
     {ERR_LOCKED, ERR_ACTION_STOP, "Locked"},
+    {ERR_GIVEN_UP, ERR_ACTION_STOP, "GivenUp"},
 };
 
 const char *err_name(enum err code)

@@ -52,6 +52,7 @@ enum err {
     ERR_NO_MEMORY = 66,
     ERR_CLOSED = 67, /* the connection or actor is gone */
     ERR_LOCKED = 68, /* another process holds the data directory or the port */
+    ERR_GIVEN_UP = 69, /* this store was declared lost for good (unsafe recover): it never serves again */
 };
 
 enum err_action { ERR_ACTION_NONE, ERR_ACTION_REROUTE, ERR_ACTION_BACKOFF, ERR_ACTION_RECHECK, ERR_ACTION_GIVE_UP, ERR_ACTION_STOP };

@@ -174,10 +174,14 @@ void check_durable_commit(struct check_durable *check, const struct world_node *
     struct electorate electorate, before;
     struct raft_conf conf;
     raft_get_conf(view->raft, &conf);
+    if (raft_is_forced(view->raft)) { /* the others are gone for good */
+        conf = (struct raft_conf){0};
+        CHECK(raft_conf_add(&conf, view->peer, RAFT_VOTER) == ERR_OK);
+    }
     find_electorate(check, view, &conf, &electorate);
     const struct home *home = find_home(check, view->region, view->peer);
     before = electorate;
-    if (home && home->conf.count > 0)
+    if (home && home->conf.count > 0 && !raft_is_forced(view->raft))
         find_electorate(check, view, &home->conf, &before);
     raft_index index = checked->commit > truncated ? checked->commit : truncated;
     while (++index <= commit) {

@@ -3,6 +3,8 @@
  *   R9 whenever a peer's commit index moves past all that was looked at before, the entries up to there (index and term)
  *      are durable on the disks of a quorum of the voters, of both halves if the configuration is joint
  *
+ * A peer that leads alone (raft_force) counts its own disk only.
+ *
  * The disks are asked for what no crash could take back at this instant (engine_mem_get_durable), those of dead stores
  * too. Each index of a region is looked at once, by whoever commits it first: that is its leader, and it has not told
  * anybody yet.

@@ -59,7 +59,7 @@ static void make_entry(struct made *made, const struct region *region, const str
     buf_init(&made->bytes, 4096);
     made->entry = (struct raft_entry){.term = 6, .index = GROUP_FIRST_INDEX + 1, .kind = RAFT_ENTRY_CONF_CHANGE_V2};
     if (change->count > 0) {
-        assert_int_equal(region_conf_encode(region, added, added_count, &context), ERR_OK);
+        assert_int_equal(region_conf_encode(region, added, added_count, (struct region_epoch){0}, &context), ERR_OK);
         buf_append_u8(&made->bytes, 1);
         buf_append_u8(&made->bytes, change->transition);
         buf_append_u8(&made->bytes, change->count);

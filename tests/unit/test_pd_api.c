@@ -80,7 +80,7 @@ static void every_get_route_answers_with_json_or_text(void **state)
     const struct api_route *routes = pd_api_routes(&count);
     for (size_t i = 0; i < count; i++) {
         if (strcmp(routes[i].method, "GET") != 0 || strchr(routes[i].pattern, '{') ||
-            strstr(routes[i].pattern, "of-key"))
+            strstr(routes[i].pattern, "of-key") || strstr(routes[i].pattern, "recovery/plan"))
             continue;
         assert_int_equal(api_world_ask(&world, "GET", routes[i].pattern, "", bytes_empty()), 200);
         assert_true(world.answer.body.size > 0);

@@ -357,7 +357,7 @@ static void unknown_operations_are_unsupported(void **state)
     struct world world;
     world_init(&world);
     lead(&world);
-    for (unsigned number = WIRE_PD_OP_TRANSFER_LEADER + 1; number < 256; number++)
+    for (unsigned number = WIRE_PD_OP_PEER_REPORT + 1; number < 256; number++)
         assert_int_equal(ask(&world, (struct wire_pd_request){.op = (uint8_t)number})->code, ERR_UNSUPPORTED);
     expect_text(ask(&world, (struct wire_pd_request){.op = 99}), "operation 99");
     assert_int_equal(ask(&world, op(WIRE_PD_OP_NONE))->code, ERR_UNSUPPORTED);
