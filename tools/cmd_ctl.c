@@ -9,7 +9,7 @@
 #include "env/line_editor.h"
 #include "env/os.h"
 
-enum { WORDS_MAX = 64, FLAG_WORDS_MAX = 16 };
+enum { WORDS_MAX = 64, FLAG_WORDS_MAX = 16, VERB_WORDS_MAX = 3 };
 
 /* What follows "ctl ". */
 static const char *verb_name(const struct ctl_verb *verb)
@@ -59,7 +59,7 @@ static int help(const char *noun)
 
 /* The words that verbs begin with. */
 static const char *const nouns[] = {"status", "member", "store", "region",  "operator", "scheduler", "rule",
-                                    "hot",    "config", "tso",   "balance", "why",      "help"};
+                                    "hot",    "config", "tso",   "balance", "why",      "unsafe", "help"};
 enum { NOUN_COUNT = sizeof nouns / sizeof nouns[0] };
 
 static bool has_verbs(const char *noun)
@@ -93,16 +93,19 @@ static bool is_help(const char *word)
     return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static const struct ctl_verb *find_verb(const char *first, const char *second, int *ret_words)
+/* The verb of the most words. */
+static const struct ctl_verb *find_verb(char **words, int count, int *ret_words)
 {
-    char both[128];
-    snprintf(both, sizeof both, "%.60s %.60s", first, second);
-    for (const struct ctl_verb *const *at = ctl_verbs; *at; at++) {
-        bool two = strcmp(verb_name(*at), both) == 0;
-        if (!two && strcmp(verb_name(*at), first) != 0)
-            continue;
-        *ret_words = two ? 2 : 1;
-        return *at;
+    for (int used = count < VERB_WORDS_MAX ? count : VERB_WORDS_MAX; used > 0; used--) {
+        char name[256];
+        size_t at = 0;
+        for (int i = 0; i < used && at < sizeof name; i++)
+            at += (size_t)snprintf(name + at, sizeof name - at, "%s%.60s", i ? " " : "", words[i]);
+        for (const struct ctl_verb *const *verb = ctl_verbs; *verb; verb++)
+            if (strcmp(verb_name(*verb), name) == 0) {
+                *ret_words = used;
+                return *verb;
+            }
     }
     return NULL;
 }
@@ -130,7 +133,7 @@ static int run_words(int argc, char **argv)
     bool wants_help = is_help(at[0]);
     at += wants_help;
     rest -= wants_help;
-    const struct ctl_verb *verb = find_verb(at[0], rest > 1 ? at[1] : "", &words);
+    const struct ctl_verb *verb = find_verb(at, rest, &words);
     if (!verb) {
         if (has_verbs(at[0]) && (rest == 1 || is_help(at[1]) || at[1][0] == '-')) {
             help(at[0]);

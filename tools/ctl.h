@@ -20,7 +20,7 @@ struct ctl_options {
     uint64_t deadline_ms, duration_ms, limit, store;
     bool learner, yes, wait;
     /* of single verbs */
-    char *leader_weight, *region_weight, *role, *start_key, *end_key, *constraint, *locations;
+    char *leader_weight, *region_weight, *role, *start_key, *end_key, *constraint, *locations, *stores;
     uint32_t count, isolation;
 };
 

@@ -11,6 +11,7 @@
 #include "progress_bar.h"
 
 extern const struct ctl_verb ctl_why_region, ctl_why_store, ctl_why_operator;
+extern const struct ctl_verb ctl_unsafe_plan, ctl_unsafe_dry_run, ctl_unsafe_apply, ctl_unsafe_report;
 
 enum { TEXT_SIZE_MAX = 1024 * 1024, WAIT_POLL_MS = 200 };
 
@@ -1485,5 +1486,9 @@ const struct ctl_verb *const ctl_verbs[] = {
     &ctl_why_region,
     &ctl_why_store,
     &ctl_why_operator,
+    &ctl_unsafe_plan,
+    &ctl_unsafe_dry_run,
+    &ctl_unsafe_apply,
+    &ctl_unsafe_report,
     NULL,
 };
