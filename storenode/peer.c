@@ -878,14 +878,16 @@ static void start_check(struct peer *peer, enum split_check_kind kind, uint64_t 
 
 void peer_size_look(struct peer *peer)
 {
-    bool known = peer->split.counted || peer->split.estimated, smaller = is_much_smaller(peer);
-    if ((known && !smaller) || peer->split.asked || !raft_is_leader(peer->group->raft) ||
-        region_is_merging(peer->region) || region_worker_now_us(peer->worker) < peer->split.look_at_us)
+    bool known = peer->split.counted || peer->split.estimated;
+    if (peer->split.asked || !raft_is_leader(peer->group->raft) || region_is_merging(peer->region) ||
+        region_worker_now_us(peer->worker) < peer->split.look_at_us)
         return;
-    if (smaller)
+    /* Of large rows a few that were deleted may have been most of it, but who counts for a few must wait his turn. */
+    bool doubtful = !known || (!peer->split.counted && peer->split.written.deleted > 0);
+    if (known && is_much_smaller(peer))
         start_check(peer, SPLIT_CHECK_GROWN, 0);
-    else if (region_worker_may_count(peer->worker))
-        start_check(peer, SPLIT_CHECK_SIZE, 0);
+    else if (doubtful && region_worker_may_count(peer->worker))
+        start_check(peer, known ? SPLIT_CHECK_GROWN : SPLIT_CHECK_SIZE, 0);
 }
 
 void peer_split_look(struct peer *peer)

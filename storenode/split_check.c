@@ -8,7 +8,14 @@
 #include "storenode/peer_heal.h"
 #include "storenode/region_split.h"
 
-enum { PORTION_SIZE = 1024 * 1024, PORTION_COUNT = 4096, ROW_SIZE = 24 };
+enum {
+    PORTION_SIZE = 1024 * 1024,
+    PORTION_COUNT = 4096,
+    SAMPLE_SIZE = 64 * 1024,
+    SAMPLE_COUNT = 256,
+    SAMPLE_DEAD_TIMES = 4, /* it takes so many times as much room on the disk as it should: much of it is deleted */
+    ROW_SIZE = 24,
+};
 
 static void free_check(struct message *message)
 {
@@ -50,7 +57,7 @@ static void count_row(struct split_check *check, struct bytes key, struct bytes 
 }
 
 /* True: that was all. */
-static bool count_portion(struct split_check *check)
+static bool count_portion(struct split_check *check, uint64_t size_max, uint32_t count_max)
 {
     struct engine *engine = check->store->env->engine;
     struct engine_iter *iter =
@@ -59,7 +66,7 @@ static bool count_portion(struct split_check *check)
     uint32_t count = 0;
     struct error error = {0};
     engine_iter_seek(engine, iter, buf_bytes(&check->position));
-    for (; engine_iter_valid(engine, iter) && count < PORTION_COUNT && check->extent.size - size_before < PORTION_SIZE;
+    for (; engine_iter_valid(engine, iter) && count < count_max && check->extent.size - size_before < size_max;
          engine_iter_next(engine, iter), count++)
         count_row(check, engine_iter_key(engine, iter), engine_iter_value(engine, iter));
     bool more = engine_iter_valid(engine, iter);
@@ -90,23 +97,32 @@ static void choose(struct split_check *check)
         check->ask->key_count--;
 }
 
-/* Then nobody needs to know it better: it is not small. */
-static bool is_large_on_disk(struct split_check *check)
+static uint64_t size_on_disk(const struct split_check *check, struct bytes end_key)
 {
-    if (check->extent.keys > 0)
-        return false; /* is being counted */
-    uint64_t size = engine_approximate_size(check->store->env->engine, ENGINE_DEFAULT, check->region->start_key,
-                                            check->region->end_key);
-    check->estimated = size >= check->store->config->region_split_size / 4;
-    if (check->estimated)
-        check->extent = (struct region_extent){.size = size};
-    return check->estimated;
+    return engine_approximate_size(check->store->env->engine, ENGINE_DEFAULT, check->region->start_key, end_key);
+}
+
+/* What is large on the disk need not be known better: it is not small. Unless what lies there is deleted, for the most
+ * part, and no compaction has come by yet: its first rows tell. */
+static bool is_large(struct split_check *check, bool *ret_all)
+{
+    uint64_t size = size_on_disk(check, check->region->end_key);
+    if (size < check->store->config->region_split_size / 4)
+        return false;
+    *ret_all = count_portion(check, SAMPLE_SIZE, SAMPLE_COUNT);
+    if (*ret_all || size_on_disk(check, buf_bytes(&check->position)) > SAMPLE_DEAD_TIMES * check->extent.size)
+        return false;
+    check->estimated = true;
+    check->extent = (struct region_extent){.size = size};
+    return true;
 }
 
 static void run(struct read_job *base)
 {
     struct split_check *check = (struct split_check *)base;
-    if (!(check->kind == SPLIT_CHECK_SIZE && is_large_on_disk(check)) && !count_portion(check)) {
+    bool all = false, begins = check->extent.keys == 0;
+    bool known = check->kind == SPLIT_CHECK_SIZE && begins && is_large(check, &all);
+    if (!known && !all && !count_portion(check, PORTION_SIZE, PORTION_COUNT)) {
         read_worker_post_job(check->store->readers[check->region->id % check->store->reader_count], &check->job);
         return;
     }

@@ -22,7 +22,7 @@ struct region_extent {
 
 enum split_check_kind {
     SPLIT_CHECK_GROWN,  /* it may be too large */
-    SPLIT_CHECK_SIZE,   /* nothing is known of it: what is large on the disk is not counted */
+    SPLIT_CHECK_SIZE,   /* nothing is known of it: what is large, not only on the disk, is not counted */
     SPLIT_CHECK_MIDDLE, /* somebody wants it split: cut once `piece_size` is passed, however small it is */
 };
 

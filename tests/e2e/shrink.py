@@ -74,6 +74,11 @@ def body(options):
 
         def shrink():
             feed(c, (f"delete {key}\n" for at, (key, _) in enumerate(rows(options)) if at % KEPT), "kv", "batch", "-")
+            if options.restart:
+                for number in (1, 2, 3):
+                    c.kill(number)
+                for number in (1, 2, 3):
+                    c.start("storenode", number)
             left = options.megabytes * 1024 * 1024 // KEPT
             return wait_few(c, options, 2 + 5 * left // split_size)
 
@@ -96,5 +101,6 @@ if __name__ == "__main__":
     parser.add_argument("--interval", default="3s")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--load-seconds", type=int, default=12)
+    parser.add_argument("--restart", action="store_true", help="all storenodes are killed once the rows are deleted: none knows any more what was")
     parser.add_argument("--keep", action="store_true")
     cluster.main(body, parser.parse_args())
