@@ -400,8 +400,10 @@ enum err pd_sched_limit(struct pd_sched *sched, store_id id, uint64_t receive_si
     enum err code = find_store(sched, id, &store, ret_index, err);
     if (code != ERR_OK)
         return code;
-    if (receive_size > INT64_MAX / 4 || send_size > INT64_MAX / 4)
-        return error_set(err, ERR_INVALID, "that many bytes per second are no limit");
+    if (receive_size > STORE_RATE_MAX || send_size > STORE_RATE_MAX)
+        return error_set(err, ERR_INVALID, "a limit is 1 TiB per second at most");
+    if ((receive_size > 0 && receive_size < STORE_RATE_MIN) || (send_size > 0 && send_size < STORE_RATE_MIN))
+        return error_set(err, ERR_INVALID, "a limit is 1 KiB per second at least; to give a store nothing, cordon it");
     store->receive_limit = receive_size;
     store->send_limit = send_size;
     return keep_wish(sched, store, ret_index, err);

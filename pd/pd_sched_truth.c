@@ -57,10 +57,17 @@ static uint32_t permille_of(double weight)
     return (uint32_t)(weight * DEFAULT_WEIGHT_PERMILLE + 0.5);
 }
 
+static int64_t rate_of(uint64_t size)
+{
+    if (size > 0 && size < STORE_RATE_MIN)
+        return STORE_RATE_MIN;
+    return size < STORE_RATE_MAX ? (int64_t)size : STORE_RATE_MAX;
+}
+
 static void set_limits(const struct pd_sched *sched, struct store_entry *store, uint64_t receive, uint64_t send)
 {
     uint64_t rate = sched->effective.store_limit_size, now_ms = pd_sched_now_ms(sched);
-    int64_t receive_rate = (int64_t)(receive > 0 ? receive : rate), send_rate = (int64_t)(send > 0 ? send : rate);
+    int64_t receive_rate = rate_of(receive > 0 ? receive : rate), send_rate = rate_of(send > 0 ? send : rate);
     store->receive_limit = receive;
     store->send_limit = send;
     if (receive_rate != store->receive.rate_size || send_rate != store->send.rate_size)

@@ -227,15 +227,27 @@ void store_table_forget_heard(struct store_table *table, uint64_t now_ms)
 
 /* ---- limits */
 
+static struct store_bucket full_bucket(int64_t rate_size, uint64_t now_ms)
+{
+    if (rate_size != 0 && rate_size < STORE_RATE_MIN)
+        rate_size = STORE_RATE_MIN;
+    if (rate_size > STORE_RATE_MAX)
+        rate_size = STORE_RATE_MAX;
+    return (struct store_bucket){rate_size, rate_size * BUCKET_FULL_MS / 1000, now_ms};
+}
+
 void store_limit(struct store_entry *store, int64_t receive_size_per_s, int64_t send_size_per_s, uint64_t now_ms)
 {
-    store->receive = (struct store_bucket){receive_size_per_s, receive_size_per_s * BUCKET_FULL_MS / 1000, now_ms};
-    store->send = (struct store_bucket){send_size_per_s, send_size_per_s * BUCKET_FULL_MS / 1000, now_ms};
+    store->receive = full_bucket(receive_size_per_s, now_ms);
+    store->send = full_bucket(send_size_per_s, now_ms);
 }
 
 static void refill(struct store_bucket *bucket, int64_t permille, uint64_t now_ms)
 {
+    enum { PASSED_MS_MAX = 60 * 60 * 1000 }; /* so that nothing overflows */
     int64_t passed_ms = now_ms > bucket->filled_ms ? (int64_t)(now_ms - bucket->filled_ms) : 0;
+    if (passed_ms > PASSED_MS_MAX)
+        passed_ms = PASSED_MS_MAX;
     int64_t full = bucket->rate_size / 1000 * BUCKET_FULL_MS;
     bucket->filled_ms = now_ms;
     bucket->tokens += bucket->rate_size * permille / 1000 * passed_ms / 1000;

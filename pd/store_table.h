@@ -122,6 +122,9 @@ void store_table_forget_heard(struct store_table *table, uint64_t now_ms);
 
 void store_prepare_stop(struct store_entry *store, uint64_t until_ms);
 
+/* Bytes per second; 0: no limit. What is set is taken to be within these. */
+enum { STORE_RATE_MIN = 1024 };
+#define STORE_RATE_MAX (INT64_C(1) << 40)
 void store_limit(struct store_entry *store, int64_t receive_size_per_s, int64_t send_size_per_s, uint64_t now_ms);
 /* Fills buckets for the time since; backs off while `latency_us` is above the target (0: never). */
 void store_refill(struct store_entry *store, uint64_t latency_target_us, uint64_t now_ms);

@@ -291,6 +291,22 @@ static void a_store_has_all_leaders_or_none_but_is_not_asked_for_both(void **sta
     assert_int_equal(stores_of("grant-leader"), 0);
 }
 
+static void a_limit_that_is_none_or_nothing_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        unsigned status;
+    } asked[] = {{"{\"receive_size\": 1023, \"send_size\": 0}", 400},
+                 {"{\"receive_size\": 0, \"send_size\": 1}", 400},
+                 {"{\"receive_size\": 2305843009213693951, \"send_size\": 0}", 400},
+                 {"{\"receive_size\": 0, \"send_size\": 1099511627777}", 400},
+                 {"{\"receive_size\": 1024, \"send_size\": 1099511627776}", 200},
+                 {"{\"receive_size\": 0, \"send_size\": 0}", 200}};
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        expect("POST", path_of("/pd/v1/stores/%llu/limit", store_at(1)), "", asked[i].body, asked[i].status);
+}
+
 static void an_operator_has_a_number_a_history_and_a_reason(void **state)
 {
     (void)state;
@@ -457,6 +473,7 @@ int main(void)
         TEST(metrics_are_well_formed),
         TEST(a_wish_is_answered_when_the_log_has_it_and_shows_at_once),
         TEST(a_store_has_all_leaders_or_none_but_is_not_asked_for_both),
+        TEST(a_limit_that_is_none_or_nothing_is_refused),
         TEST(an_operator_has_a_number_a_history_and_a_reason),
         TEST(a_rule_comes_back_as_it_was_put),
         TEST(configuration_is_set_online_and_goes_back),

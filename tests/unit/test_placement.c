@@ -424,6 +424,25 @@ static void a_bucket_lets_its_rate_through_and_halves_under_latency(void **state
     assert_in_range(slow, 1, 100 * MIB);
 }
 
+static void any_rate_fills_a_bucket_however_long_nobody_looked(void **state)
+{
+    struct world *world = *state;
+    const int64_t rates[] = {1, 999, STORE_RATE_MIN, MIB, STORE_RATE_MAX, INT64_MAX / 4, INT64_MAX};
+    add_stores(world, 1, 1);
+    struct store_entry *store = store_table_find(world->table, 1);
+    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+        store_limit(store, rates[i], 0, world->now_ms);
+        assert_in_range(store->receive.rate_size, STORE_RATE_MIN, STORE_RATE_MAX);
+        store_bucket_take(&store->receive, (uint64_t)store->receive.tokens + STORE_RATE_MIN);
+        assert_false(store_bucket_open(&store->receive));
+        assert_true(store_bucket_open(&store->send)); /* no limit */
+        world->now_ms += i % 2 ? UINT64_C(365) * 24 * 3600 * 1000 : 2000;
+        store_refill(store, 0, world->now_ms);
+        assert_true(store_bucket_open(&store->receive));
+        assert_in_range(store->receive.tokens, 1, 2 * store->receive.rate_size);
+    }
+}
+
 /* ---- operators */
 
 static void a_region_has_at_most_one_operator(void **state)
@@ -1040,6 +1059,7 @@ int main(void)
         CLAIM(draining_what_a_region_needs_for_its_majority_is_refused),
         CLAIM(a_store_that_comes_and_goes_waits_longer_each_time),
         CLAIM(a_bucket_lets_its_rate_through_and_halves_under_latency),
+        CLAIM(any_rate_fills_a_bucket_however_long_nobody_looked),
         CLAIM(a_region_has_at_most_one_operator),
         CLAIM(a_region_that_was_lost_and_found_has_no_operator),
         CLAIM(a_tombstone_that_gets_a_peer_drains_again),
