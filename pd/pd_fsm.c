@@ -1,38 +1,11 @@
-#include "pd/pd_fsm.h"
+#include "pd/pd_fsm_parts.h"
 
 #include <stdlib.h>
 
-#include <xxhash.h>
-
-#include "base/arena.h"
 #include "base/bug.h"
 #include "base/check.h"
 #include "pd/id_alloc.h"
 #include "pd/tso.h"
-
-enum { ROW_FORMAT = 1, ROW_HEAD_SIZE = 8, KEY_SIZE = 9 };
-
-/* Ids beyond are a broken counter, not a big cluster (and stores must fit in 56 bits: region_tree). */
-#define NEXT_ID_MAX (UINT64_C(1) << 55)
-
-struct pd_fsm {
-    raft_index applied_index;
-    raft_term applied_term;
-    uint64_t cluster_id;
-    bool bootstrapped;
-    uint64_t next_id;
-    uint64_t timestamp_limit_ms;
-    enum engine_cf cf;
-    uint64_t next_member_id;
-    struct pd_member members[PD_FSM_MEMBERS_MAX]; /* in order of id */
-    uint32_t member_count;
-    struct pd_store *stores; /* owned; in order of id */
-    uint32_t store_count, store_capacity;
-    struct region_tree *regions; /* owned */
-    struct pd_settings settings;
-    struct arena command_arena;
-    struct buf row; /* scratch of one row */
-};
 
 /* Where the rows of one command go. */
 struct rows {
@@ -196,7 +169,7 @@ const struct pd_store *pd_fsm_find_store_token(const struct pd_fsm *fsm, uint64_
     return NULL;
 }
 
-static struct pd_store *store_add(struct pd_fsm *fsm, store_id id)
+struct pd_store *fsm_store_add(struct pd_fsm *fsm, store_id id)
 {
     uint32_t position = store_position(fsm, id);
     if (fsm->store_count == fsm->store_capacity) {
@@ -221,7 +194,7 @@ static char *text_copy(struct bytes text)
     return copy;
 }
 
-static void store_assign(struct pd_store *store, const struct wire_store *wire)
+void fsm_store_assign(struct pd_store *store, const struct wire_store *wire)
 {
     store_fini(store);
     store->address = text_copy(wire->address);
@@ -247,14 +220,14 @@ const struct pd_member *pd_fsm_find_member(const struct pd_fsm *fsm, uint64_t id
     return position < fsm->member_count && fsm->members[position].id == id ? &fsm->members[position] : NULL;
 }
 
-static bool member_is_sane(const struct wire_pd_member *member)
+bool fsm_member_is_sane(const struct wire_pd_member *member)
 {
     return member && member->id != 0 && member->id < NEXT_ID_MAX && member->name.size > 0 &&
            member->name.size <= PD_FSM_TEXT_SIZE_MAX && member->address.size > 0 &&
            member->address.size <= PD_FSM_TEXT_SIZE_MAX;
 }
 
-static void member_insert(struct pd_fsm *fsm, const struct wire_pd_member *wire)
+void fsm_member_insert(struct pd_fsm *fsm, const struct wire_pd_member *wire)
 {
     uint32_t position = member_position(fsm, wire->id);
     CHECK(fsm->member_count < PD_FSM_MEMBERS_MAX);
@@ -288,14 +261,14 @@ void pd_fsm_found_member(struct pd_fsm *fsm, const struct wire_pd_member *member
                          struct engine_batch *batch)
 {
     struct rows rows = {.fsm = fsm, .engine = engine, .batch = batch};
-    member_insert(fsm, member);
+    fsm_member_insert(fsm, member);
     rows_put_member(&rows, pd_fsm_find_member(fsm, member->id));
     rows_put_next_member(&rows);
 }
 
 static enum err check_new_member(const struct pd_fsm *fsm, const struct wire_pd_member *member)
 {
-    if (!member_is_sane(member))
+    if (!fsm_member_is_sane(member))
         return ERR_CORRUPT;
     if (member->id < fsm->next_member_id)
         return ERR_INVALID;
@@ -336,7 +309,7 @@ static enum err change_members(const struct rows *rows, const struct raft_conf *
             return code;
     }
     if (command.member) {
-        member_insert(fsm, command.member);
+        fsm_member_insert(fsm, command.member);
         rows_put_next_member(rows);
     }
     drop_members_not_in(rows, conf);
@@ -357,7 +330,7 @@ enum err pd_fsm_change_members(struct pd_fsm *fsm, const struct raft_conf *conf,
     return code;
 }
 
-static bool store_is_sane(const struct wire_store *store)
+bool fsm_store_is_sane(const struct wire_store *store)
 {
     return store && store->id != 0 && store->address.size <= PD_FSM_TEXT_SIZE_MAX &&
            store->status_address.size <= PD_FSM_TEXT_SIZE_MAX && store->version.size <= PD_FSM_TEXT_SIZE_MAX;
@@ -381,7 +354,7 @@ static enum err apply_put_store(const struct rows *rows, const struct wire_pd_co
                                 struct pd_fsm_result *result)
 {
     struct pd_fsm *fsm = rows->fsm;
-    if (!store_is_sane(command->store))
+    if (!fsm_store_is_sane(command->store))
         return ERR_CORRUPT;
     uint64_t id = command->store->id;
     const struct pd_store *known = pd_fsm_find_store_token(fsm, command->token);
@@ -393,13 +366,13 @@ static enum err apply_put_store(const struct rows *rows, const struct wire_pd_co
     if (!store) {
         if (id >= fsm->next_id || fsm->store_count >= STORE_COUNT_MAX)
             return ERR_INVALID;
-        store = store_add(fsm, id);
+        store = fsm_store_add(fsm, id);
         /* A token counts only when it makes a store, so there are never more tokens than stores. */
         store->token = command->token;
         if (store->token != 0)
             rows_put_number(rows, row_key('k', store->token), id);
     }
-    store_assign(store, command->store);
+    fsm_store_assign(store, command->store);
     rows_put_store(rows, store);
     result->store_id = id;
     return ERR_OK;
@@ -529,7 +502,7 @@ static void delete_row(const struct rows *rows, struct row_key key)
 static enum err apply_remove_store(const struct rows *rows, const struct wire_pd_command *command)
 {
     struct pd_fsm *fsm = rows->fsm;
-    if (!store_is_sane(command->store))
+    if (!fsm_store_is_sane(command->store))
         return ERR_CORRUPT;
     uint64_t id = command->store->id;
     uint32_t position = store_position(fsm, id);
@@ -601,212 +574,6 @@ void pd_fsm_put_applied(struct pd_fsm *fsm, struct engine *engine, struct engine
     rows_put(&rows, row_key_single('a'), bytes_of(value, sizeof(value)));
 }
 
-/* ---- loading */
-
-struct load {
-    struct pd_fsm *fsm;
-    struct bytes key, value;
-    struct error *err;
-};
-
-static enum err load_corrupt(const struct load *load, const char *why)
-{
-    char kind = load->key.size ? (char)load->key.data[0] : '?';
-    uint64_t id = load->key.size == KEY_SIZE ? load_u64_be(load->key.data + 1) : 0;
-    return error_set(load->err, ERR_CORRUPT, "row '%c' %llu of pd: %s", kind, (unsigned long long)id, why);
-}
-
-static enum err load_number(const struct load *load, uint64_t *ret_number)
-{
-    if (load->value.size != 9 || load->value.data[0] != ROW_FORMAT)
-        return load_corrupt(load, "not a number of format 1");
-    *ret_number = load_u64_be(load->value.data + 1);
-    return ERR_OK;
-}
-
-static enum err load_table(const struct load *load, struct bytes *ret_table)
-{
-    if (load->key.size != KEY_SIZE || load->value.size < ROW_HEAD_SIZE || load->value.data[0] != ROW_FORMAT)
-        return load_corrupt(load, "not a table of format 1");
-    *ret_table = bytes_of(load->value.data + ROW_HEAD_SIZE, load->value.size - ROW_HEAD_SIZE);
-    return ERR_OK;
-}
-
-static enum err load_applied(const struct load *load)
-{
-    if (load->value.size != 17 || load->value.data[0] != ROW_FORMAT)
-        return load_corrupt(load, "not a position of format 1");
-    load->fsm->applied_index = load_u64_be(load->value.data + 1);
-    load->fsm->applied_term = load_u64_be(load->value.data + 9);
-    return ERR_OK;
-}
-
-static enum err load_cluster(const struct load *load)
-{
-    if (load->value.size != 10 || load->value.data[0] != ROW_FORMAT || load->value.data[9] > 1)
-        return load_corrupt(load, "not a cluster row of format 1");
-    load->fsm->cluster_id = load_u64_be(load->value.data + 1);
-    load->fsm->bootstrapped = load->value.data[9];
-    return ERR_OK;
-}
-
-static enum err load_store(const struct load *load)
-{
-    struct bytes table;
-    enum err code = load_table(load, &table);
-    if (code != ERR_OK)
-        return code;
-    struct wire_store wire;
-    if (wire_decode_store(table, &load->fsm->command_arena, &wire) != ERR_OK || !store_is_sane(&wire) ||
-        wire.id != load_u64_be(load->key.data + 1))
-        return load_corrupt(load, "not a store");
-    struct pd_store *store = (struct pd_store *)pd_fsm_find_store(load->fsm, wire.id);
-    if (!store && load->fsm->store_count >= STORE_COUNT_MAX)
-        return load_corrupt(load, "one store too many");
-    if (!store)
-        store = store_add(load->fsm, wire.id);
-    store_assign(store, &wire);
-    return ERR_OK;
-}
-
-/* Rows come in key order, so tokens ('k') come before their stores ('s'). */
-static enum err load_token(const struct load *load)
-{
-    uint64_t id = 0;
-    enum err code = load_number(load, &id);
-    if (code != ERR_OK)
-        return code;
-    if (load->key.size != KEY_SIZE || id == 0 || pd_fsm_find_store(load->fsm, id) ||
-        load->fsm->store_count >= STORE_COUNT_MAX)
-        return load_corrupt(load, "not a token");
-    store_add(load->fsm, id)->token = load_u64_be(load->key.data + 1);
-    return ERR_OK;
-}
-
-static enum err load_member(const struct load *load)
-{
-    struct bytes table;
-    enum err code = load_table(load, &table);
-    if (code != ERR_OK)
-        return code;
-    struct wire_pd_member wire;
-    if (wire_decode_pd_member(table, &load->fsm->command_arena, &wire) != ERR_OK || !member_is_sane(&wire) ||
-        wire.id != load_u64_be(load->key.data + 1) || load->fsm->member_count == PD_FSM_MEMBERS_MAX)
-        return load_corrupt(load, "not a member");
-    member_insert(load->fsm, &wire);
-    return ERR_OK;
-}
-
-static enum err load_region(const struct load *load)
-{
-    struct bytes table;
-    enum err code = load_table(load, &table);
-    if (code != ERR_OK)
-        return code;
-    struct wire_route wire;
-    struct error why;
-    if (wire_decode_route(table, &load->fsm->command_arena, &wire) != ERR_OK || !wire.region)
-        return load_corrupt(load, "not a region");
-    if (region_check_wire(wire.region, &why) != ERR_OK)
-        return load_corrupt(load, why.text);
-    uint64_t count = region_tree_count(load->fsm->regions);
-    if (wire.region->id != load_u64_be(load->key.data + 1) ||
-        region_tree_insert(load->fsm->regions, wire.region, NULL, NULL) != ERR_OK ||
-        region_tree_count(load->fsm->regions) != count + 1)
-        return load_corrupt(load, "overlaps another region");
-    return ERR_OK;
-}
-
-static enum err load_setting(const struct load *load)
-{
-    if (load->value.size <= ROW_HEAD_SIZE || load->value.data[0] != ROW_FORMAT ||
-        pd_settings_put(&load->fsm->settings, bytes_of(load->key.data + 1, load->key.size - 1),
-                        bytes_of(load->value.data + ROW_HEAD_SIZE, load->value.size - ROW_HEAD_SIZE)) != ERR_OK)
-        return load_corrupt(load, "not a setting of format 1");
-    return ERR_OK;
-}
-
-static enum err load_row(const struct load *load)
-{
-    switch (load->key.data[0]) {
-    case 'a':
-        return load_applied(load);
-    case 'c':
-        return load_cluster(load);
-    case 'i':
-        return load_number(load, &load->fsm->next_id);
-    case 't':
-        return load_number(load, &load->fsm->timestamp_limit_ms);
-    case 'k':
-        return load_token(load);
-    case 's':
-        return load_store(load);
-    case 'g':
-        return load_region(load);
-    case 'o':
-        return load_setting(load);
-    case 'n':
-        return load_number(load, &load->fsm->next_member_id);
-    case 'p':
-        return load_member(load);
-    case 'm':
-        return ERR_OK;
-    default:
-        return load_corrupt(load, "unknown kind (a newer version wrote it?)");
-    }
-}
-
-/* Of all that was given out: stores, regions, peers. */
-static uint64_t greatest_id(const struct pd_fsm *fsm)
-{
-    uint64_t greatest = fsm->store_count ? fsm->stores[fsm->store_count - 1].id : 0;
-    for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
-         node = region_tree_next(fsm->regions, node)) {
-        struct wire_peer peers[REGION_PEER_COUNT_MAX];
-        struct wire_region region;
-        region_node_wire(node, peers, &region);
-        greatest = region.id > greatest ? region.id : greatest;
-        for (uint32_t i = 0; i < region.peers_count; i++)
-            greatest = peers[i].id > greatest ? peers[i].id : greatest;
-    }
-    return greatest;
-}
-
-/* Across rows: each is sane by itself by now. */
-static enum err load_finish(struct pd_fsm *fsm, struct error *err)
-{
-    for (uint32_t i = 0; i < fsm->store_count; i++)
-        if (!fsm->stores[i].address)
-            return error_set(err, ERR_CORRUPT, "pd has a token for store %llu, but no row 's' of it",
-                             (unsigned long long)fsm->stores[i].id);
-    if (fsm->next_id == 0 || fsm->next_id > NEXT_ID_MAX || fsm->next_id <= greatest_id(fsm) ||
-        fsm->timestamp_limit_ms > TSO_PHYSICAL_MS_MAX)
-        return error_set(err, ERR_CORRUPT, "pd's next id is %llu and its timestamp limit %llu ms",
-                         (unsigned long long)fsm->next_id, (unsigned long long)fsm->timestamp_limit_ms);
-    if (fsm->bootstrapped && region_tree_count(fsm->regions) == 0)
-        return error_set(err, ERR_CORRUPT, "pd says that the cluster is bootstrapped, but has no region");
-    return ERR_OK;
-}
-
-enum err pd_fsm_load(struct pd_fsm *fsm, struct engine *engine, struct error *err)
-{
-    struct engine_iter *iter = engine_iter_new(engine, fsm->cf, bytes_empty(), bytes_empty());
-    enum err code = ERR_OK;
-    for (engine_iter_seek(engine, iter, bytes_empty()); code == ERR_OK && engine_iter_valid(engine, iter);
-         engine_iter_next(engine, iter)) {
-        struct load load = {
-            .fsm = fsm, .key = engine_iter_key(engine, iter), .value = engine_iter_value(engine, iter), .err = err};
-        code = load.key.size ? load_row(&load) : load_corrupt(&load, "empty key");
-        arena_reset(&fsm->command_arena);
-    }
-    if (code == ERR_OK)
-        code = engine_iter_error(engine, iter, err);
-    engine_iter_free(engine, iter);
-    if (code == ERR_OK)
-        code = load_finish(fsm, err);
-    return code;
-}
-
 /* ---- reading */
 
 raft_index pd_fsm_applied_index(const struct pd_fsm *fsm)
@@ -874,81 +641,6 @@ const struct pd_store *pd_fsm_store_at(const struct pd_fsm *fsm, uint32_t positi
 {
     CHECK(position < fsm->store_count);
     return &fsm->stores[position];
-}
-
-static void digest_number(XXH3_state_t *state, uint64_t number)
-{
-    uint8_t bytes[8];
-    store_u64_be(bytes, number);
-    XXH3_64bits_update(state, bytes, sizeof(bytes));
-}
-
-static void digest_bytes(XXH3_state_t *state, struct bytes bytes)
-{
-    digest_number(state, bytes.size);
-    XXH3_64bits_update(state, bytes.data, bytes.size);
-}
-
-static void digest_store(XXH3_state_t *state, const struct pd_store *store)
-{
-    digest_number(state, store->id);
-    digest_number(state, store->token);
-    digest_bytes(state, bytes_of_string(store->address));
-    digest_bytes(state, bytes_of_string(store->status_address));
-    digest_bytes(state, bytes_of_string(store->version));
-    digest_number(state, store->started_at_ms);
-    digest_number(state, store->capacity_size);
-}
-
-static void digest_member(XXH3_state_t *state, const struct pd_member *member)
-{
-    digest_number(state, member->id);
-    digest_bytes(state, bytes_of_string(member->name));
-    digest_bytes(state, bytes_of_string(member->address));
-    digest_number(state, member->learner);
-}
-
-static void digest_region(XXH3_state_t *state, const struct region_node *node)
-{
-    struct wire_peer peers[REGION_PEER_COUNT_MAX];
-    struct wire_region region;
-    region_node_wire(node, peers, &region);
-    digest_number(state, region.id);
-    digest_bytes(state, region.start_key);
-    digest_bytes(state, region.end_key);
-    digest_number(state, region.epoch_conf);
-    digest_number(state, region.epoch_version);
-    for (uint32_t i = 0; i < region.peers_count; i++) {
-        digest_number(state, peers[i].id);
-        digest_number(state, peers[i].store_id);
-        digest_number(state, peers[i].role);
-    }
-}
-
-uint64_t pd_fsm_digest(const struct pd_fsm *fsm)
-{
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state);
-    XXH3_64bits_reset(state);
-    digest_number(state, fsm->cluster_id);
-    digest_number(state, fsm->bootstrapped);
-    digest_number(state, fsm->next_id);
-    digest_number(state, fsm->timestamp_limit_ms);
-    digest_number(state, fsm->next_member_id);
-    for (uint32_t i = 0; i < fsm->member_count; i++)
-        digest_member(state, &fsm->members[i]);
-    for (uint32_t i = 0; i < fsm->store_count; i++)
-        digest_store(state, &fsm->stores[i]);
-    for (struct region_node *node = region_tree_seek(fsm->regions, bytes_empty()); node;
-         node = region_tree_next(fsm->regions, node))
-        digest_region(state, node);
-    for (uint32_t i = 0; i < fsm->settings.count; i++) {
-        digest_bytes(state, fsm->settings.list[i].name);
-        digest_bytes(state, fsm->settings.list[i].value);
-    }
-    uint64_t digest = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return digest;
 }
 
 void pd_fsm_check(const struct pd_fsm *fsm)
