@@ -210,6 +210,19 @@ static void say(struct peer *peer, uint8_t kind, peer_id to, store_id store)
     region_worker_send_wire(peer->worker, store, &wire);
 }
 
+/* Who says this is no member of what we have applied, which is newer than what it knows. */
+static bool comes_from_who_is_gone(const struct peer *peer, const struct wire_raft_message *wire)
+{
+    return wire->epoch_conf < peer->region->epoch_conf + (wire->kind == PEER_ASK) &&
+           !region_peer_by_id(peer->region, wire->from);
+}
+
+static void tell_who_is_gone(struct peer *peer, const struct wire_raft_message *wire, store_id store)
+{
+    if (!BUG(gone_is_not_said))
+        say(peer, PEER_GONE, wire->from, store);
+}
+
 bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire, store_id from_store)
 {
     const struct region *region = peer->region;
@@ -224,16 +237,16 @@ bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire,
         if (wire->epoch_conf >= region->epoch_conf + peer_is_member(peer) &&
             (wire->to == peer->id) == (wire->kind == PEER_GONE))
             peer_destroy_begin(peer, wire->epoch_conf);
+        else if (wire->to != 0 && wire->kind != PEER_GONE && comes_from_who_is_gone(peer, wire))
+            tell_who_is_gone(peer, wire, from_store); /* it knows a peer that was on this store before us */
         return true;
     }
     if (wire->from == raft_leader(peer->group->raft))
         peer->destroy.silent_ticks = 0;
-    bool asks = wire->kind == PEER_ASK;
     peer_note_sender(peer, wire->from, from_store);
-    if (wire->epoch_conf >= region->epoch_conf + asks || region_peer_by_id(region, wire->from))
-        return asks;
-    if (!BUG(gone_is_not_said))
-        say(peer, PEER_GONE, wire->from, from_store);
+    if (!comes_from_who_is_gone(peer, wire))
+        return wire->kind == PEER_ASK;
+    tell_who_is_gone(peer, wire, from_store);
     return true;
 }
 

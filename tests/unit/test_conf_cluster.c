@@ -274,6 +274,33 @@ static void nor_needs_it_anybody_whom_it_knows(void **unused)
     sim_cluster_free(cluster, true);
 }
 
+/* The region is where a peer that it knows was, under another id. */
+static void who_is_asked_for_a_peer_before_it_knows_who_is_gone(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(3);
+    put(cluster, "a");
+    store_id first = look(cluster)->peers[0].store_id, others[2];
+    uint32_t count = 0;
+    first = cluster->leader;
+    for (uint32_t i = 0; i < 3; i++)
+        if (cluster->region->peers[i].store_id != first)
+            others[count++] = cluster->region->peers[i].store_id;
+    struct world_node *away = sim_cluster_store(cluster, others[0]);
+    world_kill(cluster->world, away, false);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, others[0]), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, others[1]), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, others[1]), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, others[1]), POLDER_OK);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, first), POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 5000, NULL));
+    assert_int_equal(look(cluster)->peer_count, 1);
+    sim_cluster_start(cluster, away);
+    assert_true(sim_cluster_run_until(cluster, 10000, sim_cluster_is_whole));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    sim_cluster_free(cluster, true);
+}
+
 static void a_learner_that_was_removed_while_it_was_away_asks(void **unused)
 {
     (void)unused;
@@ -745,6 +772,7 @@ int main(void)
         cmocka_unit_test(of_two_the_one_that_stays_serves_after_a_crash),
         cmocka_unit_test(who_was_removed_while_it_was_away_finds_out),
         cmocka_unit_test(nor_needs_it_anybody_whom_it_knows),
+        cmocka_unit_test(who_is_asked_for_a_peer_before_it_knows_who_is_gone),
         cmocka_unit_test(a_learner_that_was_removed_while_it_was_away_asks),
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(who_was_removed_from_a_region_that_is_no_more_finds_out),
