@@ -144,6 +144,14 @@ void placement_heartbeat_all(struct placement *world);
 void placement_judge_all(struct placement *world);
 void placement_pd_fails_over(struct placement *world);
 
+/* ---- placement.c and placement_measure.c for each other */
+
+void placement_store_heartbeats(struct placement *world);
+void placement_count_violated(struct placement *world); /* up to now */
+void placement_measure_round(struct placement *world);
+void placement_measure_end(struct placement *world);
+void placement_explain(const struct placement *world); /* the last operators, as options.explain says */
+
 int placement_main(int argc, char **argv);
 
 #endif
