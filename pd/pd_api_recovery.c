@@ -161,9 +161,11 @@ void pd_api_recovery_apply(struct api_call *call)
     struct error err = {0};
     raft_index index = 0;
     const char *id = "";
-    if (!pd_api_leads(call) || !api_body_only(call, "plan") || !api_body_text(call, "plan", true, &id))
+    bool create_empty = false;
+    if (!pd_api_leads(call) || !api_body_only(call, "plan create_empty") || !api_body_text(call, "plan", true, &id) ||
+        !api_body_bool(call, "create_empty", false, &create_empty))
         return;
-    enum err code = pd_recovery_apply(recovery_of(call), id, &index, &err);
+    enum err code = pd_recovery_apply(recovery_of(call), id, create_empty, &index, &err);
     if (code != ERR_OK) {
         refuse(call, code, &err);
         return;
@@ -208,6 +210,8 @@ static void put_last(cJSON *json, const struct wire_recovery *last)
     api_put_u64(json, "superseded", last->superseded);
     api_put_u64(json, "gone", last->gone);
     api_put_u64(json, "hole_count", last->holes);
+    cJSON_AddBoolToObject(json, "create_empty", last->create_empty);
+    api_put_u64(json, "created", last->created);
 }
 
 void pd_api_recovery_report(struct api_call *call)

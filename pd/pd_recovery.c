@@ -16,6 +16,8 @@ enum {
         3000, /* so old may be what a plan is made of; who has not answered by then is asked again, and so are all */
     PAUSE_MS = 1000, /* between two rounds */
     LOOK_MS = 200,
+    QUIET_ROUNDS = 3, /* before a hole is one */
+    HOLES_PER_ROUND = 64,
     STEPS_MAX = 1024, /* in one answer */
     SETTING_SIZE_MAX = 4096,
 };
@@ -49,6 +51,8 @@ struct pd_recovery {
     struct pd_recovery_region *regions; /* owned; by id */
     uint32_t region_count, region_capacity;
     uint64_t looked_ms;
+    uint32_t quiet_rounds; /* in a row: nothing was to be forced, and all that were lead */
+    uint32_t created_count;
 };
 
 #define ULL(value) ((unsigned long long)(value))
@@ -360,7 +364,7 @@ static bool are_lost(const struct pd_recovery *recovery, const store_id *stores,
 }
 
 static enum err record(struct pd_recovery *recovery, const char *id, const store_id *stores, uint32_t count,
-                       raft_index *ret_index, struct error *err)
+                       bool create_empty, raft_index *ret_index, struct error *err)
 {
     struct pd_sched *sched = recovery->sched;
     store_id list[RECOVERY_STORES_MAX];
@@ -377,7 +381,8 @@ static enum err record(struct pd_recovery *recovery, const char *id, const store
     const struct wire_recovery last = {.plan = bytes_of_string(id),
                                        .stores = list,
                                        .stores_count = count,
-                                       .begun_ms = clock_wall_ms(sched->env->clock)};
+                                       .begun_ms = clock_wall_ms(sched->env->clock),
+                                       .create_empty = create_empty};
     if (code == ERR_OK)
         code = put_last(recovery, &last, ret_index, err);
     if (code != ERR_OK)
@@ -385,7 +390,8 @@ static enum err record(struct pd_recovery *recovery, const char *id, const store
     return code;
 }
 
-enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, raft_index *ret_index, struct error *err)
+enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, bool create_empty, raft_index *ret_index,
+                           struct error *err)
 {
     store_id stores[RECOVERY_STORES_MAX];
     uint32_t count;
@@ -409,7 +415,7 @@ enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, raft_in
     recovery_fini(&plan);
     if (strcmp(now, id) != 0)
         return error_set(err, ERR_CONDITION_FAILED, "what is left has changed: by now it is plan %s", now);
-    code = record(recovery, id, stores, count, ret_index, err);
+    code = record(recovery, id, stores, count, create_empty, ret_index, err);
     if (code == ERR_OK)
         say(recovery, "recovery_begun", id);
     return code;
@@ -481,6 +487,131 @@ static bool look_after(struct pd_recovery *recovery)
     return all_led;
 }
 
+/* ---- holes */
+
+static bool store_can_take(const struct store_entry *store)
+{
+    return store->wanted == STORE_SERVING && store->heard == STORE_UP && !store->cordoned;
+}
+
+static const struct store_entry *emptiest_store(const struct pd_recovery *recovery)
+{
+    const struct store_table *stores = recovery->sched->stores;
+    const struct store_entry *best = NULL;
+    for (uint32_t i = 0; i < store_table_count(stores); i++) {
+        const struct store_entry *store = store_table_at(stores, i);
+        if (store_can_take(store) && (!best || store->count < best->count))
+            best = store;
+    }
+    return best;
+}
+
+static bool overlaps(struct bytes start, struct bytes end, const struct recovery_hole *hole)
+{
+    return (hole->end_key.size == 0 || bytes_compare(start, hole->end_key) < 0) &&
+           (end.size == 0 || bytes_compare(hole->start_key, end) < 0);
+}
+
+/* As pd knows it: its replicas may be there soon. */
+static bool may_come_back(const struct pd_recovery *recovery, const struct region_node *node)
+{
+    uint32_t voters = 0, left = 0;
+    for (uint32_t i = 0; i < region_node_peer_count(node); i++) {
+        struct wire_peer peer = region_node_peer(node, i);
+        if (peer.role == WIRE_PEER_ROLE_LEARNER)
+            continue;
+        voters++;
+        left += !pd_sched_store_is_lost(recovery->sched, peer.store_id);
+    }
+    return left > voters / 2;
+}
+
+/* Nothing is left of these keys, and nothing will come. `ret_version`: above all that had them. */
+static bool is_gone(const struct pd_recovery *recovery, const struct recovery_plan *plan,
+                    const struct recovery_hole *hole, uint64_t *ret_version)
+{
+    const struct region_tree *regions = pd_fsm_regions(recovery->sched->fsm);
+    *ret_version = 1;
+    for (uint32_t i = 0; i < plan->region_count; i++)
+        if ((plan->regions[i].kind == RECOVERY_SUPERSEDED || plan->regions[i].damaged > 0) &&
+            overlaps(plan->regions[i].start_key, plan->regions[i].end_key, hole))
+            return false; /* somebody may want its rows */
+    for (struct region_node *node = region_tree_seek(regions, hole->start_key);
+         node && overlaps(region_node_start(node), region_node_end(node), hole);
+         node = region_tree_next(regions, node)) {
+        if (may_come_back(recovery, node))
+            return false;
+        if (*ret_version <= region_node_version(node))
+            *ret_version = region_node_version(node) + 1;
+    }
+    return true;
+}
+
+/* It was put on the map for this hole, by us or an earlier leader, and its store has not shown it yet. */
+static bool is_on_its_way(const struct pd_recovery *recovery, const struct region_node *node,
+                          const struct recovery_hole *hole)
+{
+    return node && region_node_conf(node) == 1 && region_node_peer_count(node) == 1 &&
+           !pd_sched_store_is_lost(recovery->sched, region_node_peer(node, 0).store_id) &&
+           bytes_equal(region_node_start(node), hole->start_key) && bytes_equal(region_node_end(node), hole->end_key);
+}
+
+static void say_create(struct pd_recovery *recovery, const struct region_node *node)
+{
+    struct wire_peer peer = region_node_peer(node, 0);
+    recovery->steps[recovery->step_count++] = (struct step){.store = peer.store_id,
+                                                            .wire = {.region_id = region_node_id(node),
+                                                                     .kind = WIRE_STEP_KIND_CREATE,
+                                                                     .peer_id = peer.id,
+                                                                     .epoch_conf = region_node_conf(node),
+                                                                     .epoch_version = region_node_version(node)}};
+}
+
+static void put_on_map(struct pd_recovery *recovery, const struct recovery_hole *hole, uint64_t version)
+{
+    const struct pd_sched_host *host = &recovery->sched->host;
+    const struct store_entry *store = emptiest_store(recovery);
+    uint64_t first;
+    raft_index index;
+    if (!store || !host->take_ids || host->take_ids(host->context, 2, &first) != ERR_OK)
+        return; /* with the next round */
+    struct wire_peer peer = {.id = first + 1, .store_id = store->id, .role = WIRE_PEER_ROLE_VOTER};
+    struct wire_region region = {.id = first,
+                                 .start_key = hole->start_key,
+                                 .end_key = hole->end_key,
+                                 .epoch_conf = 1,
+                                 .epoch_version = version,
+                                 .peers = &peer,
+                                 .peers_count = 1};
+    struct wire_route route = {.region = &region};
+    const struct wire_pd_command command = {
+        .kind = WIRE_PD_COMMAND_KIND_PUT_REGIONS, .regions = &route, .regions_count = 1};
+    if (sched_propose(recovery->sched, &command, &index, NULL) != ERR_OK)
+        return;
+    recovery->created_count++;
+    log_event(recovery->sched->env->log, LOG_WARN, "event=recovery_empty_region region=%llu store=%llu version=%llu",
+              ULL(first), ULL(store->id), ULL(version));
+}
+
+/* False: there is none that could be filled. */
+static bool fill_holes(struct pd_recovery *recovery, const struct recovery_plan *plan)
+{
+    bool fills = false;
+    for (uint32_t i = 0; i < plan->hole_count && i < HOLES_PER_ROUND; i++) {
+        const struct recovery_hole *hole = &plan->holes[i];
+        struct region_node *node = region_tree_find(pd_fsm_regions(recovery->sched->fsm), hole->start_key);
+        uint64_t version;
+        if (is_on_its_way(recovery, node, hole))
+            say_create(recovery, node);
+        else if (is_gone(recovery, plan, hole, &version))
+            put_on_map(recovery, hole, version);
+        else
+            continue;
+        fills = true;
+    }
+    return fills;
+}
+
 static void end(struct pd_recovery *recovery, const struct recovery_plan *plan)
 {
     struct wire_recovery last;
@@ -496,6 +627,7 @@ static void end(struct pd_recovery *recovery, const struct recovery_plan *plan)
             last.gone += plan->regions[i].kind == RECOVERY_GONE;
         }
         last.holes = plan->hole_count;
+        last.created = recovery->created_count;
         if (put_last(recovery, &last, &index, NULL) == ERR_OK)
             log_event(recovery->sched->env->log, LOG_WARN,
                       "event=recovery_ended plan=%.*s forced=%llu superseded=%llu gone=%llu holes=%llu",
@@ -505,6 +637,16 @@ static void end(struct pd_recovery *recovery, const struct recovery_plan *plan)
     arena_fini(&arena);
 }
 
+static bool wants_empty(const struct pd_recovery *recovery)
+{
+    struct wire_recovery last;
+    struct arena arena;
+    arena_init(&arena);
+    bool wants = pd_recovery_last(recovery, &arena, &last) && last.create_empty;
+    arena_fini(&arena);
+    return wants;
+}
+
 static void use_round(struct pd_recovery *recovery)
 {
     store_id lost[STORE_TABLE_COUNT_MAX];
@@ -512,12 +654,17 @@ static void use_round(struct pd_recovery *recovery)
     make_plan(recovery, lost, all_lost(recovery, NULL, 0, lost), &plan);
     recovery->round.used = true;
     recovery->step_count = 0;
-    recovery->steps = realloc(recovery->steps, (plan.region_count + 1) * sizeof *recovery->steps);
+    recovery->steps = realloc(recovery->steps, (plan.region_count + HOLES_PER_ROUND) * sizeof *recovery->steps);
     CHECK(recovery->steps);
     for (uint32_t i = 0; i < plan.region_count; i++)
         if (plan.regions[i].kind == RECOVERY_FORCE)
             take_region(recovery, &plan.regions[i]);
-    if (look_after(recovery) && plan.force_count == 0)
+    bool quiet = look_after(recovery) && plan.force_count == 0;
+    recovery->quiet_rounds = quiet ? recovery->quiet_rounds + 1 : 0;
+    /* What a round has not seen may be on its way: a child of a split. */
+    bool fills = wants_empty(recovery) && plan.hole_count > 0 && recovery->quiet_rounds > 0 &&
+                 (recovery->quiet_rounds < QUIET_ROUNDS || fill_holes(recovery, &plan));
+    if (quiet && !fills)
         end(recovery, &plan);
     recovery_fini(&plan);
 }
@@ -542,6 +689,16 @@ void pd_recovery_tick(struct pd_recovery *recovery)
     }
 }
 
+static bool put_keys(const struct pd_recovery *recovery, struct arena *arena, struct wire_region_step *step)
+{
+    const struct region_node *node = region_tree_find_id(pd_fsm_regions(recovery->sched->fsm), step->region_id);
+    if (!node || region_node_conf(node) != step->epoch_conf || region_node_version(node) != step->epoch_version)
+        return false;
+    step->key = arena_copy(arena, region_node_start(node));
+    step->end_key = arena_copy(arena, region_node_end(node));
+    return true;
+}
+
 void pd_recovery_store_heartbeat(struct pd_recovery *recovery, store_id store, struct arena *arena,
                                  struct wire_pd_reply *reply)
 {
@@ -563,6 +720,8 @@ void pd_recovery_store_heartbeat(struct pd_recovery *recovery, store_id store, s
             continue;
         }
         steps[count] = recovery->steps[i].wire;
+        if (steps[count].kind == WIRE_STEP_KIND_CREATE && !put_keys(recovery, arena, &steps[count]))
+            continue; /* it is another region by now */
         steps[count].lost = lost;
         steps[count++].lost_count = lost_count;
     }

@@ -52,8 +52,10 @@ enum err pd_recovery_plan(struct pd_recovery *recovery, const store_id *stores, 
 void pd_recovery_id(const store_id *stores, uint32_t count, uint64_t digest, char *text, size_t size);
 enum err pd_recovery_parse(const char *text, store_id *stores, uint32_t *ret_count, uint64_t *ret_digest,
                            struct error *err);
-/* As pd_sched_drain. Also ERR_CONDITION_FAILED: it is another plan by now. */
-enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, raft_index *ret_index, struct error *err);
+/* As pd_sched_drain. Also ERR_CONDITION_FAILED: it is another plan by now. `create_empty`: empty regions take the place of
+ * holes of which nothing is left, once all that could be forced lead. */
+enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, bool create_empty, raft_index *ret_index,
+                           struct error *err);
 
 /* What goes on, or was the last one. */
 struct pd_recovery_region {

@@ -34,6 +34,8 @@ struct pd_sched_host {
     void *context; /* borrowed */
     /* As raft_propose; the command is lent. */
     enum err (*propose)(void *context, struct bytes command, raft_index *ret_index, raft_term *ret_term);
+    /* Ids in a row; ERR_NOT_READY: soon. NULL: there are none to be had. */
+    enum err (*take_ids)(void *context, uint32_t count, uint64_t *ret_first);
 };
 
 /* All arguments are borrowed and outlive us. */

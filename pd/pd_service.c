@@ -475,6 +475,12 @@ static enum err propose(void *context, struct bytes command, raft_index *ret_ind
     return service->host.propose(service->host.context, command, ret_index, ret_term);
 }
 
+static enum err take_ids(void *context, uint32_t count, uint64_t *ret_first)
+{
+    struct pd_service *service = context;
+    return pd_writes_take_ids(service->writes, count, ret_first);
+}
+
 struct pd_service *pd_service_new(struct env *env, const struct pd_config *config, struct pd_fsm *fsm,
                                   const struct pd_service_host *host)
 {
@@ -489,7 +495,7 @@ struct pd_service *pd_service_new(struct env *env, const struct pd_config *confi
     service->cluster = cluster_new(config);
     const struct pd_writes_host writes_host = {
         .context = service, .propose = propose, .propose_conf = propose_conf, .status = status_of, .answer = answer};
-    const struct pd_sched_host sched_host = {.context = service, .propose = propose};
+    const struct pd_sched_host sched_host = {.context = service, .propose = propose, .take_ids = take_ids};
     service->sched = pd_sched_new(env, config, fsm, &sched_host);
     service->writes = pd_writes_new(env, config, fsm, service->cluster, service->sched, &writes_host);
     return service;

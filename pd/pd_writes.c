@@ -472,6 +472,14 @@ static void open_id_window(struct pd_writes *writes, uint32_t wanted)
         id_alloc_window_proposed(&writes->ids, command.count);
 }
 
+enum err pd_writes_take_ids(struct pd_writes *writes, uint32_t count, uint64_t *ret_first)
+{
+    enum err code = id_alloc_take(&writes->ids, count, ret_first);
+    if (code == ERR_NOT_READY)
+        open_id_window(writes, count);
+    return code;
+}
+
 static void open_timestamp_window(struct pd_writes *writes)
 {
     struct wire_pd_command command = {.kind = WIRE_PD_COMMAND_KIND_TIMESTAMP_WINDOW};

@@ -70,4 +70,7 @@ struct tso;
 const struct tso *pd_writes_tso(const struct pd_writes *writes);
 uint32_t pd_writes_waiting_count(const struct pd_writes *writes);
 
+/* Ids in a row, for what pd makes itself. ERR_NOT_READY: they are being reserved. */
+enum err pd_writes_take_ids(struct pd_writes *writes, uint32_t count, uint64_t *ret_first);
+
 #endif

@@ -19,6 +19,7 @@
 #include "storenode/region_step.h"
 #include "storenode/peer.h"
 #include "storenode/peer_create.h"
+#include "storenode/peer_empty.h"
 #include "storenode/peer_lost.h"
 #include "storenode/peer_report.h"
 #include "storenode/peer_time.h"
@@ -910,6 +911,9 @@ static void on_steps(struct region_worker *worker, struct regions_message *take_
             step->region_id % worker->store->worker_count == worker->index ? find_peer(worker, step->region_id) : NULL;
         if (peer && !peer->destroy.begun)
             region_step_take(peer, step);
+        else if (!peer && step->kind == WIRE_STEP_KIND_CREATE &&
+                 step->region_id % worker->store->worker_count == worker->index)
+            peer_empty_create(worker->store, worker->actor, step);
     }
     message_free(&take_message->message);
 }
@@ -1752,6 +1756,10 @@ static void on_message(void *state, struct message *take_message)
     }
     case WORKER_STATUS:
         on_status(worker, (struct status_ask *)take_message);
+        break;
+    case WORKER_EMPTY:
+        start_child(worker, ((struct peer_empty *)take_message)->region, true);
+        message_free(take_message);
         break;
     case WORKER_PEERS:
         on_peers(worker, (struct peer_report *)take_message);

@@ -129,6 +129,7 @@ enum worker_message_kind {
     WORKER_HASHED,
     WORKER_STATUS,
     WORKER_PEERS,
+    WORKER_EMPTY,
 };
 
 /* Requests of one frame; a worker takes those of its regions. */

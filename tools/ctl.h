@@ -18,7 +18,7 @@ struct http_client;
 struct ctl_options {
     char *url, *dir, *output, *from;
     uint64_t deadline_ms, duration_ms, limit, store;
-    bool learner, yes, wait;
+    bool learner, yes, wait, create_empty;
     /* of single verbs */
     char *leader_weight, *region_weight, *role, *start_key, *end_key, *constraint, *locations, *stores;
     uint32_t count, isolation;

@@ -42,6 +42,21 @@ static const struct setting plan_rows[] = {
      .help = "the stores that are gone for good, separated by commas"},
 };
 
+static const struct setting apply_rows[] = {
+    CTL_COMMON_ROWS,
+    {.key = "wait",
+     .letter = 'w',
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct ctl_options, wait),
+     .default_text = "false",
+     .help = "stay until it has ended, or the deadline has passed"},
+    {.key = "create-empty",
+     .type = SETTING_BOOL,
+     SETTING_FIELD(struct ctl_options, create_empty),
+     .default_text = "false",
+     .help = "make empty regions where nothing is left"},
+};
+
 static const struct setting wait_rows[] = {
     CTL_COMMON_ROWS,
     {.key = "wait",
@@ -136,8 +151,8 @@ static void print_report(struct ctl *ctl, const cJSON *json)
            state, ctl_number(json, "planned"), ctl_number(json, "forced"), ctl_number(json, "leading"),
            ctl_number(json, "replicated"));
     if (strcmp(state, "ended") == 0)
-        printf("; superseded %.0f, gone %.0f, holes %.0f", ctl_number(json, "superseded"), ctl_number(json, "gone"),
-               ctl_number(json, "hole_count"));
+        printf("; superseded %.0f, gone %.0f, empty regions made %.0f, holes %.0f", ctl_number(json, "superseded"),
+               ctl_number(json, "gone"), ctl_number(json, "created"), ctl_number(json, "hole_count"));
     if (ctl_number(json, "waits_for_store") > 0)
         printf("; store %.0f is being asked what it has", ctl_number(json, "waits_for_store"));
     printf("\n");
@@ -180,7 +195,9 @@ static int apply(struct ctl *ctl)
                                        "lost. Say --yes to do it");
         return CLI_CONDITION;
     }
-    code = ctl_ask(ctl, "POST", "/pd/v1/recovery", "{\"plan\":{s0}}", &json, NULL);
+    code =
+        ctl_ask(ctl, "POST", "/pd/v1/recovery",
+                ctl->options.create_empty ? "{\"plan\":{s0},\"create_empty\":true}" : "{\"plan\":{s0}}", &json, NULL);
     if (code != CLI_GO_ON)
         return code;
     if (ctl->options.wait) {
@@ -241,11 +258,14 @@ const struct ctl_verb ctl_unsafe_apply = {
                     "had is lost, also\n"
                     "if it was acknowledged. It goes on if pd's leader changes; the same once more changes nothing. "
                     "Wants --yes.\n"
+                    "Keys that no store has stay holes, and clients wait for them; with --create-empty empty regions "
+                    "take their place in the end.\n"
                     "\n"
                     "Examples:\n"
                     "  pd-ctl unsafe recover apply 3.4-0123456789abcdef\n"
+                    "  pd-ctl unsafe recover apply 3.4-0123456789abcdef --yes --create-empty\n"
                     "  pd-ctl unsafe recover apply 3.4-0123456789abcdef --yes --wait --deadline 5min\n" CTL_EXIT_CODES,
-                CLI_TABLE(wait_rows),
+                CLI_TABLE(apply_rows),
                 .operand_min = 1,
                 .operand_max = 1,
                 .run = ctl_run},

@@ -75,9 +75,11 @@ static void forget(struct seen *seen)
 
 /* ---- pd */
 
-static store_id lost[2];
+static store_id lost[3];
+static uint32_t lost_count = 2;
 static char plan_id[RECOVERY_PLAN_ID_SIZE];
-static uint32_t force_count;
+static uint32_t force_count, hole_count;
+static bool create_empty;
 static enum err plan_code;
 static char plan_text[sizeof(struct error)];
 
@@ -102,11 +104,12 @@ static bool has_plan(struct sim_cluster *cluster)
     struct error err = {0};
     if (!recovery)
         return false;
-    plan_code = pd_recovery_plan(recovery, lost, 2, &plan, &err);
+    plan_code = pd_recovery_plan(recovery, lost, lost_count, &plan, &err);
     snprintf(plan_text, sizeof plan_text, "%s", err.text);
     if (plan_code == ERR_OK) {
-        pd_recovery_id(lost, 2, plan.digest, plan_id, sizeof plan_id);
+        pd_recovery_id(lost, lost_count, plan.digest, plan_id, sizeof plan_id);
         force_count = plan.force_count;
+        hole_count = plan.hole_count;
         recovery_fini(&plan);
     }
     leave_pd(cluster);
@@ -119,7 +122,7 @@ static enum err apply(struct sim_cluster *cluster, const char *id)
     struct error err = {0};
     raft_index index;
     assert_non_null(recovery);
-    enum err code = pd_recovery_apply(recovery, id, &index, &err);
+    enum err code = pd_recovery_apply(recovery, id, create_empty, &index, &err);
     leave_pd(cluster);
     return code;
 }
@@ -226,6 +229,60 @@ static void regions_without_a_majority_come_back(void **state)
         get(cluster, "a", "1");
         sim_cluster_free(cluster, false);
     }
+}
+
+static bool is_found(struct sim_cluster *cluster, const char *key)
+{
+    sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
+    assert_int_equal(cluster->outcome, POLDER_DONE);
+    return cluster->found;
+}
+
+/* All stores of a region are gone: its keys are a hole, and stay one unless people want an empty region there. */
+static void a_hole_is_filled_if_people_say_so(void **state)
+{
+    (void)state;
+    uint32_t found = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct sim_cluster *cluster = make(seed, 6, 1);
+        struct seen seen;
+        char key[2] = "a";
+        for (key[0] = 'a'; key[0] <= 'z'; key[0]++)
+            put(cluster, key, key);
+        sim_cluster_run_until(cluster, 3000, NULL);
+        see(cluster, &seen);
+        store_id three[3] = {0};
+        for (uint32_t i = 0; i < 3; i++)
+            three[i] = seen.regions[0]->peers[i].store_id;
+        forget(&seen);
+        for (uint32_t i = 0; i < 3; i++) /* in order of id */
+            for (uint32_t k = i + 1; k < 3; k++)
+                if (three[k] < three[i]) {
+                    store_id other = three[i];
+                    three[i] = three[k];
+                    three[k] = other;
+                }
+        lose(cluster, three[0], three[1]);
+        world_kill(cluster->world, sim_cluster_store(cluster, three[2]), true);
+        lost[2] = three[2];
+        lost_count = 3;
+        create_empty = true;
+        recover(cluster);
+        assert_true(hole_count > 0);
+        assert_true(sim_cluster_run_until(cluster, 60000, has_ended));
+        for (key[0] = 'a'; key[0] <= 'z'; key[0]++) {
+            found += is_found(cluster, key);
+            put(cluster, key, "new");
+            get(cluster, key, "new");
+        }
+        lost_count = 2;
+        create_empty = false;
+        for (uint32_t i = 1; i <= STORES; i++)
+            if (!world_store(cluster->world, i)->store)
+                world_empty_disk(world_store(cluster->world, i));
+        sim_cluster_free(cluster, false);
+    }
+    assert_in_range(found, 3, 3 * 26 - 1);
 }
 
 /* Changes of members, splits and writes are on their way, in the log of the one that is left only. */
@@ -433,6 +490,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regions_without_a_majority_come_back),
         cmocka_unit_test(what_was_in_the_log_counts_and_brings_nobody_back),
+        cmocka_unit_test(a_hole_is_filled_if_people_say_so),
         cmocka_unit_test(a_lost_store_never_comes_back),
         cmocka_unit_test(it_goes_on_when_pd_changes_its_leader),
         cmocka_unit_test(what_does_not_fit_is_refused),
