@@ -193,6 +193,8 @@ static void put_row(cJSON *rows, const struct pd_recovery_region *region, uint64
     cJSON_AddStringToObject(json, "state", names[state]);
     api_put_u64(json, "store", region->store);
     api_put_u64(json, "peer", region->peer);
+    if (region->refused[0] && state == 0)
+        api_put_text(json, "refused", region->refused);
     for (int i = 0; i < 4; i++)
         if (at_ms[i] != 0)
             api_put_u64(json, fields[i], now_ms - at_ms[i]);

@@ -443,16 +443,20 @@ static void take_region(struct pd_recovery *recovery, const struct recovery_regi
     struct pd_recovery_region *region = watch(recovery, planned->region);
     if (region->epoch_conf_next == 0)
         region->epoch_conf_next = planned->epoch_conf_next;
+    bool is_news = region->peer != planned->peer;
     region->store = planned->store;
     region->peer = planned->peer;
+    snprintf(region->refused, sizeof region->refused, "%.*s", (int)planned->refused.size,
+             planned->refused.size ? (const char *)planned->refused.data : "");
     if (planned->forced && region->forced_ms == 0)
         region->forced_ms = pd_sched_now_ms(recovery->sched);
     if (planned->forced)
         return;
-    log_event(recovery->sched->env->log, LOG_WARN,
-              "event=recovery_step region=%llu peer=%llu store=%llu conf=%llu version=%llu last=%llu",
-              ULL(region->region), ULL(region->peer), ULL(region->store), ULL(planned->epoch_conf),
-              ULL(planned->epoch_version), ULL(planned->last_index));
+    if (is_news) /* it is said until it shows */
+        log_event(recovery->sched->env->log, LOG_WARN,
+                  "event=recovery_step region=%llu peer=%llu store=%llu conf=%llu version=%llu last=%llu",
+                  ULL(region->region), ULL(region->peer), ULL(region->store), ULL(planned->epoch_conf),
+                  ULL(planned->epoch_version), ULL(planned->last_index));
     recovery->steps[recovery->step_count++] =
         (struct step){.store = planned->store,
                       .wire = {.region_id = planned->region,

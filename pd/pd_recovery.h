@@ -63,6 +63,7 @@ struct pd_recovery_region {
     store_id store; /* who was chosen */
     peer_id peer;
     uint64_t epoch_conf_next;
+    char refused[64];                                 /* what spoke against it at its store; "": nothing */
     uint64_t planned_ms, forced_ms, led_ms, whole_ms; /* when it was seen; 0: not yet */
 };
 /* False: there was none. Memory: of the arena. */

@@ -192,6 +192,7 @@ static void describe(const struct group *group, const struct recovery_replica *c
     region->store = chosen->store;
     region->peer = chosen->report->peer_id;
     region->forced = chosen->report->forced;
+    region->refused = chosen->report->refused;
     region->epoch_conf_next = conf + RECOVERY_CONF_STEP;
     region->epoch_version_next = version_over(group->view->regions, own);
     region->last_term = chosen->report->last_term;

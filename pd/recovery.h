@@ -57,6 +57,7 @@ struct recovery_region {
     raft_index last_index, applied_index, committed_index; /* the highest that any replica knows to be committed */
     uint32_t voters, lost, left, damaged;                  /* of the newest members that are known */
     region_id by;                                          /* superseded: the newer one */
+    struct bytes refused; /* what spoke against it at its store; empty: nothing, or it was not told */
 };
 
 struct recovery_hole {

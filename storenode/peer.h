@@ -106,6 +106,7 @@ struct peer {
     struct peer_heal *heal; /* owned; NULL: nothing is known to be damaged */
     struct peer_merge merge;
     struct peer_force *force; /* owned; NULL: as usual */
+    const char *force_refused; /* static text: what spoke against it when it was told to lead alone; NULL: nothing */
     struct list awake; /* in the worker's list, unless it sleeps */
     UT_hash_handle hh; /* in the worker, by region_id */
 };

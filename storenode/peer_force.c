@@ -211,7 +211,8 @@ static bool is_through(const struct peer *peer)
 void peer_force_tick(struct peer *peer, uint32_t count)
 {
     struct raft *raft = peer->group->raft;
-    uint32_t patience = region_worker_store(peer->worker)->config->election_ticks;
+    /* Not when check-quorum has just forgotten who was heard, as it does after each election timeout. */
+    uint32_t patience = region_worker_store(peer->worker)->config->election_ticks * 3 / 2;
     if (!peer->force)
         return;
     if (is_through(peer)) {

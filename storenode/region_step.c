@@ -51,11 +51,13 @@ static void split(struct peer *peer, struct bytes key)
 
 static void force(struct peer *peer, const struct wire_region_step *step)
 {
-    const char *why = peer_force_take(peer, step);
-    if (why)
+    const char *why = peer_force_take(peer, step), *before = peer->force_refused;
+    peer->force_refused = why;
+    if (why && why != before) /* it is said again and again */
         log_event(region_worker_store(peer->worker)->env->log, LOG_WARN,
-                  "event=recovery_refused region=%llu peer=%llu conf=%llu msg=\"%s\"", (unsigned long long)step->region_id,
-                  (unsigned long long)step->peer_id, (unsigned long long)step->epoch_conf, why);
+                  "event=recovery_refused region=%llu peer=%llu conf=%llu msg=\"%s\"",
+                  (unsigned long long)step->region_id, (unsigned long long)step->peer_id,
+                  (unsigned long long)step->epoch_conf, why);
 }
 
 void region_step_take(struct peer *peer, const struct wire_region_step *step)

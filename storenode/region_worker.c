@@ -1624,6 +1624,7 @@ static void on_peers(struct region_worker *worker, struct peer_report *take_repo
         row->leader_peer = raft_leader(raft);
         row->damaged = peer->snapshot.damaged || peer->snapshot.state >= PEER_SNAPSHOT_WHOLE;
         row->forced = peer->force != NULL;
+        row->refused = bytes_of_string(peer->force_refused ? peer->force_refused : "");
     }
     lost_peers_report(worker->lost, take_report);
     peer_report_next(take_report);

@@ -30,6 +30,7 @@ static const struct ctl_column report_columns[] = {{"region", "REGION", CTL_NUMB
                                                    {"forced_ms_ago", "FORCED", CTL_MS},
                                                    {"leading_ms_ago", "LEADING", CTL_MS},
                                                    {"replicated_ms_ago", "REPLICATED", CTL_MS},
+                                                   {"refused", "REFUSED BY ITS STORE", CTL_TEXT},
                                                    {0}};
 
 static const struct setting plan_rows[] = {

@@ -80,6 +80,7 @@
     X(address_is_identity)                                                                                             \
     X(lost_peer_comes_back)                                                                                            \
     X(forces_the_healthy)                                                                                              \
+    X(empty_region_again)                                                                                              \
     X(lost_store_comes_back)                                                                                           \
     X(uncommitted_members_count)                                                                                       \
     X(destroy_keeps_rows)                                                                                              \

@@ -460,6 +460,32 @@ static void a_drain_that_the_others_could_not_take_is_refused(void **state)
     expect("POST", path_of("/pd/v1/stores/%llu/cancel-drain", store_at(0)), "", "", 200);
 }
 
+static void a_recovery_wants_stores_that_are_gone(void **state)
+{
+    (void)state;
+    char query[64], body[128];
+    uint64_t before = pd_fsm_digest(world.fsm);
+    expect("GET", "/pd/v1/recovery/plan", "", "", 400);
+    expect("GET", "/pd/v1/recovery/plan", "stores=", "", 400);
+    expect("GET", "/pd/v1/recovery/plan", "stores=1,,2", "", 400);
+    expect("GET", "/pd/v1/recovery/plan", "stores=-1", "", 400);
+    expect("GET", "/pd/v1/recovery/plan", "stores=0", "", 400);
+    expect("GET", "/pd/v1/recovery/plan", "stores=99999999", "", 404);
+    expect("GET", "/pd/v1/recovery/plan", "plan=nonsense", "", 400);
+    snprintf(query, sizeof query, "stores=%llu", (unsigned long long)store_at(0));
+    expect("GET", "/pd/v1/recovery/plan", query, "", 409); /* it is up */
+    expect("POST", "/pd/v1/recovery", "", "{}", 400);
+    expect("POST", "/pd/v1/recovery", "", "{\"plan\":\"3.4\"}", 400);
+    expect("POST", "/pd/v1/recovery", "", "{\"plan\":\"99999999-0123456789abcdef\"}", 404);
+    expect("POST", "/pd/v1/recovery", "", "{\"plan\":\"99999999-0123456789abcdef\",\"create_empty\":1}", 400);
+    snprintf(body, sizeof body, "{\"plan\":\"%llu-0123456789abcdef\"}", (unsigned long long)store_at(0));
+    expect("POST", "/pd/v1/recovery", "", body, 409);
+    assert_int_equal(pd_fsm_digest(world.fsm), before);
+    cJSON *json = ask_for("GET", "/pd/v1/recovery", "", "", 200);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(json, "state")), "none");
+    cJSON_Delete(json);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -479,6 +505,7 @@ int main(void)
         TEST(configuration_is_set_online_and_goes_back),
         TEST(what_makes_no_sense_is_refused_and_changes_nothing),
         TEST(a_drain_that_the_others_could_not_take_is_refused),
+        TEST(a_recovery_wants_stores_that_are_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,7 @@
 
 enum { STORES = 5 };
 
-static struct sim_cluster *make(uint64_t seed, uint32_t regions, uint32_t pds)
+static struct sim_cluster *make_with(uint64_t seed, uint32_t regions, uint32_t pds, bool scheduling)
 {
     struct sim_cluster_options options;
     sim_cluster_options_init(&options);
@@ -31,13 +31,18 @@ static struct sim_cluster *make(uint64_t seed, uint32_t regions, uint32_t pds)
     options.world.region_count = regions;
     options.world.pd_count = pds;
     options.world.seed = seed;
-    options.swarm.scheduling = true;
+    options.swarm.scheduling = scheduling;
     options.swarm.schedule_interval_ms = 200;
     options.swarm.store_disconnected_ms = 5000;
     options.swarm.store_down_ms = 30 * 60 * 1000;
     options.swarm.hot_region_load = 1000 * 1000;
     options.swarm.region_merge_size = 0;
     return sim_cluster_new(&options);
+}
+
+static struct sim_cluster *make(uint64_t seed, uint32_t regions, uint32_t pds)
+{
+    return make_with(seed, regions, pds, true);
 }
 
 /* ---- regions */
@@ -484,6 +489,113 @@ static void a_late_word_does_not_hit_a_healthy_region(void **state)
     sim_cluster_free(cluster, false);
 }
 
+/* ---- members that stay, and that left */
+
+static int change(struct sim_cluster *cluster, region_id region, const struct polder_peer_change *changes, size_t count)
+{
+    sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                                  .region_id = region,
+                                                  .changes = changes,
+                                                  .change_count = count,
+                                                  .deadline_ms = 20000});
+    return cluster->outcome == POLDER_DONE ? POLDER_OK : cluster->code;
+}
+
+/* Of the lone region: a store that has no peer of it. */
+static store_id store_without_peer(struct sim_cluster *cluster, const struct region *region)
+{
+    for (uint32_t i = 1; i <= STORES; i++) {
+        store_id id = store_get_id(world_store(cluster->world, i)->store);
+        if (!region_peer_on_store(region, id))
+            return id;
+    }
+    fail_msg("all have one");
+    return 0;
+}
+
+static void who_is_left_and_follows_stays_a_member(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct sim_cluster *cluster = make_with(seed, 1, 1, false);
+        struct seen before, after;
+        put(cluster, "a", "1");
+        see(cluster, &before);
+        const struct region *region = before.regions[0];
+        store_id fourth = store_without_peer(cluster, region);
+        struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, fourth}, promote = {POLDER_PEER_PROMOTE, fourth};
+        assert_int_equal(change(cluster, region->id, &add, 1), POLDER_OK);
+        assert_int_equal(change(cluster, region->id, &promote, 1), POLDER_OK);
+        lose_followers(cluster); /* two of four */
+        recover(cluster);
+        assert_true(sim_cluster_run_until(cluster, 60000, has_ended));
+        see(cluster, &after);
+        assert_int_equal(after.count, 1);
+        assert_int_equal(after.regions[0]->peer_count, 2);
+        get(cluster, "a", "1");
+        put(cluster, "a", "2"); /* by both */
+        forget(&before);
+        forget(&after);
+        sim_cluster_free(cluster, false);
+    }
+}
+
+static void free_create(struct message *message)
+{
+    struct regions_message *steps = (struct regions_message *)message;
+    free(steps->reply.steps);
+    free(steps);
+}
+
+static void say_create(struct sim_cluster *cluster, const struct region *region, peer_id peer, store_id to)
+{
+    struct world_node *node = sim_cluster_store(cluster, to);
+    struct regions_message *message = calloc(1, sizeof *message);
+    assert_non_null(message);
+    message->message = (struct message){.kind = WORKER_STEPS, .free = free_create};
+    message->reply.steps = calloc(1, sizeof *message->reply.steps);
+    message->reply.steps_count = 1;
+    message->reply.steps[0] = (struct wire_region_step){.region_id = region->id,
+                                                        .kind = WIRE_STEP_KIND_CREATE,
+                                                        .peer_id = peer,
+                                                        .epoch_conf = 1,
+                                                        .epoch_version = 1,
+                                                        .key = region->start_key,
+                                                        .end_key = region->end_key};
+    sim_enter(node->node);
+    struct store *store = node->store;
+    actor_post_must(store->env->executor, region_worker_actor(store->workers[region->id % store->worker_count]),
+                    &message->message);
+    sim_leave(node->node);
+}
+
+/* The word was on its way for so long that the region has left the store. */
+static void a_late_word_makes_no_empty_region(void **state)
+{
+    (void)state;
+    struct sim_cluster *cluster = make_with(1, 1, 1, false);
+    struct seen before, after;
+    put(cluster, "a", "1");
+    see(cluster, &before);
+    const struct region *region = before.regions[0];
+    const struct region_peer *from = &region->peers[region->peers[0].store_id == before.leaders[0]];
+    store_id to = store_without_peer(cluster, region);
+    struct polder_peer_change add = {POLDER_PEER_ADD_LEARNER, to};
+    struct polder_peer_change step[] = {{POLDER_PEER_PROMOTE, to}, {POLDER_PEER_REMOVE, from->store_id}};
+    assert_int_equal(change(cluster, region->id, &add, 1), POLDER_OK);
+    assert_int_equal(change(cluster, region->id, step, 2), POLDER_OK);
+    sim_cluster_run_until(cluster, 5000, NULL);
+    say_create(cluster, region, from->id, from->store_id);
+    sim_cluster_run_until(cluster, 5000, NULL);
+    see(cluster, &after);
+    assert_int_equal(after.count, 1);
+    assert_int_equal(after.leaders[0], before.leaders[0]);
+    get(cluster, "a", "1");
+    forget(&before);
+    forget(&after);
+    sim_cluster_free(cluster, true);
+}
+
 int main(void)
 {
     choose_bug();
@@ -495,6 +607,8 @@ int main(void)
         cmocka_unit_test(it_goes_on_when_pd_changes_its_leader),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(a_late_word_does_not_hit_a_healthy_region),
+        cmocka_unit_test(who_is_left_and_follows_stays_a_member),
+        cmocka_unit_test(a_late_word_makes_no_empty_region),
     };
     return cmocka_run_group_tests_name("recover_cluster", tests, NULL, NULL);
 }
