@@ -66,7 +66,7 @@ static void visit(void *context, const struct store_peer_view *view)
 static void see(struct sim_cluster *cluster, struct seen *seen)
 {
     seen->count = 0;
-    for (uint32_t i = 1; i <= STORES; i++)
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
         if (world_store(cluster->world, i)->store)
             store_visit_peers(world_store(cluster->world, i)->store, visit, seen);
 }
@@ -236,6 +236,48 @@ static void regions_without_a_majority_come_back(void **state)
     }
 }
 
+/* Two neighbours become one, and are led by the one that is left: wherever the merge was, it comes to its end. */
+static void a_merge_comes_to_its_end(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct sim_cluster_options options;
+        struct seen seen;
+        struct rng rng;
+        rng_init(&rng, seed, "a_merge");
+        sim_cluster_options_init(&options);
+        options.world.seed = seed;
+        options.swarm.store_disconnected_ms = 5000;
+        options.swarm.scheduling = false;
+        struct sim_cluster *cluster = sim_cluster_new(&options);
+        sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")});
+        assert_int_equal(cluster->outcome, POLDER_DONE);
+        put(cluster, "a", "1");
+        put(cluster, "q", "1");
+        sim_cluster_run_until(cluster, 2000, NULL);
+        see(cluster, &seen);
+        bool same = seen.count == 2 && seen.leaders[0] == seen.leaders[1];
+        if (same) {
+            sim_cluster_submit(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
+                                                             .key = seen.regions[0]->start_key,
+                                                             .region_id = seen.regions[0]->id,
+                                                             .target_region = seen.regions[1]->id,
+                                                             .deadline_ms = 3000});
+            sim_cluster_run_until(cluster, (uint32_t)rng_below(&rng, 9), NULL);
+            lose_followers(cluster);
+            recover(cluster);
+            if (!sim_cluster_run_until(cluster, 60000, has_ended))
+                fail_msg("seed %d does not end", (int)seed);
+            get(cluster, "a", "1");
+            get(cluster, "q", "1");
+            put(cluster, "a", "2");
+            put(cluster, "q", "2");
+        }
+        forget(&seen);
+        sim_cluster_free(cluster, false);
+    }
+}
+
 static bool is_found(struct sim_cluster *cluster, const char *key)
 {
     sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
@@ -282,7 +324,7 @@ static void a_hole_is_filled_if_people_say_so(void **state)
         }
         lost_count = 2;
         create_empty = false;
-        for (uint32_t i = 1; i <= STORES; i++)
+        for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
             if (!world_store(cluster->world, i)->store)
                 world_empty_disk(world_store(cluster->world, i));
         sim_cluster_free(cluster, false);
@@ -304,7 +346,7 @@ static void what_was_in_the_log_counts_and_brings_nobody_back(void **state)
         see(cluster, &seen);
         store_id fresh = 0;
         for (store_id id = 1; id <= 64 && fresh == 0; id++)
-            for (uint32_t i = 1; i <= STORES; i++)
+            for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
                 if (store_get_id(world_store(cluster->world, i)->store) == id &&
                     !region_peer_on_store(seen.regions[0], id))
                     fresh = id;
@@ -352,7 +394,7 @@ static void a_lost_store_never_comes_back(void **state)
     struct world_node *nodes[2];
     uint32_t count = 0;
     lose_followers(cluster);
-    for (uint32_t i = 1; i <= STORES; i++)
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
         if (!world_store(cluster->world, i)->store)
             nodes[count++] = world_store(cluster->world, i);
     assert_int_equal(count, 2);
@@ -504,7 +546,7 @@ static int change(struct sim_cluster *cluster, region_id region, const struct po
 /* Of the lone region: a store that has no peer of it. */
 static store_id store_without_peer(struct sim_cluster *cluster, const struct region *region)
 {
-    for (uint32_t i = 1; i <= STORES; i++) {
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
         store_id id = store_get_id(world_store(cluster->world, i)->store);
         if (!region_peer_on_store(region, id))
             return id;
@@ -602,6 +644,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regions_without_a_majority_come_back),
         cmocka_unit_test(what_was_in_the_log_counts_and_brings_nobody_back),
+        cmocka_unit_test(a_merge_comes_to_its_end),
         cmocka_unit_test(a_hole_is_filled_if_people_say_so),
         cmocka_unit_test(a_lost_store_never_comes_back),
         cmocka_unit_test(it_goes_on_when_pd_changes_its_leader),
