@@ -206,6 +206,7 @@ static const struct polder_store *copy_stores(struct operation *op, const struct
             .started_at_ms = in->started_at_ms,
             .keys_written = in->keys_written,
             .keys_read = in->keys_read,
+            .lost = in->lost,
         };
     }
     return stores;

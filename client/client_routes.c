@@ -162,7 +162,7 @@ static void stores_done(struct pd_ask *ask, enum err code, const struct wire_pd_
     (void)text;
     for (uint32_t i = 0; code == ERR_OK && i < reply->stores_count; i++) {
         const struct wire_store *store = &reply->stores[i];
-        if (store->id == 0 || store->address.size == 0 || store->address.size > 512 ||
+        if (store->id == 0 || store->lost || store->address.size == 0 || store->address.size > 512 ||
             memchr(store->address.data, 0, store->address.size))
             continue;
         struct client_store *known = client_store_of(client, store->id);

@@ -405,6 +405,7 @@ struct polder_store {
     uint64_t started_at_ms; /* Unix time */
     uint64_t keys_written;
     uint64_t keys_read;
+    bool lost; /* given up for good (pd-ctl unsafe recover): it never comes back */
 };
 
 struct polder_member {

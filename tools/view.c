@@ -19,8 +19,11 @@ const char *view_health_name(enum view_health health)
     return names[health];
 }
 
-static const char *state_name(enum polder_store_state state)
+static const char *state_name(const struct polder_store *store)
 {
+    enum polder_store_state state = store->state;
+    if (store->lost)
+        return "lost";
     return (unsigned)state <= POLDER_STORE_DOWN ? state_names[state] : "unknown";
 }
 
@@ -106,9 +109,9 @@ static void judge(struct view *view)
     for (size_t i = 0; i < stores->store_count; i++) {
         const struct polder_store *store = &stores->stores[i];
         view->up_count += store->state == POLDER_STORE_UP;
-        if (store->state != POLDER_STORE_UP)
+        if (store->state != POLDER_STORE_UP && !store->lost)
             set_health(view, VIEW_DEGRADED, "store %" PRIu64 " (%s) is %s", store->id, store->address,
-                       state_name(store->state));
+                       state_name(store));
     }
     if (!view->info->cluster->bootstrapped) {
         set_health(view, VIEW_DOWN, "waiting for stores: %zu of %u have registered", stores->store_count,
@@ -166,7 +169,7 @@ static void print_store(const struct view *view, size_t index)
     cli_print_size(store->available_size, available);
     cli_print_duration(store->heartbeat_age_ms, age);
     printf("%-6" PRIu64 " %-26s %-13s %8u %8u %10s %10s %12s  %s\n", store->id, store->address,
-           state_name(store->state), view->region_counts[index], view->leader_counts[index], used, available, age,
+           state_name(store), view->region_counts[index], view->leader_counts[index], used, available, age,
            store->version);
 }
 
@@ -214,7 +217,7 @@ static void add_stores(cJSON *json, const struct view *view)
         cJSON *item = cJSON_CreateObject();
         add_id(item, "id", store->id);
         cJSON_AddStringToObject(item, "address", store->address);
-        cJSON_AddStringToObject(item, "state", state_name(store->state));
+        cJSON_AddStringToObject(item, "state", state_name(store));
         cJSON_AddStringToObject(item, "version", store->version);
         cJSON_AddNumberToObject(item, "regions", view->region_counts[i]);
         cJSON_AddNumberToObject(item, "leaders", view->leader_counts[i]);

@@ -164,6 +164,7 @@ def body(options):
         come_back(c, ctl, lost[0], copies[lost[0]])
         check("lost" in ctl.run("store", "remove-tombstone", lost[0], "--yes", code=CONDITION), "its id stays")
         judge_rows(c, options.keys)
+        c.wait_healthy(20)  # nobody waits for the lost stores
         c.client("kv", "put", "key000000", "value of 0")
         print(f"{made['to_force']} of {len(regions)} regions had lost stores {lost} and with them their majority: led again "
               f"after {ended - began:.1f} s, three replicas after {whole - began:.1f} s, all {options.keys} rows are there, a lost "
