@@ -15,25 +15,26 @@ struct entry {
 
 struct op {
     struct history_op told;
-    size_t index;           /* in the history */
-    uint32_t twin;          /* unknown ones: the one before that does the same; NO_TWIN */
+    size_t index;  /* in the history */
+    uint32_t twin; /* unknown ones: the one before that does the same; NO_OP */
+    uint32_t next; /* unknown ones, by start: the next cas that expects the same, the next one that is no cas; NO_OP */
     struct entry call, end; /* known ones */
     bool done;              /* unknown ones */
     uint64_t word[2];       /* Zobrist */
 };
 
 enum {
-    NO_TWIN = UINT32_MAX,
+    NO_OP = UINT32_MAX,
     JUNK = UINT32_MAX - 1 /* any value that nobody was ever shown: one is as good as another */
 };
 
 /* One choice point: what has been tried here. */
 struct frame {
     uint32_t state;
-    size_t order_count;      /* operations done before the choice */
-    uint32_t forced_count;   /* done without a choice, before it */
-    struct list *next_known; /* entry to try next; NULL: go on with the unknown ones */
-    uint32_t next_unknown;
+    size_t order_count;       /* operations done before the choice */
+    uint32_t forced_count;    /* done without a choice, before it */
+    struct list *next_known;  /* entry to try next; NULL: go on with the unknown ones */
+    uint32_t next_unknown[2]; /* to try next, or NO_OP: of those that are no cas, of the cas that expect the value */
 };
 
 struct configuration {
@@ -45,7 +46,9 @@ struct configuration {
 struct value {
     bool shown;
     uint32_t needed, writers;
-    uint32_t wanted; /* by unknown cas, which may turn it into something that is needed */
+    uint32_t wanted;  /* by unknown cas, which may turn it into something that is needed */
+    uint32_t avoided; /* by known cas that did not swap, and were not told what they met: this it was not */
+    uint32_t cas;     /* the first unknown one that expects it, plus one; 0: none */
 };
 
 struct search {
@@ -55,6 +58,7 @@ struct search {
     bool not_told;        /* a cas met some other value and was not told which: junk matters, too */
     struct op *ops;
     uint32_t known_count, unknown_count; /* known first, then unknown by start */
+    uint32_t first_other;                /* unknown one that is no cas; NO_OP */
     struct list entries;
     uint32_t known_left;
     uint64_t word[2]; /* of the set of operations done */
@@ -198,6 +202,8 @@ static void count_op(struct search *search, const struct history_op *op, uint32_
         search->values[needed].needed += change;
     if (op->kind == HISTORY_CAS && op->outcome == HISTORY_UNKNOWN)
         search->values[op->expected].wanted += change;
+    if (op->kind == HISTORY_CAS && op->outcome == HISTORY_OK && !op->swapped && op->result == HISTORY_NOT_TOLD)
+        search->values[op->expected].avoided += change;
     if (!only_looks(op) && written_value(op) != JUNK)
         search->values[written_value(op)].writers += change;
 }
@@ -291,6 +297,13 @@ static const struct entry *first_end(const struct search *search)
     return NULL;
 }
 
+static uint32_t first_cas(const struct search *search, uint32_t state)
+{
+    if (search->appends || state == JUNK || search->values[state].cas == 0)
+        return NO_OP;
+    return search->values[state].cas - 1;
+}
+
 static void push_frame(struct search *search, uint32_t state)
 {
     struct frame *frame = &search->frames[search->frame_count++];
@@ -300,7 +313,7 @@ static void push_frame(struct search *search, uint32_t state)
                             .order_count = search->order_count,
                             .forced_count = (uint32_t)(search->order_count - before),
                             .next_known = search->entries.next,
-                            .next_unknown = search->known_count};
+                            .next_unknown = {search->first_other, first_cas(search, state)}};
     if (search->order_count >= search->best_count && search->known_left > 0) {
         search->best_count = search->order_count;
         search->stuck_index = search->ops[first_end(search)->op].index;
@@ -308,7 +321,7 @@ static void push_frame(struct search *search, uint32_t state)
     }
     if (search->known_left > 0 && !remember(search, state)) { /* seen: nothing to try here */
         frame->next_known = NULL;
-        frame->next_unknown = search->known_count + search->unknown_count;
+        frame->next_unknown[0] = frame->next_unknown[1] = NO_OP;
     }
 }
 
@@ -317,6 +330,37 @@ static void pop_frame(struct search *search)
     struct frame *frame = &search->frames[--search->frame_count];
     for (uint32_t i = 0; i < frame->forced_count; i++)
         unlift(search);
+}
+
+/* Can an unknown operation help anybody: by a value that somebody still needs, or by taking one away that somebody did
+ * not meet? If not it may as well never have happened: what comes between it and the next write has nothing to do with it. */
+static bool is_worth_trying(const struct search *search, const struct history_op *op, uint32_t state)
+{
+    if (search->appends || (state != JUNK && search->values[state].avoided > 0))
+        return true;
+    uint32_t written = written_value(op);
+    return written != JUNK && (search->values[written].needed > 0 || search->values[written].wanted > 0);
+}
+
+static bool next_unknown(struct search *search, struct frame *frame, uint32_t *ret_op, uint32_t *ret_state)
+{
+    uint64_t limit = search->known_left > 0 ? first_end(search)->time : 0;
+    for (int kind = 0; kind < 2; kind++)
+        while (frame->next_unknown[kind] != NO_OP) {
+            uint32_t number = frame->next_unknown[kind];
+            const struct op *op = &search->ops[number];
+            if (op->told.start > limit)
+                break;
+            frame->next_unknown[kind] = op->next;
+            *ret_op = number;
+            if (op->done || !is_worth_trying(search, &op->told, frame->state) ||
+                (op->twin != NO_OP && !search->ops[op->twin].done)) /* of two that do the same, the earlier first */
+                continue;
+            if (apply(search->history, &op->told, frame->state, ret_state) && *ret_state != frame->state &&
+                !loses_value(search, frame->state, &op->told))
+                return true;
+        }
+    return false;
 }
 
 /* The next operation that can come at this choice point, and the value after it. */
@@ -334,22 +378,7 @@ static bool next_choice(struct search *search, struct frame *frame, uint32_t *re
             return true;
     }
     frame->next_known = NULL;
-    uint64_t limit = search->known_left > 0 ? first_end(search)->time : 0;
-    while (frame->next_unknown < search->known_count + search->unknown_count) {
-        uint32_t number = frame->next_unknown;
-        struct op *op = &search->ops[number];
-        if (op->told.start > limit)
-            break;
-        frame->next_unknown++;
-        *ret_op = number;
-        if (op->done ||
-            (op->twin != NO_TWIN && !search->ops[op->twin].done)) /* of two that do the same, the earlier first */
-            continue;
-        if (apply(search->history, &op->told, frame->state, ret_state) && *ret_state != frame->state &&
-            !loses_value(search, frame->state, &op->told))
-            return true;
-    }
-    return false;
+    return next_unknown(search, frame, ret_op, ret_state);
 }
 
 static enum linear_verdict run_search(struct search *search)
@@ -443,10 +472,26 @@ static bool is_twin(const struct history_op *a, const struct history_op *b)
 static void link_twins(struct op *unknown, uint32_t count, uint32_t first_number)
 {
     for (uint32_t i = 0; i < count; i++) {
-        unknown[i].twin = NO_TWIN;
-        for (uint32_t j = i; j > 0 && unknown[i].twin == NO_TWIN; j--)
+        unknown[i].twin = NO_OP;
+        for (uint32_t j = i; j > 0 && unknown[i].twin == NO_OP; j--)
             if (is_twin(&unknown[j - 1].told, &unknown[i].told))
                 unknown[i].twin = first_number + j - 1;
+    }
+}
+
+/* From the last to the first, so that each chain is in order. */
+static void link_unknown(struct search *search)
+{
+    search->first_other = NO_OP;
+    for (uint32_t number = search->known_count + search->unknown_count; number-- > search->known_count;) {
+        struct op *op = &search->ops[number];
+        bool cas = !search->appends && op->told.kind == HISTORY_CAS && op->told.expected != JUNK;
+        uint32_t *first = cas ? &search->values[op->told.expected].cas : NULL;
+        op->next = !cas ? search->first_other : *first ? *first - 1 : NO_OP;
+        if (cas)
+            *first = number + 1;
+        else
+            search->first_other = number;
     }
 }
 
@@ -501,6 +546,7 @@ static enum linear_verdict check_key(struct history *history, uint32_t key, stru
 {
     struct search search = {.history = history, .ops = ops, .values = values, .steps_max = steps_max};
     count = keep_needed(&search, ops, count);
+    link_unknown(&search);
     for (size_t i = 0; i < count; i++)
         count_op(&search, &ops[i].told, 1);
     for (size_t i = 0; i < count; i++) {

@@ -12,6 +12,7 @@
  *   - a value that must still be seen, and that nothing can bring back, is not replaced;
  *   - a write that nobody was shown is junk, one as good as another: done at once over a value that nobody needs, and
  * left out if its outcome is unknown (unless some cas was not told what it found);
+ *   - an unknown operation is left out if nobody needs what it would write, and nobody needs the present value to be gone;
  *   - of unknown operations that do the same the earlier is used first. */
 #ifndef SIM_CHECK_LINEAR_H
 #define SIM_CHECK_LINEAR_H
