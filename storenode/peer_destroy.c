@@ -45,7 +45,8 @@ void peer_destroy_put(struct engine *engine, struct engine_batch *batch, const s
 static struct region *tombstone_of(const struct peer *peer)
 {
     struct region *region = region_copy(peer->region);
-    region->merging = NULL; /* a tombstone that is prepared says of the region that it was taken in, not of a peer that it left */
+    region->merging =
+        NULL; /* a tombstone that is prepared says of the region that it was taken in, not of a peer that it left */
     if (region->epoch_conf < peer->destroy.epoch_conf)
         region->epoch_conf = peer->destroy.epoch_conf;
     return region;
@@ -230,7 +231,8 @@ bool peer_destroy_judge(struct peer *peer, const struct wire_raft_message *wire,
         return true;
     if (wire->kind == PEER_MERGED) {
         if (wire->to == peer->id)
-            peer_merge_heard_end(peer, (struct raft_position){.index = wire->index, .term = wire->log_term});
+            peer_merge_heard_end(peer, (struct raft_position){.index = wire->index, .term = wire->log_term},
+                                 wire->merging);
         return true;
     }
     if (wire->to != peer->id || wire->kind == PEER_GONE) {

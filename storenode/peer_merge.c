@@ -455,7 +455,21 @@ static void on_caught_up(struct peer *peer, struct merge_message *message, bool 
  * All of its region have ended but this one: the target's peer beside it was removed before it applied COMMIT. No other peer
  * of the target that comes here ever applies that entry, it is behind it; and none that has our keys comes before we are gone. */
 
-void peer_merge_heard_end(struct peer *peer, struct raft_position prepared)
+/* Who is damaged applies nothing any more, so it must be told what its PREPARE says; and gets no rows, since nobody has them
+ * under this name. */
+static void damaged_heard_end(struct peer *peer, const struct wire_merging *wire)
+{
+    const struct region_merging merging = {.target = wire->target_id,
+                                           .epoch_conf = wire->epoch_conf,
+                                           .epoch_version = wire->epoch_version,
+                                           .index = wire->index,
+                                           .term = wire->term};
+    struct region *region = region_copy_merging(peer->region, peer->region->epoch_version, &merging);
+    post(store_of(peer), merge_new(MERGE_LEFT_OVER, peer->region_id, merging.target, region));
+    region_free(region);
+}
+
+void peer_merge_heard_end(struct peer *peer, struct raft_position prepared, const struct wire_merging *merging)
 {
     if (region_is_merging(peer->region) && peer->region->merging->index == prepared.index) {
         if (BUG(left_over_ends_unasked))
@@ -465,6 +479,11 @@ void peer_merge_heard_end(struct peer *peer, struct raft_position prepared)
                  merge_new(MERGE_LEFT_OVER, peer->region_id, peer->region->merging->target, peer->region));
         return;
     }
+    if (peer->snapshot.damaged && !region_is_merging(peer->region) && merging && merging->target_id != 0 &&
+        merging->target_id != peer->region_id && merging->index == prepared.index) {
+        damaged_heard_end(peer, merging);
+        return;
+    }
     region_worker_touch(peer->worker, peer);
     (void)raft_learn_commit(peer->group->raft, prepared);
     peer->split.hurry = true;
@@ -472,7 +491,8 @@ void peer_merge_heard_end(struct peer *peer, struct raft_position prepared)
 
 static void on_target_left(struct peer *peer, const struct merge_message *message)
 {
-    if (region_is_merging(peer->region) && peer->region->merging->index == message->position.index)
+    /* Who is damaged has asked because it heard of the end; else it has its rows again by now, and goes on. */
+    if (region_is_merging(peer->region) ? peer->region->merging->index == message->position.index : peer->snapshot.damaged)
         peer_destroy_begin(peer, peer->region->epoch_conf + 1);
 }
 

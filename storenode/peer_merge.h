@@ -123,8 +123,8 @@ void peer_merge_put_sources_end(struct peer *peer, struct log_task *task);
 void peer_merge_end_sources(struct peer *peer, const struct region *region, struct store_ranges_change *ranges);
 void peer_merge_forget_sources(struct peer *peer);
 
-/* Another store says that the region, prepared by this entry, was taken in. */
-void peer_merge_heard_end(struct peer *peer, struct raft_position prepared);
+/* Another store says that the region, prepared by this entry, was taken in. `merging`: how; NULL: it does not say. */
+void peer_merge_heard_end(struct peer *peer, struct raft_position prepared, const struct wire_merging *merging);
 /* The peer takes nothing any more; `into`: where its keys are. */
 void peer_merge_end(struct peer *peer, const struct region *into);
 /* It has ended, and nothing of it is under way. */

@@ -563,6 +563,7 @@ static void keep_early_vote(struct region_worker *worker, const struct wire_raft
     struct early_vote *early = &worker->early[worker->early_count++ % EARLY_VOTES_MAX];
     *early = (struct early_vote){.wire = *wire, .tick = worker->tick_count};
     early->wire.entries = NULL;
+    early->wire.merging = NULL;
 }
 
 static void step_early_votes(struct region_worker *worker, struct peer *peer)
@@ -604,12 +605,22 @@ static void tell_gone(struct region_worker *worker, store_id from, const struct 
     const struct region_merging *merging = departed->last->merging;
     if (member && (!merging || merging->index == 0 || BUG(end_is_not_said)))
         return;
+    struct wire_merging *told = NULL; /* it leaves at the end of the round */
+    if (member) {
+        told = arena_alloc(&worker->round_arena, sizeof *told);
+        *told = (struct wire_merging){.target_id = merging->target,
+                                      .epoch_conf = merging->epoch_conf,
+                                      .epoch_version = merging->epoch_version,
+                                      .index = merging->index,
+                                      .term = merging->term};
+    }
     struct wire_raft_message gone = {.region_id = wire->region_id,
                                      .kind = member ? PEER_MERGED : PEER_GONE,
                                      .from = wire->to,
                                      .to = wire->from,
                                      .index = merging ? merging->index : 0,
                                      .log_term = merging ? merging->term : 0,
+                                     .merging = told,
                                      .epoch_conf = departed->last->epoch_conf,
                                      .epoch_version = departed->last->epoch_version};
     region_worker_send_wire(worker, from, &gone);
