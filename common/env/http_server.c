@@ -30,8 +30,9 @@ struct http_server {
     int socket;
     /* Under exchanges_mutex. */
     bool stopping;
-    struct list waiting; /* of struct exchange: their connections sleep */
-    uint32_t open_count; /* asked, and not answered to the last byte */
+    struct list waiting;                   /* of struct exchange: their connections sleep */
+    uint32_t open_count;                   /* asked, and not answered to the last byte */
+    int connections[HTTP_CONNECTIONS_MAX]; /* their sockets, while libmicrohttpd has them open; -1: none */
 };
 
 /* Held by the connection, and by its owner from on_request to the answer. */
@@ -251,6 +252,37 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     exchange_unref(exchange);
 }
 
+/* A connection begins, or has ended: its socket is closed behind this. */
+static void on_connection(void *context, struct MHD_Connection *connection, void **state,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *server = context;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    bool begins = what == MHD_CONNECTION_NOTIFY_STARTED;
+    (void)state;
+    pthread_mutex_lock(&exchanges_mutex);
+    for (uint32_t i = 0; i < HTTP_CONNECTIONS_MAX && info; i++)
+        if (server->connections[i] == (begins ? -1 : info->connect_fd)) {
+            server->connections[i] = begins ? info->connect_fd : -1;
+            break;
+        }
+    pthread_mutex_unlock(&exchanges_mutex);
+}
+
+/* True: there is none any more. */
+static bool end_connections(struct http_server *server)
+{
+    bool none = true;
+    pthread_mutex_lock(&exchanges_mutex);
+    for (uint32_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
+        if (server->connections[i] >= 0) {
+            shutdown(server->connections[i], SHUT_RDWR);
+            none = false;
+        }
+    pthread_mutex_unlock(&exchanges_mutex);
+    return none;
+}
+
 /* What libmicrohttpd says about connections that end badly is nobody's business. */
 static void on_log(void *context, const char *format, va_list arguments)
 {
@@ -302,15 +334,17 @@ enum err http_server_new(const char *host, uint16_t port, const struct http_hand
     server->handler = *handler;
     server->log = log;
     list_init(&server->waiting);
+    for (uint32_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
+        server->connections[i] = -1;
     enum err code = open_socket(server, host, port, err);
     if (code == ERR_OK) {
-        server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
-                                          port, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-                                          MHD_OPTION_LISTEN_SOCKET, server->socket, MHD_OPTION_CONNECTION_LIMIT,
-                                          (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                          (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                          (size_t)CONNECTION_MEMORY_SIZE, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-                                          NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_END);
+        server->daemon = MHD_start_daemon(
+            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, port, NULL, NULL, on_access,
+            server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, server->socket,
+            MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+            (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_SIZE,
+            MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server,
+            MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
         if (!server->daemon) {
             close(server->socket);
             code = error_set(err, ERR_IO, "start a server for http://%s:%u: %s", host, port, strerror(errno));
@@ -341,6 +375,13 @@ void http_server_free(struct http_server *server)
     /* Stopping cuts connections off: the last words leave first, if somebody reads them. */
     for (int i = 0; i < LAST_WORDS_MS && open_count(server) > 0; i++)
         usleep(1000);
-    MHD_stop_daemon(server->daemon); /* closes the socket */
+    /* While it stops it takes a response for said, and falls over a request that it refuses itself just then (a path that is too
+     * long): none must be under way. */
+    MHD_socket listening = MHD_quiesce_daemon(server->daemon);
+    for (int i = 0; i < LAST_WORDS_MS && !end_connections(server); i++)
+        usleep(1000);
+    MHD_stop_daemon(server->daemon);
+    if (listening != MHD_INVALID_SOCKET)
+        close(listening);
     free(server);
 }
