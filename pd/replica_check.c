@@ -58,6 +58,21 @@ static bool is_half_done(const struct pd_view *view, const struct fit_peer *peer
            store->heard == STORE_UP && store->slow_score <= view->config->slow_score_max;
 }
 
+/* Right after pd's leader has changed: whether the learner may stay is known once its store has been heard, or has not been
+ * for long. */
+static bool is_judged_too_early(const struct fit *fit, struct reason *reason)
+{
+    for (uint32_t i = 0; i < fit->peer_count; i++) {
+        const struct fit_peer *peer = &fit->peers[i];
+        if (peer->rule == FIT_ORPHAN && !role_is_voter(peer->peer.role) && peer->store &&
+            peer->store->wanted == STORE_SERVING && peer->store->heard == STORE_UNKNOWN) {
+            reason_refuse(reason, "store", peer->peer.store_id, "not_heard_yet");
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A learner that no rule has, where the peer `index` may be instead; NULL: there is none, or it does not catch up. */
 static const struct store_entry *learner_for(const struct pd_view *view, const struct region_node *node,
                                              const struct fit *fit, uint32_t index, struct reason *reason)
@@ -339,7 +354,7 @@ const struct operator *replica_check_region(struct pd_view *view, struct region_
     if (!operator&& problems & FIT_EXTRA && !(problems &FIT_MISSES)) {
         reason_begin(reason, "half-done-move");
         operator = finish_move(view, node, &fit, reason);
-        if (!operator) {
+        if (!operator && !is_judged_too_early(&fit, reason)) {
             reason_begin(reason, "extra-peer");
             operator = remove_orphan(view, node, &fit, reason);
         }

@@ -119,6 +119,24 @@ static void a_half_done_move_goes_off_the_store_that_is_silent(void **state)
     assert_steps(check(world, node, &reason), "change_peers 0 3, remove_peer 3 0");
 }
 
+static void a_learner_whose_store_has_not_been_heard_yet_is_not_thrown_away(void **state)
+{
+    struct world *world = *state;
+    struct reason reason;
+    add_stores(world, 4, 4);
+    for (region_id id = 2; id <= 9; id++)
+        put(world, id, 1, 1, ON(1, 2, 3), 1);
+    struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 2);
+    store_table_find(world->table, 4)->heard = STORE_UNKNOWN; /* pd's leader has just changed */
+    assert_null(check(world, node, &reason));
+    store_table_find(world->table, 4)->heard = STORE_UP;
+    const struct operator *operator = check(world, node, &reason);
+    assert_string_equal(operator->reason.policy, "half-done-move");
+    assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
+    store_table_find(world->table, 4)->heard = STORE_DISCONNECTED; /* it did not come */
+    assert_steps(check(world, node, &reason), "remove_peer 4 0");
+}
+
 static void a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts(void **state)
 {
     struct world *world = *state;
@@ -1044,6 +1062,7 @@ int main(void)
         CLAIM(a_half_done_move_to_an_emptier_store_is_finished_and_goes_off_the_fullest),
         CLAIM(a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts),
         CLAIM(a_half_done_move_goes_off_the_store_that_is_silent),
+        CLAIM(a_learner_whose_store_has_not_been_heard_yet_is_not_thrown_away),
         CLAIM(a_half_done_move_that_a_rule_does_not_allow_is_taken_back),
         CLAIM(peers_that_share_an_isolated_rack_are_parted),
         CLAIM(a_rule_that_nothing_can_meet_is_reported_and_starts_nothing),
