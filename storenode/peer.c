@@ -884,7 +884,7 @@ void peer_size_look(struct peer *peer)
         return;
     /* Of large rows a few that were deleted may have been most of it, but who counts for a few must wait his turn. */
     bool doubtful = !known || (!peer->split.counted && peer->split.written.deleted > 0);
-    if (known && is_much_smaller(peer))
+    if (is_much_smaller(peer))
         start_check(peer, SPLIT_CHECK_GROWN, 0);
     else if (doubtful && region_worker_may_count(peer->worker))
         start_check(peer, known ? SPLIT_CHECK_GROWN : SPLIT_CHECK_SIZE, 0);
