@@ -425,15 +425,23 @@ enum err pd_recovery_apply(struct pd_recovery *recovery, const char *id, bool cr
 
 static struct pd_recovery_region *watch(struct pd_recovery *recovery, region_id id)
 {
-    for (uint32_t i = 0; i < recovery->region_count; i++)
-        if (recovery->regions[i].region == id)
-            return &recovery->regions[i];
+    uint32_t low = 0, high = recovery->region_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (recovery->regions[middle].region < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < recovery->region_count && recovery->regions[low].region == id)
+        return &recovery->regions[low];
     if (recovery->region_count == recovery->region_capacity) {
         recovery->region_capacity = recovery->region_capacity ? 2 * recovery->region_capacity : 64;
         recovery->regions = realloc(recovery->regions, recovery->region_capacity * sizeof *recovery->regions);
         CHECK(recovery->regions);
     }
-    struct pd_recovery_region *region = &recovery->regions[recovery->region_count++];
+    struct pd_recovery_region *region = &recovery->regions[low];
+    memmove(region + 1, region, (recovery->region_count++ - low) * sizeof *region);
     *region = (struct pd_recovery_region){.region = id, .planned_ms = pd_sched_now_ms(recovery->sched)};
     return region;
 }
