@@ -1,9 +1,10 @@
 #!/bin/sh
 # Polder beside a 3-member etcd on this machine and this disk, in one run: latency of a lone client's put, puts per
 # second and linearizable gets per second of 64 clients. Installs from Debian what it needs (etcd, libnghttp2), builds,
-# runs, prints a table, a verdict a line, and one line of JSON. Nothing else should run meanwhile.
+# runs, prints a table, a verdict a line, and one line of JSON. Nothing else should run meanwhile. Polder runs once with one region,
+# which is what etcd is (one Raft group; the goals are judged by it), and once with the 16 that `polder up` makes.
 #
-#   tests/bench/vs_etcd.sh [--build build] [--rounds 3] [--seconds 5] [--regions 16] [--dir /var/tmp]
+#   tests/bench/vs_etcd.sh [--build build] [--rounds 3] [--seconds 5] [--regions 1,16] [--dir /var/tmp]
 #
 # Exit code: 0 all three goals met, 1 not (or a run failed, which it says), 2 could not install or build.
 set -eu
