@@ -18,32 +18,15 @@
 #include "env/http.h"
 #include "env/http_client.h"
 #include "env/os.h"
+#include "http_visitor.h"
 #include "pd/pd_http.h"
 
 /* ---- pd_http */
 
-struct caller {
-    struct http_exchange exchange; /* first */
-    unsigned status;               /* 0: not answered */
-    uint32_t count;
-    char body[256];
-};
-
-static void caller_answer(struct http_exchange *exchange, unsigned status, const char *type, struct bytes body)
+static struct message *message_of(struct http_visitor *visitor, const char *method, const char *path, const char *body)
 {
-    struct caller *caller = (struct caller *)exchange;
-    assert_non_null(type);
-    caller->status = status;
-    caller->count++;
-    snprintf(caller->body, sizeof caller->body, "%.*s", (int)body.size, (const char *)body.data);
-}
-
-static struct message *caller_message(struct caller *caller, const char *method, const char *path, const char *body)
-{
-    *caller = (struct caller){
-        .exchange = {
-            .method = method, .path = path, .query = "", .body = bytes_of_string(body), .answer = caller_answer}};
-    return pd_http_message_new(7, &caller->exchange);
+    http_visitor_init(visitor, method, path, body);
+    return pd_http_message_new(7, &visitor->exchange);
 }
 
 static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void **state)
@@ -51,26 +34,26 @@ static void what_is_proposed_is_answered_when_it_is_applied_and_not_before(void 
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct caller caller, other;
+    struct http_visitor visitor, other;
     conn_id conn;
     api_world_init(&world);
     pd_http_init(&http, NULL);
     char path[64];
     snprintf(path, sizeof path, "/pd/v1/stores/%llu/cordon", (unsigned long long)pd_fsm_store_at(world.fsm, 0)->id);
-    assert_null(pd_http_request(&http, caller_message(&caller, "POST", path, "{}"), &world.api, NULL, &conn));
+    assert_null(pd_http_request(&http, message_of(&visitor, "POST", path, "{}"), &world.api, NULL, &conn));
     raft_index index = world.api.wait_index;
     assert_true(index > pd_fsm_applied_index(world.fsm));
-    assert_int_equal(caller.status, 0);
+    assert_int_equal(visitor.status, 0);
     pd_http_applied(&http, index - 1);
-    assert_int_equal(caller.status, 0);
+    assert_int_equal(visitor.status, 0);
     world.api.wait_index = 0;
-    assert_null(pd_http_request(&http, caller_message(&other, "GET", "/livez", ""), &world.api, NULL, &conn));
+    assert_null(pd_http_request(&http, message_of(&other, "GET", "/livez", ""), &world.api, NULL, &conn));
     assert_int_equal(other.status, 200); /* others need not wait */
     pd_http_applied(&http, index);
-    assert_int_equal(caller.status, 200);
+    assert_int_equal(visitor.status, 200);
     pd_http_applied(&http, index + 1);
     pd_http_forget(&http);
-    assert_int_equal(caller.count, 1);
+    assert_int_equal(visitor.count, 1);
     api_world_fini(&world);
 }
 
@@ -79,17 +62,17 @@ static void a_lost_leader_means_perhaps_and_a_dropped_message_means_no(void **st
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct caller caller, dropped;
+    struct http_visitor visitor, dropped;
     conn_id conn;
     api_world_init(&world);
     pd_http_init(&http, NULL);
-    assert_null(pd_http_request(&http, caller_message(&caller, "PATCH", "/pd/v1/config", "{\"store-limit\": \"1MiB\"}"),
+    assert_null(pd_http_request(&http, message_of(&visitor, "PATCH", "/pd/v1/config", "{\"store-limit\": \"1MiB\"}"),
                                 &world.api, NULL, &conn));
-    assert_int_equal(caller.status, 0);
+    assert_int_equal(visitor.status, 0);
     pd_http_forget(&http);
-    assert_int_equal(caller.status, 504);
-    assert_non_null(strstr(caller.body, "Maybe"));
-    message_free(caller_message(&dropped, "GET", "/livez", ""));
+    assert_int_equal(visitor.status, 504);
+    assert_non_null(strstr(visitor.body, "Maybe"));
+    message_free(message_of(&dropped, "GET", "/livez", ""));
     assert_int_equal(dropped.status, 503);
     api_world_fini(&world);
 }
@@ -99,22 +82,22 @@ static void what_pd_service_is_asked_is_answered_by_it(void **state)
     (void)state;
     struct api_world world;
     struct pd_http http;
-    struct caller caller;
+    struct http_visitor visitor;
     conn_id conn = 0;
     api_world_init(&world);
     pd_http_init(&http, NULL);
     struct frame *frame =
-        pd_http_request(&http, caller_message(&caller, "DELETE", "/pd/v1/members/1", ""), &world.api, NULL, &conn);
+        pd_http_request(&http, message_of(&visitor, "DELETE", "/pd/v1/members/1", ""), &world.api, NULL, &conn);
     assert_non_null(frame);
     assert_true(pd_http_is_conn(conn));
-    assert_int_equal(caller.status, 0);
+    assert_int_equal(visitor.status, 0);
     pd_http_applied(&http, UINT64_MAX - 1);
-    assert_int_equal(caller.status, 0); /* no entry of the log answers it */
+    assert_int_equal(visitor.status, 0); /* no entry of the log answers it */
     pd_http_reply(&http, conn + 1, &(struct wire_pd_reply){.code = ERR_OK});
-    assert_int_equal(caller.status, 0);
+    assert_int_equal(visitor.status, 0);
     pd_http_reply(&http, conn, &(struct wire_pd_reply){.code = ERR_INVALID, .text = bytes_of_string("it is the last")});
-    assert_int_equal(caller.status, 400);
-    assert_non_null(strstr(caller.body, "it is the last"));
+    assert_int_equal(visitor.status, 400);
+    assert_non_null(strstr(visitor.body, "it is the last"));
     frame_unref(frame);
     api_world_fini(&world);
 }

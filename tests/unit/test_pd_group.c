@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "chosen_bug.h"
 #include "env/engine_mem.h"
-#include "env/http.h"
+#include "http_visitor.h"
 #include "pd/id_alloc.h"
 #include "pd/pd.h"
 #include "pd/pd_fsm.h"
@@ -467,29 +467,11 @@ static void repair(struct cluster *cluster, enum way way, uint32_t number)
         start(cluster, number);
 }
 
-struct visitor {
-    struct http_exchange exchange; /* first */
-    unsigned status;               /* 0: not answered */
-    uint32_t count;
-    char body[16384];
-};
-
-static void visitor_answer(struct http_exchange *exchange, unsigned status, const char *type, struct bytes body)
-{
-    struct visitor *visitor = (struct visitor *)exchange;
-    assert_non_null(type);
-    visitor->status = status;
-    visitor->count++;
-    snprintf(visitor->body, sizeof visitor->body, "%.*s", (int)body.size, (const char *)body.data);
-}
-
 /* Returns the status. */
 static unsigned visit(struct cluster *cluster, uint32_t number, const char *method, const char *path, const char *body,
-                      struct visitor *visitor)
+                      struct http_visitor *visitor)
 {
-    *visitor = (struct visitor){
-        .exchange = {
-            .method = method, .path = path, .query = "", .body = bytes_of_string(body), .answer = visitor_answer}};
+    http_visitor_init(visitor, method, path, body);
     pd_http(cluster->members[number - 1].pd, &visitor->exchange);
     for (int i = 0; i < 80 && visitor->count == 0; i++)
         run_for(cluster, SECOND_US / 10);
@@ -501,7 +483,7 @@ static void a_follower_has_the_leader_answer_people(void **state)
 {
     (void)state;
     struct cluster cluster;
-    struct visitor visitor;
+    struct http_visitor visitor;
     cluster_init(&cluster, 3, 3, 0);
     bootstrap(&cluster);
     uint32_t leader = wait_leader(&cluster), follower = leader % 3 + 1;
