@@ -13,7 +13,7 @@
 #include "tests/sim/check_raft.h"
 #include "tests/sim/check_region.h"
 
-enum { START_MS = 60000, ANSWER_MS = 40000 };
+enum { START_MS = 60000, ANSWER_MS = 40000, LEADER_MS = 20000 };
 
 void sim_cluster_options_init(struct sim_cluster_options *options)
 {
@@ -71,6 +71,35 @@ struct world_node *sim_cluster_store(struct sim_cluster *cluster, store_id id)
     fail_msg("no such store");
     return NULL;
 }
+
+/* ---- the region */
+
+static void see_leader(void *context, const struct store_peer_view *view)
+{
+    struct sim_cluster *cluster = context;
+    if (!raft_is_leader(view->raft))
+        return;
+    region_free(cluster->region);
+    cluster->region = region_copy(view->members);
+    cluster->leader = region_peer_by_id(view->members, view->peer)->store_id;
+}
+
+bool sim_cluster_has_leader(struct sim_cluster *cluster)
+{
+    cluster->leader = 0;
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, see_leader, cluster);
+    return cluster->leader != 0;
+}
+
+const struct region *sim_cluster_look(struct sim_cluster *cluster)
+{
+    assert_true(sim_cluster_run_until(cluster, LEADER_MS, sim_cluster_has_leader));
+    return cluster->region;
+}
+
+/* ---- its life */
 
 struct sim_cluster *sim_cluster_new(const struct sim_cluster_options *options)
 {

@@ -25,7 +25,7 @@ struct sim_cluster {
     struct world *world;
     uint32_t client; /* who asks: 1 */
     struct check_raft *check, *other_check;
-    struct region *region; /* owned; what the test looked at last, and who leads it */
+    struct region *region; /* owned; what was looked at last, and who leads it */
     store_id leader;
     /* The last answer. */
     bool answered;
@@ -51,6 +51,11 @@ bool sim_cluster_is_whole(struct sim_cluster *cluster);
 void sim_cluster_start(struct sim_cluster *cluster, struct world_node *node);
 /* The one with this id; none fails the test. */
 struct world_node *sim_cluster_store(struct sim_cluster *cluster, store_id id);
+
+/* The region (the last one, if there are more) as its leader has it, in `region` and `leader`. False: nobody leads. */
+bool sim_cluster_has_leader(struct sim_cluster *cluster);
+/* The same, and waits until there is a leader; lent until the next look. */
+const struct region *sim_cluster_look(struct sim_cluster *cluster);
 
 /* Begun; the answer comes while time passes. */
 void sim_cluster_submit(struct sim_cluster *cluster, struct client_call call);

@@ -33,35 +33,10 @@ static struct sim_cluster *make(uint32_t stores)
 
 /* ---- the region */
 
-static void visit(void *context, const struct store_peer_view *view)
-{
-    struct sim_cluster *cluster = context;
-    if (!raft_is_leader(view->raft))
-        return;
-    region_free(cluster->region);
-    cluster->region = region_copy(view->members);
-    cluster->leader = region_peer_by_id(view->members, view->peer)->store_id;
-}
-
-static bool has_leader(struct sim_cluster *cluster)
-{
-    cluster->leader = 0;
-    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
-        if (world_store(cluster->world, i)->store)
-            store_visit_peers(world_store(cluster->world, i)->store, visit, cluster);
-    return cluster->leader != 0;
-}
-
-static const struct region *look(struct sim_cluster *cluster)
-{
-    assert_true(sim_cluster_run_until(cluster, 20000, has_leader));
-    return cluster->region;
-}
-
 /* A store with (or without) a peer, other than the leader's. */
 static store_id store_with_peer(struct sim_cluster *cluster, bool peer)
 {
-    const struct region *region = look(cluster);
+    const struct region *region = sim_cluster_look(cluster);
     for (store_id id = 1; id <= STORES_MAX * 16; id++)
         for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
             struct world_node *node = world_store(cluster->world, i);
@@ -85,7 +60,7 @@ static size_t count_rows(struct engine *disk, enum engine_cf cf)
 
 static bool is_member(struct sim_cluster *cluster, store_id store, uint8_t role)
 {
-    const struct region_peer *peer = region_peer_on_store(look(cluster), store);
+    const struct region_peer *peer = region_peer_on_store(sim_cluster_look(cluster), store);
     return peer && peer->role == role;
 }
 
@@ -112,7 +87,7 @@ static int change_guarded(struct sim_cluster *cluster, const struct polder_peer_
                           uint64_t guard, uint32_t deadline_ms)
 {
     return ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
-                                             .region_id = look(cluster)->id,
+                                             .region_id = sim_cluster_look(cluster)->id,
                                              .changes = changes,
                                              .change_count = count,
                                              .guard_conf = guard,
@@ -140,10 +115,10 @@ static void a_peer_moves_and_leaves_nothing_behind(void **unused)
     assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
     assert_true(is_member(cluster, to, WIRE_PEER_ROLE_LEARNER));
     const struct polder_peer_change step[] = {{POLDER_PEER_PROMOTE, to}, {POLDER_PEER_REMOVE, from}};
-    assert_int_equal(change_guarded(cluster, step, 2, look(cluster)->epoch_conf, 10000), POLDER_OK);
+    assert_int_equal(change_guarded(cluster, step, 2, sim_cluster_look(cluster)->epoch_conf, 10000), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_true(is_member(cluster, to, WIRE_PEER_ROLE_VOTER));
-    assert_null(region_peer_on_store(look(cluster), from));
+    assert_null(region_peer_on_store(sim_cluster_look(cluster), from));
     assert_int_equal(count_rows(sim_cluster_store(cluster, from)->disk, ENGINE_DEFAULT), 0);
     assert_int_equal(count_rows(sim_cluster_store(cluster, to)->disk, ENGINE_DEFAULT), 1);
     put(cluster, "b");
@@ -151,7 +126,7 @@ static void a_peer_moves_and_leaves_nothing_behind(void **unused)
     assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, from), POLDER_OK);
     assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, from), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    assert_int_equal(look(cluster)->peer_count, 4);
+    assert_int_equal(sim_cluster_look(cluster)->peer_count, 4);
     sim_cluster_free(cluster, true);
 }
 
@@ -167,7 +142,7 @@ static bool all_know_the_members(struct sim_cluster *cluster)
     uint64_t oldest = UINT64_MAX;
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
         store_visit_peers(world_store(cluster->world, i)->store, find_oldest_conf, &oldest);
-    return has_leader(cluster) && oldest == cluster->region->epoch_conf;
+    return sim_cluster_has_leader(cluster) && oldest == cluster->region->epoch_conf;
 }
 
 /* Else those that are left when the leader dies elect by the members of before. Heartbeats come each 200 ms. */
@@ -187,11 +162,11 @@ static void a_leader_goes_before_it_is_removed(void **unused)
 {
     (void)unused;
     struct sim_cluster *cluster = make(3);
-    look(cluster);
+    sim_cluster_look(cluster);
     store_id leader = cluster->leader;
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, leader), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    look(cluster);
+    sim_cluster_look(cluster);
     assert_true(cluster->leader != leader);
     assert_int_equal(cluster->region->peer_count, 2);
     sim_cluster_free(cluster, true);
@@ -206,7 +181,7 @@ static void one_of_two_goes_and_the_other_one_dies(bool told)
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     store_id other = store_with_peer(cluster, true);
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, other), POLDER_OK);
-    look(cluster);
+    sim_cluster_look(cluster);
     struct world_node *last = sim_cluster_store(cluster, cluster->leader);
     if (told)
         assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
@@ -215,7 +190,7 @@ static void one_of_two_goes_and_the_other_one_dies(bool told)
     sim_cluster_start(cluster, last);
     put(cluster, "a");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    assert_int_equal(look(cluster)->peer_count, 1);
+    assert_int_equal(sim_cluster_look(cluster)->peer_count, 1);
     sim_cluster_free(cluster, true);
 }
 
@@ -241,7 +216,7 @@ static void who_was_removed_while_it_was_away_finds_out(void **unused)
     assert_true(count_rows(away->disk, ENGINE_RAFT) > 5);
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    assert_int_equal(look(cluster)->peer_count, 3);
+    assert_int_equal(sim_cluster_look(cluster)->peer_count, 3);
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
     sim_cluster_free(cluster, true);
 }
@@ -254,7 +229,7 @@ static void nor_needs_it_anybody_whom_it_knows(void **unused)
     store_id was[3], now[3];
     uint32_t count = 0;
     for (uint32_t i = 0; i < 3; i++)
-        was[i] = look(cluster)->peers[i].store_id;
+        was[i] = sim_cluster_look(cluster)->peers[i].store_id;
     for (uint32_t i = 1; i <= 6; i++)
         if (!region_peer_on_store(cluster->region, store_get_id(world_store(cluster->world, i)->store)))
             now[count++] = store_get_id(world_store(cluster->world, i)->store);
@@ -280,7 +255,7 @@ static void who_is_asked_for_a_peer_before_it_knows_who_is_gone(void **unused)
     (void)unused;
     struct sim_cluster *cluster = make(3);
     put(cluster, "a");
-    store_id first = look(cluster)->peers[0].store_id, others[2];
+    store_id first = sim_cluster_look(cluster)->peers[0].store_id, others[2];
     uint32_t count = 0;
     first = cluster->leader;
     for (uint32_t i = 0; i < 3; i++)
@@ -294,7 +269,7 @@ static void who_is_asked_for_a_peer_before_it_knows_who_is_gone(void **unused)
     assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, others[1]), POLDER_OK);
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, first), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 5000, NULL));
-    assert_int_equal(look(cluster)->peer_count, 1);
+    assert_int_equal(sim_cluster_look(cluster)->peer_count, 1);
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 10000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
@@ -324,7 +299,7 @@ static void a_new_peer_takes_the_place_of_a_stale_one_on_its_store(void **unused
     struct sim_cluster *cluster = make(3);
     put(cluster, "a");
     store_id store = store_with_peer(cluster, true);
-    peer_id before = region_peer_on_store(look(cluster), store)->id;
+    peer_id before = region_peer_on_store(sim_cluster_look(cluster), store)->id;
     struct world_node *away = sim_cluster_store(cluster, store);
     world_kill(cluster->world, away, false);
     assert_int_equal(change(cluster, POLDER_PEER_REMOVE, store), POLDER_OK);
@@ -332,7 +307,7 @@ static void a_new_peer_takes_the_place_of_a_stale_one_on_its_store(void **unused
     put(cluster, "b");
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    assert_true(region_peer_on_store(look(cluster), store)->id != before);
+    assert_true(region_peer_on_store(sim_cluster_look(cluster), store)->id != before);
     assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, store), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
@@ -356,15 +331,16 @@ static void what_cannot_be_is_refused_with_a_reason(void **unused)
     assert_int_equal(change_guarded(cluster, twice, 1, 77, SOON), POLDER_CONDITION_FAILED);
     struct polder_peer_change all[3];
     for (uint32_t i = 0; i < 3; i++)
-        all[i] = (struct polder_peer_change){POLDER_PEER_REMOVE, look(cluster)->peers[i].store_id};
+        all[i] = (struct polder_peer_change){POLDER_PEER_REMOVE, sim_cluster_look(cluster)->peers[i].store_id};
     assert_int_equal(change_guarded(cluster, all, 3, 0, SOON), POLDER_INVALID);
     /* One of three is down: without another one there is no quorum left. */
     world_kill(cluster->world, sim_cluster_store(cluster, with), false);
     assert_true(sim_cluster_run_until(cluster, 5000, NULL));
     store_id healthy = 0;
     for (uint32_t i = 0; i < 3; i++)
-        if (look(cluster)->peers[i].store_id != with && look(cluster)->peers[i].store_id != cluster->leader)
-            healthy = look(cluster)->peers[i].store_id;
+        if (sim_cluster_look(cluster)->peers[i].store_id != with &&
+            sim_cluster_look(cluster)->peers[i].store_id != cluster->leader)
+            healthy = sim_cluster_look(cluster)->peers[i].store_id;
     const struct polder_peer_change last = {POLDER_PEER_REMOVE, healthy};
     assert_int_equal(change_guarded(cluster, &last, 1, 0, SOON), POLDER_NOT_READY);
     assert_non_null(strstr(cluster->text, "of 2 voters that would be left only 1"));
@@ -740,7 +716,8 @@ static void a_question_to_everybody_removes_nobody(void **unused)
     put(cluster, "a");
     store_id behind = store_with_peer(cluster, true), asks = 0;
     for (uint32_t i = 0; i < 3; i++)
-        if (look(cluster)->peers[i].store_id != behind && cluster->region->peers[i].store_id != cluster->leader)
+        if (sim_cluster_look(cluster)->peers[i].store_id != behind &&
+            cluster->region->peers[i].store_id != cluster->leader)
             asks = cluster->region->peers[i].store_id;
     struct world_node *leader = sim_cluster_store(cluster, cluster->leader), *node = sim_cluster_store(cluster, behind);
     struct world_node *asker = sim_cluster_store(cluster, asks);
@@ -759,7 +736,7 @@ static void a_question_to_everybody_removes_nobody(void **unused)
     assert_true(sim_cluster_run_until(cluster, 100, NULL));
     net_block(world_net(cluster->world), leader->node, node->node, false);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    assert_non_null(region_peer_on_store(look(cluster), behind));
+    assert_non_null(region_peer_on_store(sim_cluster_look(cluster), behind));
     sim_cluster_free(cluster, true);
 }
 

@@ -31,35 +31,10 @@ static struct pd_sched *sched_of(struct sim_cluster *cluster)
     return pd_get_sched(world_pd_member(cluster->world, 1)->pd);
 }
 
-static void visit(void *context, const struct store_peer_view *view)
-{
-    struct sim_cluster *cluster = context;
-    if (!raft_is_leader(view->raft))
-        return;
-    region_free(cluster->region);
-    cluster->region = region_copy(view->members);
-    cluster->leader = region_peer_by_id(view->members, view->peer)->store_id;
-}
-
-static bool has_leader(struct sim_cluster *cluster)
-{
-    cluster->leader = 0;
-    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
-        if (world_store(cluster->world, i)->store)
-            store_visit_peers(world_store(cluster->world, i)->store, visit, cluster);
-    return cluster->leader != 0;
-}
-
-static const struct region *look(struct sim_cluster *cluster)
-{
-    assert_true(sim_cluster_run_until(cluster, 20000, has_leader));
-    return cluster->region;
-}
-
 /* A store with (or without) a peer, other than the leader's. */
 static store_id store_with_peer(struct sim_cluster *cluster, bool peer)
 {
-    const struct region *region = look(cluster);
+    const struct region *region = sim_cluster_look(cluster);
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++) {
         store_id id = store_get_id(world_store(cluster->world, i)->store);
         if (id != cluster->leader && (region_peer_on_store(region, id) != NULL) == peer)
@@ -106,7 +81,7 @@ static void a_step_of_another_epoch_is_not_done(void **unused)
     (void)unused;
     struct sim_cluster *cluster = make(4, false);
     sim_cluster_run_until(cluster, 3000, NULL); /* stores know of each other */
-    const struct region *region = look(cluster);
+    const struct region *region = sim_cluster_look(cluster);
     uint64_t conf = region->epoch_conf;
     struct wire_region_step step = {.region_id = region->id,
                                     .epoch_conf = conf + 1,
@@ -117,10 +92,10 @@ static void a_step_of_another_epoch_is_not_done(void **unused)
     step.epoch_conf = conf;
     step.epoch_version++;
     give(cluster, step);
-    assert_int_equal(look(cluster)->epoch_conf, conf);
+    assert_int_equal(sim_cluster_look(cluster)->epoch_conf, conf);
     step.epoch_version--;
     give(cluster, step);
-    assert_int_equal(look(cluster)->epoch_conf, conf + 1);
+    assert_int_equal(sim_cluster_look(cluster)->epoch_conf, conf + 1);
     end(cluster);
 }
 
@@ -129,7 +104,7 @@ static void a_learner_that_lags_is_not_promoted(void **unused)
     (void)unused;
     struct sim_cluster *cluster = make(4, false);
     sim_cluster_run_until(cluster, 3000, NULL); /* stores know of each other */
-    const struct region *region = look(cluster);
+    const struct region *region = sim_cluster_look(cluster);
     struct wire_region_step step = {.region_id = region->id,
                                     .epoch_conf = region->epoch_conf,
                                     .epoch_version = region->epoch_version,
@@ -138,15 +113,15 @@ static void a_learner_that_lags_is_not_promoted(void **unused)
     struct world_node *away = sim_cluster_store(cluster, step.store_id);
     world_kill(cluster->world, away, false);
     give(cluster, step);
-    step.epoch_conf = look(cluster)->epoch_conf;
+    step.epoch_conf = sim_cluster_look(cluster)->epoch_conf;
     step.kind = WIRE_STEP_KIND_CHANGE;
     give(cluster, step);
-    assert_int_equal(look(cluster)->epoch_conf, step.epoch_conf);
-    assert_int_equal(region_peer_on_store(look(cluster), step.store_id)->role, WIRE_PEER_ROLE_LEARNER);
+    assert_int_equal(sim_cluster_look(cluster)->epoch_conf, step.epoch_conf);
+    assert_int_equal(region_peer_on_store(sim_cluster_look(cluster), step.store_id)->role, WIRE_PEER_ROLE_LEARNER);
     sim_cluster_start(cluster, away);
     sim_cluster_run_until(cluster, 5000, NULL);
     give(cluster, step);
-    assert_int_equal(region_peer_on_store(look(cluster), step.store_id)->role, WIRE_PEER_ROLE_VOTER);
+    assert_int_equal(region_peer_on_store(sim_cluster_look(cluster), step.store_id)->role, WIRE_PEER_ROLE_VOTER);
     end(cluster);
 }
 
@@ -169,15 +144,15 @@ static void a_peer_moves_because_somebody_asked_pd(void **unused)
     struct sim_cluster *cluster = make(4, false);
     uint64_t number;
     struct error error = {0};
-    region_id region = look(cluster)->id;
+    region_id region = sim_cluster_look(cluster)->id;
     store_id from = cluster->leader, to = store_with_peer(cluster, false);
     sim_cluster_run_until(cluster, 2000, NULL);
     assert_int_equal(pd_sched_move_peer(sched_of(cluster), region, from, to, &number, &error), ERR_OK);
     assert_int_equal(pd_sched_cancel(sched_of(cluster), region + 1, &error), ERR_NOT_FOUND);
     assert_int_equal(pd_sched_split(sched_of(cluster), region, &number, &error), ERR_BUSY);
     assert_int_equal(wait_end(cluster, number), OPERATOR_DONE);
-    assert_null(region_peer_on_store(look(cluster), from));
-    assert_int_equal(region_peer_on_store(look(cluster), to)->role, WIRE_PEER_ROLE_VOTER);
+    assert_null(region_peer_on_store(sim_cluster_look(cluster), from));
+    assert_int_equal(region_peer_on_store(sim_cluster_look(cluster), to)->role, WIRE_PEER_ROLE_VOTER);
     assert_int_equal(cluster->region->peer_count, 3);
     end(cluster);
 }
@@ -211,7 +186,7 @@ static void a_region_is_split_in_the_middle_and_merged_again(void **unused)
     struct error error = {0};
     for (uint32_t i = 0; i < 100; i++)
         put(cluster, i);
-    region_id region = look(cluster)->id;
+    region_id region = sim_cluster_look(cluster)->id;
     sim_cluster_run_until(cluster, 2000, NULL);
     assert_int_equal(pd_sched_split(sched_of(cluster), region, &number, &error), ERR_OK);
     assert_true(sim_cluster_run_until(cluster, 60000, is_two));
@@ -249,7 +224,7 @@ static void a_drained_store_ends_empty_whoever_leads(void **unused)
     struct world_node *pd = world_pd_member(cluster->world, 1);
     raft_index index;
     struct error error = {0};
-    look(cluster);
+    sim_cluster_look(cluster);
     store_id leaving = cluster->leader;
     sim_cluster_run_until(cluster, 2000, NULL);
     assert_int_equal(pd_sched_drain(sched_of(cluster), leaving, &index, &error), ERR_OK);
@@ -262,7 +237,7 @@ static void a_drained_store_ends_empty_whoever_leads(void **unused)
     sim_cluster_start(cluster, pd);
     assert_true(sim_cluster_run_until(cluster, 120000, is_tombstone));
     sim_cluster_run_until(cluster, 500, NULL);
-    assert_null(region_peer_on_store(look(cluster), leaving));
+    assert_null(region_peer_on_store(sim_cluster_look(cluster), leaving));
     const struct store_table *stores = pd_sched_view(sched_of(cluster))->stores;
     assert_int_equal(store_table_find(stores, leaving)->label_count, 1);
     assert_int_equal(pd_sched_drain(sched_of(cluster), cluster->leader, &index, &error), ERR_CONDITION_FAILED);
@@ -283,14 +258,14 @@ static void a_rule_that_nothing_can_meet_starts_nothing_and_says_why(void **unus
     const struct wire_placement_rule rule = {
         .group = bytes_of_string("polder"), .name = bytes_of_string("default"), .count = 5};
     const struct wire_placement_rule odd = {.group = bytes_of_string("a/b"), .name = bytes_of_string("c"), .count = 1};
-    look(cluster);
+    sim_cluster_look(cluster);
     sim_cluster_run_until(cluster, 2000, NULL);
     assert_int_equal(pd_sched_put_rule(sched_of(cluster), &odd, &index, &error), ERR_INVALID);
     assert_int_equal(pd_sched_put_rule(sched_of(cluster), &rule, &index, &error), ERR_OK);
     sim_cluster_run_until(cluster, 20000, NULL);
     assert_int_equal(pd_sched_scheduler(sched_of(cluster))->started_count, 0);
     buf_init(&json, 64 * 1024);
-    assert_int_equal(pd_sched_why_region(sched_of(cluster), look(cluster)->id, &json, &error), ERR_OK);
+    assert_int_equal(pd_sched_why_region(sched_of(cluster), sim_cluster_look(cluster)->id, &json, &error), ERR_OK);
     assert_non_null(strstr((const char *)json.data, "misses_peer"));
     buf_fini(&json);
     assert_int_equal(pd_sched_remove_rule(sched_of(cluster), "polder", "default", &index, &error), ERR_OK);
@@ -309,7 +284,7 @@ static void a_region_without_a_majority_waits_and_says_so(void **unused)
     struct error error = {0};
     struct buf json;
     uint64_t number;
-    const struct region *region = look(cluster);
+    const struct region *region = sim_cluster_look(cluster);
     region_id id = region->id;
     store_id other = store_with_peer(cluster, true), without = store_with_peer(cluster, false);
     struct world_node *lost[] = {sim_cluster_store(cluster, cluster->leader), sim_cluster_store(cluster, other)};
