@@ -173,3 +173,22 @@ uint64_t sim_cluster_ask(struct sim_cluster *cluster, struct client_call call)
     assert_true(sim_cluster_run_until(cluster, ANSWER_MS, sim_cluster_is_answered));
     return cluster->answered_ms - began_ms;
 }
+
+uint64_t sim_cluster_do(struct sim_cluster *cluster, struct client_call call)
+{
+    uint64_t took_ms = sim_cluster_ask(cluster, call);
+    assert_int_equal(cluster->outcome, POLDER_DONE);
+    return took_ms;
+}
+
+uint64_t sim_cluster_put(struct sim_cluster *cluster, const char *key, const char *value)
+{
+    return sim_cluster_do(
+        cluster, (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
+}
+
+void sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value)
+{
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
+    assert_string_equal(cluster->value, value);
+}

@@ -62,5 +62,9 @@ void sim_cluster_submit(struct sim_cluster *cluster, struct client_call call);
 bool sim_cluster_is_answered(struct sim_cluster *cluster);
 /* How long it took, ms; the answer, whatever it is, is in `cluster`. */
 uint64_t sim_cluster_ask(struct sim_cluster *cluster, struct client_call call);
+/* As sim_cluster_ask; anything but success fails the test. */
+uint64_t sim_cluster_do(struct sim_cluster *cluster, struct client_call call);
+uint64_t sim_cluster_put(struct sim_cluster *cluster, const char *key, const char *value);
+void sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value); /* it must have this value */
 
 #endif

@@ -18,56 +18,21 @@
 #include "group/group_keys.h"
 #include "meta/region.h"
 #include "storenode/peer_heal.h"
-#include "storenode/peer_heal.h"
 #include "storenode/row.h"
 
-static struct sim_cluster *make_drawn(uint64_t seed, uint32_t stores, uint64_t size_max, const struct swarm *swarm)
+/* One region, that is split by hand only. */
+static struct sim_cluster *make_seeded(uint64_t seed, uint32_t stores)
 {
     struct sim_cluster_options options;
     sim_cluster_options_init(&options);
     options.world.seed = seed;
     options.world.store_count = stores;
-    options.region_size_max = size_max;
-    options.swarm = *swarm;
     return sim_cluster_new(&options);
 }
 
-/* One region; `size_max` 0: it is split by hand only. */
-static struct sim_cluster *make_seeded(uint64_t seed, uint32_t stores, uint32_t workers, uint64_t size_max,
-                                       uint32_t stall_per_100000)
+static struct sim_cluster *make(uint32_t stores)
 {
-    struct swarm swarm;
-    swarm_draw(1, false, 0, 0, &swarm);
-    swarm.region_workers = workers;
-    swarm.timing.stall_per_100000 = stall_per_100000;
-    return make_drawn(seed, stores, size_max, &swarm);
-}
-
-static struct sim_cluster *make(uint32_t stores, uint32_t workers, uint64_t size_max)
-{
-    return make_seeded(1, stores, workers, size_max, 0);
-}
-
-/* ---- a client */
-
-/* How long it took. */
-static uint64_t ask(struct sim_cluster *cluster, struct client_call call)
-{
-    uint64_t took_ms = sim_cluster_ask(cluster, call);
-    assert_int_equal(cluster->outcome, POLDER_DONE);
-    return took_ms;
-}
-
-static uint64_t put(struct sim_cluster *cluster, const char *key, const char *value)
-{
-    return ask(cluster,
-               (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
-}
-
-static void get(struct sim_cluster *cluster, const char *key, const char *value)
-{
-    ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
-    assert_string_equal(cluster->value, value);
+    return make_seeded(1, stores);
 }
 
 /* ---- stores */
@@ -123,7 +88,7 @@ static void put_behind_its_back(struct world_node *store, enum engine_cf cf, str
 
 static void check_replicas(struct sim_cluster *cluster)
 {
-    ask(cluster, (struct client_call){.op = CLIENT_CHECK_REGION, .key = bytes_of_string("a")});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_CHECK_REGION, .key = bytes_of_string("a")});
 }
 
 static uint32_t hash_count(const struct sim_cluster *cluster)
@@ -146,13 +111,13 @@ static uint32_t hash_count(const struct sim_cluster *cluster)
 static void replicas_that_hold_the_same_have_one_hash(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 1);
     char before[512];
     strcpy(before, cluster->value);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 1);
     assert_string_not_equal(before, cluster->value);
@@ -162,9 +127,9 @@ static void replicas_that_hold_the_same_have_one_hash(void **state)
 
 static void differs(bool leads, enum engine_cf cf, struct bytes key, const char *value)
 {
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
-    put(cluster, "b", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_put(cluster, "b", "1");
     sim_cluster_run_until(cluster, 3000, NULL); /* followers apply a little later */
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     struct world_node *store = store_that(cluster, leads);
@@ -174,8 +139,8 @@ static void differs(bool leads, enum engine_cf cf, struct bytes key, const char 
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).hash_mismatches, 1);
-    get(cluster, "a", "1");
-    get(cluster, "b", "1");
+    sim_cluster_get(cluster, "a", "1");
+    sim_cluster_get(cluster, "b", "1");
     check_replicas(cluster);
     assert_int_equal(hash_count(cluster), 1);
     check_region_replicas(cluster->world);
@@ -202,19 +167,19 @@ static void a_leader_that_differs_is_not_believed(void **state)
 static void a_row_that_cannot_be_read_is_read_elsewhere(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
-    put(cluster, "b", "2");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_put(cluster, "b", "2");
     struct world_node *store = store_that(cluster, true);
     assert_true(engine_mem_damage(store->disk, ENGINE_DEFAULT, bytes_of("ra", 2)));
     uint64_t began_ms = sim_cluster_now_ms(cluster);
-    get(cluster, "a", "1");
+    sim_cluster_get(cluster, "a", "1");
     printf("          the answer came after %u ms, ", (unsigned)(sim_cluster_now_ms(cluster) - began_ms));
-    put(cluster, "b", "3");
+    sim_cluster_put(cluster, "b", "3");
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
     printf("all was healed after %u ms\n", (unsigned)(sim_cluster_now_ms(cluster) - began_ms));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    get(cluster, "b", "3");
+    sim_cluster_get(cluster, "b", "3");
     check_region_replicas(cluster->world);
     sim_cluster_free(cluster, false);
 }
@@ -222,13 +187,13 @@ static void a_row_that_cannot_be_read_is_read_elsewhere(void **state)
 static void damage_that_is_known_survives_a_restart(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     struct world_node *store = store_that(cluster, false);
     world_kill(cluster->world, store, false);
     struct group_key applied = group_key_indexed(4, GROUP_APPLY_STATE, 0);
     assert_true(engine_mem_damage(store->disk, ENGINE_RAFT, group_key_bytes(&applied)));
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     sim_cluster_start(cluster, store);
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
@@ -264,21 +229,21 @@ static void lose_rows_of_who_has_more(struct sim_cluster *cluster, struct world_
     assert_int_equal(cluster->outcome, POLDER_DONE);
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    get(cluster, "a", "2");
+    sim_cluster_get(cluster, "a", "2");
 }
 
 /* What the other one could give it is older than what it has applied. */
 static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_it(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     struct world_node *leader = store_that(cluster, true), *late = store_that(cluster, false);
     region_id region = 0;
     store_visit_peers(leader->store, find_region, &region);
     world_kill(cluster->world, late, true);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     sim_cluster_run_until(cluster, 1000, NULL);
     struct engine_batch *batch = engine_batch_new(leader->disk);
     damage_put(leader->disk, batch, region, "found in an earlier life");
@@ -292,7 +257,7 @@ static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_i
     sim_cluster_start(cluster, leader);
     sim_cluster_start(cluster, late);
     assert_true(sim_cluster_run_until(cluster, 40000, is_healed));
-    get(cluster, "a", "2");
+    sim_cluster_get(cluster, "a", "2");
     for (uint32_t i = 1; i <= 3; i++)
         if (!world_store(cluster->world, i)->store)
             sim_cluster_start(cluster, world_store(cluster->world, i));
@@ -303,11 +268,12 @@ static void a_damaged_replica_that_has_what_the_other_lacks_leads_until_it_has_i
 static void change_peers(struct sim_cluster *cluster, region_id region, enum polder_peer_change_kind kind,
                          struct world_node *store)
 {
-    ask(cluster, (struct client_call){
-                     .op = CLIENT_CHANGE_PEERS,
-                     .region_id = region,
-                     .changes = &(struct polder_peer_change){.kind = kind, .store_id = store_get_id(store->store)},
-                     .change_count = 1});
+    sim_cluster_do(cluster,
+                   (struct client_call){
+                       .op = CLIENT_CHANGE_PEERS,
+                       .region_id = region,
+                       .changes = &(struct polder_peer_change){.kind = kind, .store_id = store_get_id(store->store)},
+                       .change_count = 1});
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
 }
 
@@ -315,8 +281,8 @@ static void change_peers(struct sim_cluster *cluster, region_id region, enum pol
 static void a_damaged_only_voter_gets_its_rows_from_a_learner(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     struct world_node *leader = store_that(cluster, true), *learner = store_that(cluster, false);
     region_id region = 0;
     store_visit_peers(leader->store, find_region, &region);
@@ -325,9 +291,9 @@ static void a_damaged_only_voter_gets_its_rows_from_a_learner(void **state)
             change_peers(cluster, region, POLDER_PEER_REMOVE, world_store(cluster->world, i));
     change_peers(cluster, region, POLDER_PEER_ADD_LEARNER, learner);
     assert_true(engine_mem_damage(leader->disk, ENGINE_DEFAULT, bytes_of_string("ra")));
-    get(cluster, "a", "1");
+    sim_cluster_get(cluster, "a", "1");
     assert_true(sim_cluster_run_until(cluster, 20000, is_healed));
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     sim_cluster_free(cluster, true);
 }
@@ -336,8 +302,8 @@ static void a_damaged_only_voter_gets_its_rows_from_a_learner(void **state)
 static void it_asks_the_other_for_rows_if_it_may_not_lead(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     struct world_node *other = store_that(cluster, false), *voters[2];
     region_id region = 0;
     uint32_t count = 0;
@@ -353,14 +319,14 @@ static void it_asks_the_other_for_rows_if_it_may_not_lead(void **state)
 static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     struct world_node *store = store_that(cluster, false);
     struct group_key hard = group_key(4, GROUP_HARD_STATE);
     put_behind_its_back(store, ENGINE_RAFT, group_key_bytes(&hard), "no term, no vote");
     world_kill(cluster->world, store, false);
     sim_cluster_start(cluster, store);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     sim_cluster_run_until(cluster, 5000, NULL);
     assert_int_equal(damage(cluster).lost, 1);
     bool leads = false;
@@ -370,7 +336,7 @@ static void who_lost_what_it_promised_is_not_started_and_not_made_anew(void **st
     assert_int_equal(engine_get(store->disk, ENGINE_RAFT, group_key_bytes(&hard), &row, NULL), ERR_OK);
     assert_int_equal(row.size, 17); /* nobody has written another one */
     buf_fini(&row);
-    get(cluster, "a", "2");
+    sim_cluster_get(cluster, "a", "2");
     sim_cluster_free(cluster, false);
 }
 
@@ -407,11 +373,11 @@ static region_id region_of(struct sim_cluster *cluster)
 static void change(struct sim_cluster *cluster, enum polder_peer_change_kind kind, store_id store, uint8_t role)
 {
     struct polder_peer_change change = {kind, store};
-    ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
-                                      .region_id = region_of(cluster),
-                                      .changes = &change,
-                                      .change_count = 1,
-                                      .deadline_ms = 10000});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                                 .region_id = region_of(cluster),
+                                                 .changes = &change,
+                                                 .change_count = 1,
+                                                 .deadline_ms = 10000});
     changed_store = store;
     wanted_role = role;
     assert_true(sim_cluster_run_until(cluster, 20000, has_role));
@@ -435,8 +401,8 @@ static void submit_put(struct sim_cluster *cluster, const char *value)
 static void a_damaged_replica_knows_which_changes_its_members_are_of(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(3);
+    sim_cluster_put(cluster, "a", "1");
     struct world_node *gone = store_that(cluster, false);
     change(cluster, POLDER_PEER_REMOVE, store_get_id(gone->store), UINT8_MAX);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
@@ -454,7 +420,7 @@ static void a_damaged_replica_knows_which_changes_its_members_are_of(void **stat
     sim_cluster_start(cluster, follower);
     assert_true(sim_cluster_run_until(cluster, 60000, sim_cluster_is_answered));
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    get(cluster, "a", "2");
+    sim_cluster_get(cluster, "a", "2");
     assert_int_equal(damage(cluster).damaged, 0);
     sim_cluster_free(cluster, false);
 }
@@ -463,8 +429,8 @@ static void a_damaged_replica_knows_which_changes_its_members_are_of(void **stat
 static void a_damaged_replica_takes_committed_changes_of_members_over(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(4, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(4);
+    sim_cluster_put(cluster, "a", "1");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     struct world_node *leader = NULL, *voters[2] = {NULL}, *other = NULL;
     for (uint32_t i = 1; i <= 4; i++) {
@@ -486,14 +452,14 @@ static void a_damaged_replica_takes_committed_changes_of_members_over(void **sta
     store_id joins = store_get_id(other->store);
     voters[0]->store_config.snapshots_max = 0; /* it is not healed yet */
     world_kill(cluster->world, voters[1], false);
-    put(cluster, "b", "1");
+    sim_cluster_put(cluster, "b", "1");
     sim_cluster_run_until(cluster, 3000, NULL);
     sim_enter(voters[0]->node);
     store_report_damage(voters[0]->store, region_of(cluster), "a test");
     sim_leave(voters[0]->node);
     sim_cluster_run_until(cluster, 3000, NULL);
     change(cluster, POLDER_PEER_ADD_LEARNER, joins, WIRE_PEER_ROLE_LEARNER);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     sim_cluster_run_until(cluster, 3000, NULL);
     assert_int_equal(damage(cluster).damaged, 1);
     world_kill(cluster->world, leader, false);
@@ -506,7 +472,7 @@ static void a_damaged_replica_takes_committed_changes_of_members_over(void **sta
     sim_cluster_start(cluster, other);
     sim_cluster_start(cluster, leader);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    get(cluster, "a", "3");
+    sim_cluster_get(cluster, "a", "3");
     check_region_replicas(cluster->world);
     sim_cluster_free(cluster, false);
 }
@@ -515,8 +481,8 @@ static void a_damaged_replica_takes_committed_changes_of_members_over(void **sta
 static void a_damaged_replica_takes_over_no_change_that_is_not_committed(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(2, 1, 0);
-    put(cluster, "a", "1");
+    struct sim_cluster *cluster = make(2);
+    sim_cluster_put(cluster, "a", "1");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     bool first_leads = false;
     store_visit_peers(world_store(cluster->world, 1)->store, find_leader, &first_leads);
@@ -553,16 +519,16 @@ static bool is_another_store(struct sim_cluster *cluster)
 /* As `polder store rebuild` has it; the new store dies now and then. */
 static void empty_one(uint64_t seed)
 {
-    struct sim_cluster *cluster = make_seeded(seed, 3, 1, 0, 0);
+    struct sim_cluster *cluster = make_seeded(seed, 3);
     struct rng rng;
     rng_init(&rng, seed, "empty_one");
-    put(cluster, "a", "1");
+    sim_cluster_put(cluster, "a", "1");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     emptied = store_that(cluster, seed % 2 == 0);
     emptied_id = store_get_id(emptied->store);
     world_kill(cluster->world, emptied, true);
     world_empty_disk(emptied);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     sim_cluster_start(cluster, emptied);
     assert_true(sim_cluster_run_until(cluster, 120000, is_another_store)); /* pd waits until the old one is silent */
     store_id id = store_get_id(emptied->store);
@@ -591,7 +557,7 @@ static void empty_one(uint64_t seed)
     changed_store = emptied_id;
     wanted_role = UINT8_MAX;
     assert_true(sim_cluster_run_until(cluster, 20000, has_role));
-    put(cluster, "a", "3");
+    sim_cluster_put(cluster, "a", "3");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(store_get_id(emptied->store), id);
     check_region_replicas(cluster->world);
@@ -607,8 +573,8 @@ static void a_store_that_was_emptied_comes_back_as_another(void **state)
 
 static struct world_node *lose_one(struct sim_cluster *cluster)
 {
-    put(cluster, "a", "1");
-    put(cluster, "b", "1");
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_put(cluster, "b", "1");
     sim_cluster_run_until(cluster, 3000, NULL);
     struct world_node *store = store_that(cluster, false);
     struct group_key hard = group_key(4, GROUP_HARD_STATE);
@@ -623,19 +589,19 @@ static struct world_node *lose_one(struct sim_cluster *cluster)
 static void a_lost_replica_is_replaced_on_its_own_store(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
+    struct sim_cluster *cluster = make(3);
     struct world_node *store = lose_one(cluster);
     store_id id = store_get_id(store->store);
     change(cluster, POLDER_PEER_REMOVE, id, UINT8_MAX);
     change(cluster, POLDER_PEER_ADD_LEARNER, id, WIRE_PEER_ROLE_LEARNER);
-    put(cluster, "a", "2");
+    sim_cluster_put(cluster, "a", "2");
     change(cluster, POLDER_PEER_PROMOTE, id, WIRE_PEER_ROLE_VOTER);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).lost, 0);
     check_region_replicas(cluster->world);
     world_kill(cluster->world, store, false); /* and it stays so */
     sim_cluster_start(cluster, store);
-    get(cluster, "a", "2");
+    sim_cluster_get(cluster, "a", "2");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(damage(cluster).lost, 0);
     sim_cluster_free(cluster, false);
@@ -645,7 +611,7 @@ static void a_lost_replica_is_replaced_on_its_own_store(void **state)
 static void a_lost_replica_that_was_removed_leaves_nothing_behind(void **state)
 {
     (void)state;
-    struct sim_cluster *cluster = make(3, 1, 0);
+    struct sim_cluster *cluster = make(3);
     struct world_node *store = lose_one(cluster);
     store_id id = store_get_id(store->store);
     world_kill(cluster->world, store, false);

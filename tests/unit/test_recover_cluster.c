@@ -166,17 +166,15 @@ static bool is_whole(struct sim_cluster *cluster)
 
 static void put(struct sim_cluster *cluster, const char *key, const char *value)
 {
-    sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_PUT,
-                                                  .key = bytes_of_string(key),
-                                                  .value = bytes_of_string(value),
-                                                  .deadline_ms = 20000});
-    assert_int_equal(cluster->outcome, POLDER_DONE);
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_PUT,
+                                                 .key = bytes_of_string(key),
+                                                 .value = bytes_of_string(value),
+                                                 .deadline_ms = 20000});
 }
 
 static void get(struct sim_cluster *cluster, const char *key, const char *value)
 {
-    sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
-    assert_int_equal(cluster->outcome, POLDER_DONE);
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
     assert_string_equal(cluster->value, value);
 }
 
@@ -250,8 +248,7 @@ static void a_merge_comes_to_its_end(void **state)
         options.swarm.store_disconnected_ms = 5000;
         options.swarm.scheduling = false;
         struct sim_cluster *cluster = sim_cluster_new(&options);
-        sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")});
-        assert_int_equal(cluster->outcome, POLDER_DONE);
+        sim_cluster_do(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")});
         put(cluster, "a", "1");
         put(cluster, "q", "1");
         sim_cluster_run_until(cluster, 2000, NULL);
@@ -280,8 +277,7 @@ static void a_merge_comes_to_its_end(void **state)
 
 static bool is_found(struct sim_cluster *cluster, const char *key)
 {
-    sim_cluster_ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
-    assert_int_equal(cluster->outcome, POLDER_DONE);
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key), .deadline_ms = 20000});
     return cluster->found;
 }
 

@@ -35,21 +35,14 @@ static struct sim_cluster *make(uint32_t workers, uint32_t snapshots_max)
 
 /* ---- a client */
 
-static void ask(struct sim_cluster *cluster, struct client_call call)
-{
-    sim_cluster_ask(cluster, call);
-    assert_int_equal(cluster->outcome, POLDER_DONE);
-}
-
 static void put(struct sim_cluster *cluster, const char *key)
 {
-    ask(cluster,
-        (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string("value")});
+    sim_cluster_put(cluster, key, "value");
 }
 
 static void split(struct sim_cluster *cluster, const char *key)
 {
-    ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
 }
 
 /* ---- stores */
@@ -145,10 +138,10 @@ static bool is_taken_in(struct sim_cluster *cluster)
 
 static void merge(struct sim_cluster *cluster, const struct two *two)
 {
-    ask(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
-                                      .key = bytes_of_string("rm"),
-                                      .region_id = two->right,
-                                      .target_region = two->left});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_MERGE_REGION,
+                                                 .key = bytes_of_string("rm"),
+                                                 .region_id = two->right,
+                                                 .target_region = two->left});
     assert_true(sim_cluster_run_until(cluster, 20000, is_taken_in));
 }
 

@@ -49,34 +49,15 @@ static struct sim_cluster *make(uint32_t stores, uint32_t workers, uint64_t size
 
 /* ---- a client */
 
-/* How long it took. */
-static uint64_t ask(struct sim_cluster *cluster, struct client_call call)
-{
-    uint64_t took_ms = sim_cluster_ask(cluster, call);
-    assert_int_equal(cluster->outcome, POLDER_DONE);
-    return took_ms;
-}
-
-static uint64_t put(struct sim_cluster *cluster, const char *key, const char *value)
-{
-    return ask(cluster,
-               (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
-}
-
-static void get(struct sim_cluster *cluster, const char *key, const char *value)
-{
-    ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
-    assert_string_equal(cluster->value, value);
-}
-
 static uint64_t split(struct sim_cluster *cluster, const char *key)
 {
-    return ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
+    return sim_cluster_do(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string(key)});
 }
 
 static size_t count_rows(struct sim_cluster *cluster)
 {
-    ask(cluster, (struct client_call){.op = CLIENT_SCAN, .scan = {.size = sizeof(struct polder_scan), .limit = 10000}});
+    sim_cluster_do(
+        cluster, (struct client_call){.op = CLIENT_SCAN, .scan = {.size = sizeof(struct polder_scan), .limit = 10000}});
     return cluster->row_count;
 }
 
@@ -108,18 +89,18 @@ static uint32_t leader_count(struct sim_cluster *cluster)
 static void split_by_hand(uint32_t stores, uint32_t workers)
 {
     struct sim_cluster *cluster = make(stores, workers, 0);
-    put(cluster, "a", "1");
-    put(cluster, "m", "1");
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_put(cluster, "m", "1");
     uint64_t split_ms = split(cluster, "m");
-    uint64_t right_ms = put(cluster, "n", "2"), left_ms = put(cluster, "b", "2");
+    uint64_t right_ms = sim_cluster_put(cluster, "n", "2"), left_ms = sim_cluster_put(cluster, "b", "2");
     printf(
         "          %u stores, %u workers: split in %u ms, then the first write to the right in %u ms, left in %u ms\n",
         stores, workers, (unsigned)split_ms, (unsigned)right_ms, (unsigned)left_ms);
     assert_in_range(right_ms, 0, 150);
     assert_in_range(left_ms, 0, 50);
-    get(cluster, "a", "1");
-    get(cluster, "m", "1");
-    get(cluster, "n", "2");
+    sim_cluster_get(cluster, "a", "1");
+    sim_cluster_get(cluster, "m", "1");
+    sim_cluster_get(cluster, "n", "2");
     assert_int_equal(count_rows(cluster), 4);
     assert_int_equal(leader_count(cluster), 2);
     split(cluster, "m"); /* a region begins there already */
@@ -143,15 +124,15 @@ static void the_parts_are_there_after_all_stores_have_died(void **unused)
 {
     (void)unused;
     struct sim_cluster *cluster = make(3, 2, 0);
-    put(cluster, "a", "1");
+    sim_cluster_put(cluster, "a", "1");
     split(cluster, "m");
-    put(cluster, "n", "2");
+    sim_cluster_put(cluster, "n", "2");
     for (uint32_t i = 1; i <= 3; i++)
         world_kill(cluster->world, world_store(cluster->world, i), true);
     for (uint32_t i = 1; i <= 3; i++)
         sim_cluster_start(cluster, world_store(cluster->world, i));
-    get(cluster, "a", "1");
-    get(cluster, "n", "2");
+    sim_cluster_get(cluster, "a", "1");
+    sim_cluster_get(cluster, "n", "2");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), 2);
     sim_cluster_free(cluster, false);
@@ -166,9 +147,9 @@ static void a_region_that_was_born_in_a_second_life_elects_at_once(void **unused
         world_kill(cluster->world, world_store(cluster->world, i), true);
     for (uint32_t i = 1; i <= 3; i++)
         sim_cluster_start(cluster, world_store(cluster->world, i));
-    put(cluster, "a", "1");
+    sim_cluster_put(cluster, "a", "1");
     split(cluster, "m");
-    assert_in_range(put(cluster, "n", "2"), 0, 150);
+    assert_in_range(sim_cluster_put(cluster, "n", "2"), 0, 150);
     sim_cluster_free(cluster, false);
 }
 
@@ -208,8 +189,8 @@ static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
     (void)unused;
     struct sim_cluster *cluster = make(3, 2, 0);
     uint64_t newest = 0;
-    put(cluster, "a", "1");
-    put(cluster, "n", "2");
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_put(cluster, "n", "2");
     struct check_raft *other = cluster->other_check;
     cluster->other_check = NULL; /* it does not see what will not have happened */
     split(cluster, "m");
@@ -224,9 +205,9 @@ static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
     for (uint32_t i = 1; i <= 3; i++)
         sim_cluster_start(cluster, world_store(cluster->world, i));
     assert_true(sim_cluster_run_until(cluster, 60000, sim_cluster_is_whole));
-    get(cluster, "a", "1");
-    get(cluster, "n", "2");
-    put(cluster, "n", "3");
+    sim_cluster_get(cluster, "a", "1");
+    sim_cluster_get(cluster, "n", "2");
+    sim_cluster_put(cluster, "n", "3");
     assert_int_equal(leader_count(cluster), 2);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     sim_cluster_free(cluster, false);
@@ -235,12 +216,12 @@ static void who_alone_was_born_brings_the_others_into_the_world(void **unused)
 static void split_without(uint32_t store)
 {
     struct sim_cluster *cluster = make(3, 2, 0);
-    put(cluster, "a", "1");
+    sim_cluster_put(cluster, "a", "1");
     world_kill(cluster->world, world_store(cluster->world, store), false);
     split(cluster, "m");
-    put(cluster, "n", "2");
+    sim_cluster_put(cluster, "n", "2");
     split(cluster, "p");
-    put(cluster, "q", "3");
+    sim_cluster_put(cluster, "q", "3");
     sim_cluster_start(cluster, world_store(cluster->world, store));
     assert_true(sim_cluster_run_until(cluster, 30000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), 3);
@@ -268,17 +249,17 @@ static void mislead(struct sim_cluster *cluster, const char *encoded, uint32_t s
 static uint64_t read_at_a_late_follower(struct sim_cluster *cluster, uint32_t hangs_ms)
 {
     uint32_t leader = led_by(cluster, 1) ? 1 : led_by(cluster, 2) ? 2 : 3, late = leader % 3 + 1;
-    put(cluster, "n", "old");
+    sim_cluster_put(cluster, "n", "old");
     cluster->client = 2;
-    get(cluster, "n", "old"); /* it knows the way now */
+    sim_cluster_get(cluster, "n", "old"); /* it knows the way now */
     cluster->client = 1;
     world_store(cluster->world, late)->hung_until_us = (sim_cluster_now_ms(cluster) + hangs_ms) * 1000;
     split(cluster, "m");
-    put(cluster, "n", "new");
+    sim_cluster_put(cluster, "n", "new");
     cluster->client = 2;
     mislead(cluster, "rn", late);
-    uint64_t took_ms =
-        ask(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("n"), .read = POLDER_READ_INDEX});
+    uint64_t took_ms = sim_cluster_do(
+        cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("n"), .read = POLDER_READ_INDEX});
     assert_string_equal(cluster->value, "new");
     sim_cluster_free(cluster, false);
     return took_ms;
@@ -313,7 +294,7 @@ static void a_region_that_grows_too_large_is_split_by_itself(void **unused)
     value[VALUE_SIZE] = '\0';
     for (int i = 0; i < ROWS; i++) {
         snprintf(key, sizeof key, "%05d", i * 7919 % ROWS);
-        put(cluster, key, value);
+        sim_cluster_put(cluster, key, value);
     }
     assert_true(sim_cluster_run_until(cluster, 5000, NULL) &&
                 sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
@@ -331,7 +312,7 @@ static void put_rows(struct sim_cluster *cluster, uint32_t from, uint32_t to)
     for (uint32_t i = from; i < to; i++) {
         char key[16];
         snprintf(key, sizeof key, "k%05u", i);
-        put(cluster, key, "v");
+        sim_cluster_put(cluster, key, "v");
     }
 }
 
@@ -348,10 +329,10 @@ static void a_region_is_split_at_many_keys_in_one_call(void **unused)
         pairs[i] = (struct polder_pair){.key = polder_bytes(texts[i], 5)};
     }
     put_rows(cluster, 0, 1);
-    ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS / 2});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS / 2});
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), KEYS / 2 + 1);
-    ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS});
+    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_SPLIT_REGIONS, .pairs = pairs, .pair_count = KEYS});
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(leader_count(cluster), KEYS + 1);
     assert_int_equal(count_rows(cluster), 1);
@@ -470,7 +451,7 @@ static void split_under_load(struct sim_cluster *cluster, const char *name, uint
 {
     struct load *load = calloc(1, sizeof *load);
     load->cluster = cluster;
-    put(cluster, "00000", "1");
+    sim_cluster_put(cluster, "00000", "1");
     split(cluster, "09000"); /* ids are in stock from here on */
     uint64_t begin_ms = sim_cluster_now_ms(cluster);
     struct rng rng;
