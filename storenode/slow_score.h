@@ -3,7 +3,7 @@
  * Looked at with each heartbeat: the mean of the log's synced writes since the last one. Up to 50 ms is fine, from 500 ms
  * on it is as bad as can be. The score goes half of the way up at a time, so that three bad seconds count and one does
  * not, and down slowly, so that a disk that is bad now and then gets nothing back in between. Without writes there is
- * nothing to measure: it goes down, too. (A disk that answers nothing at all is noticed sooner: region_worker.c.)
+ * nothing to measure: it goes down, too. (A disk that answers nothing at all is noticed sooner: worker_clock.c.)
  *
  * Owner: the pd link. All zero is a fine disk. */
 #ifndef STORENODE_SLOW_SCORE_H
