@@ -166,7 +166,8 @@ void peer_snapshot_forget_committed(struct peer *peer);
 void peer_snapshot_end_install(struct peer *peer);
 /* For peer_conf.c: an answer; `why` (may be NULL) is copied. An entry that was proposed just now, and who is owed its
  * answer (may be NULL). */
-void peer_refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms, const char *why);
+void peer_refuse(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms);
+void peer_refuse_because(struct peer *peer, struct reply_to to, enum err code, uint32_t wait_ms, const char *why);
 void peer_add_proposal(struct peer *peer, raft_index index, raft_term term, const struct reply_to *to, size_t size);
 /* For peer_destroy.c: all who wait are answered, nobody else is let in, and what is at the apply worker comes back. */
 void peer_end(struct peer *peer);

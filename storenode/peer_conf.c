@@ -248,7 +248,7 @@ static void refuse(struct peer *peer, struct conf_ask *take_ask, enum err code, 
 {
     bool later = err_action(code) == ERR_ACTION_BACKOFF;
     if (take_ask->owed)
-        peer_refuse(peer, take_ask->to, code, later ? WAIT_MS : 0, why);
+        peer_refuse_because(peer, take_ask->to, code, later ? WAIT_MS : 0, why);
     message_free(&take_ask->ids.message);
 }
 
@@ -295,7 +295,7 @@ static void take_change(struct peer *peer, struct reply_to to, const struct wire
     struct conf_ask *ask;
     enum err code = conf_ask_new(peer->region_id, request->changes, request->changes_count, &ask);
     if (code != ERR_OK) {
-        peer_refuse(peer, to, code, 0, "no changes, or too many");
+        peer_refuse_because(peer, to, code, 0, "no changes, or too many");
         return;
     }
     ask->guard_conf = request->guard_conf;
@@ -316,7 +316,7 @@ static void take_transfer(struct peer *peer, struct reply_to to, const struct wi
         code = raft_transfer(raft, member->id);
     region_worker_touch(peer->worker, peer);
     if (code != ERR_OK) {
-        peer_refuse(peer, to, code, 0, code == ERR_NOT_FOUND ? "no voter of the region is on that store" : NULL);
+        peer_refuse_because(peer, to, code, 0, code == ERR_NOT_FOUND ? "no voter of the region is on that store" : NULL);
         return;
     }
     struct wire_kv_reply reply = {.leader_store = peer_leader_store(peer)};
@@ -354,7 +354,7 @@ static void show(struct peer *peer, struct reply_to to)
 void peer_conf_request(struct peer *peer, struct reply_to to, const struct wire_kv_request *request)
 {
     if (!raft_is_leader(peer->group->raft))
-        peer_refuse(peer, to, ERR_NOT_LEADER, 0, NULL);
+        peer_refuse_because(peer, to, ERR_NOT_LEADER, 0, NULL);
     else if (request->op == WIRE_KV_OP_CHANGE_PEERS)
         take_change(peer, to, request);
     else if (request->op == WIRE_KV_OP_TRANSFER_LEADER)
