@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "config/address.h"
+#include "config/server_rows.h"
 #include "config/settings.h"
 
 #include <stdio.h>
@@ -65,37 +66,7 @@ static const struct setting table[] = {
      FIELD(join),
      .default_text = "false",
      .help = "with an empty data-dir: wait to be added to a cluster that runs"},
-    {.key = "insecure",
-     .env = "POLDER_INSECURE",
-     .type = SETTING_BOOL,
-     FIELD(insecure),
-     .default_text = "false",
-     .help = "allow an address that other machines reach, without TLS"},
-    {.key = "tls-ca",
-     .env = "POLDER_TLS_CA",
-     .type = SETTING_STRING,
-     FIELD(tls_ca_file),
-     .value_name = "FILE",
-     .help = "PEM: who may vouch for the other side"},
-    {.key = "tls-cert",
-     .env = "POLDER_TLS_CERT",
-     .type = SETTING_STRING,
-     FIELD(tls_cert_file),
-     .value_name = "FILE",
-     .help = "PEM: own certificate, for tls+tcp:// addresses"},
-    {.key = "tls-key",
-     .env = "POLDER_TLS_KEY",
-     .type = SETTING_STRING,
-     FIELD(tls_key_file),
-     .value_name = "FILE",
-     .help = "PEM: key of the certificate"},
-    {.key = "log-level",
-     .env = "POLDER_LOG_LEVEL",
-     .type = SETTING_STRING,
-     FIELD(log_level),
-     .default_text = "info",
-     .choices = "debug|info|warn|error",
-     .help = "what is less important is not logged"},
+    SERVER_ROWS(struct pd_config),
     {.key = "bootstrap-stores",
      .env = "POLDER_BOOTSTRAP_STORES",
      .type = SETTING_U32,

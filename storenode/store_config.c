@@ -4,6 +4,7 @@
 
 #include "base/types.h"
 #include "config/address.h"
+#include "config/server_rows.h"
 #include "config/settings.h"
 
 #define FIELD(field) SETTING_FIELD(struct store_config, field)
@@ -50,37 +51,7 @@ static const struct setting table[] = {
      FIELD(status_address),
      .value_name = "ADDRESS",
      .help = "HTTP for probes, metrics and people: host:port, or off; not given: the port of address + 20 on this machine"},
-    {.key = "insecure",
-     .env = "POLDER_INSECURE",
-     .type = SETTING_BOOL,
-     FIELD(insecure),
-     .default_text = "false",
-     .help = "allow an address that other machines reach, without TLS"},
-    {.key = "tls-ca",
-     .env = "POLDER_TLS_CA",
-     .type = SETTING_STRING,
-     FIELD(tls_ca_file),
-     .value_name = "FILE",
-     .help = "PEM: who may vouch for the other side"},
-    {.key = "tls-cert",
-     .env = "POLDER_TLS_CERT",
-     .type = SETTING_STRING,
-     FIELD(tls_cert_file),
-     .value_name = "FILE",
-     .help = "PEM: own certificate, for tls+tcp:// addresses"},
-    {.key = "tls-key",
-     .env = "POLDER_TLS_KEY",
-     .type = SETTING_STRING,
-     FIELD(tls_key_file),
-     .value_name = "FILE",
-     .help = "PEM: key of the certificate"},
-    {.key = "log-level",
-     .env = "POLDER_LOG_LEVEL",
-     .type = SETTING_STRING,
-     FIELD(log_level),
-     .default_text = "info",
-     .choices = "debug|info|warn|error",
-     .help = "what is less important is not logged"},
+    SERVER_ROWS(struct store_config),
     {.key = "region-workers",
      .env = "POLDER_REGION_WORKERS",
      .type = SETTING_U32,
