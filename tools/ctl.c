@@ -38,14 +38,7 @@ const struct setting ctl_list_rows[CTL_LIST_ROW_COUNT] = {
      .value_name = "KEY",
      .help = "begin at this user key"},
 };
-const struct setting ctl_for_rows[CTL_FOR_ROW_COUNT] = {
-    CTL_COMMON_ROWS,
-    {.key = "for",
-     .type = SETTING_DURATION,
-     SETTING_FIELD(struct ctl_options, duration_ms),
-     .default_text = "10min",
-     .help = "how long"},
-};
+const struct setting ctl_for_rows[CTL_FOR_ROW_COUNT] = {CTL_COMMON_ROWS, CTL_FOR_ROW};
 
 const char *ctl_operand(const struct ctl *ctl, size_t index)
 {

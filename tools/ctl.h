@@ -121,6 +121,19 @@ void ctl_key_text(const char *hex, const char *if_empty, struct buf *out);
         .default_text = "false", .help = "do it without asking"                                                        \
     }
 
+/* --wait: stays `until`. */
+#define CTL_WAIT_ROW(until)                                                                                            \
+    {                                                                                                                  \
+        .key = "wait", .letter = 'w', .type = SETTING_BOOL, SETTING_FIELD(struct ctl_options, wait),                   \
+        .default_text = "false", .help = "stay until " until                                                           \
+    }
+
+#define CTL_FOR_ROW                                                                                                    \
+    {                                                                                                                  \
+        .key = "for", .type = SETTING_DURATION, SETTING_FIELD(struct ctl_options, duration_ms),                        \
+        .default_text = "10min", .help = "how long"                                                                    \
+    }
+
 enum { CTL_ROW_COUNT = 5, CTL_LIST_ROW_COUNT = 8, CTL_FOR_ROW_COUNT = 6 };
 extern const struct setting ctl_rows[CTL_ROW_COUNT], ctl_list_rows[CTL_LIST_ROW_COUNT], ctl_for_rows[CTL_FOR_ROW_COUNT];
 

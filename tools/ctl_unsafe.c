@@ -45,12 +45,7 @@ static const struct setting plan_rows[] = {
 
 static const struct setting apply_rows[] = {
     CTL_COMMON_ROWS,
-    {.key = "wait",
-     .letter = 'w',
-     .type = SETTING_BOOL,
-     SETTING_FIELD(struct ctl_options, wait),
-     .default_text = "false",
-     .help = "stay until it has ended, or the deadline has passed"},
+    CTL_WAIT_ROW("it has ended, or the deadline has passed"),
     {.key = "create-empty",
      .type = SETTING_BOOL,
      SETTING_FIELD(struct ctl_options, create_empty),
@@ -58,15 +53,7 @@ static const struct setting apply_rows[] = {
      .help = "make empty regions where nothing is left"},
 };
 
-static const struct setting wait_rows[] = {
-    CTL_COMMON_ROWS,
-    {.key = "wait",
-     .letter = 'w',
-     .type = SETTING_BOOL,
-     SETTING_FIELD(struct ctl_options, wait),
-     .default_text = "false",
-     .help = "stay until it has ended, or the deadline has passed"},
-};
+static const struct setting wait_rows[] = {CTL_COMMON_ROWS, CTL_WAIT_ROW("it has ended, or the deadline has passed")};
 
 /* ---- plans */
 

@@ -82,27 +82,13 @@ static const struct ctl_column balance_columns[] = {{"store", "STORE", CTL_NUMBE
 
 static const struct setting drain_rows[] = {
     CTL_COMMON_ROWS,
-    {.key = "wait",
-     .letter = 'w',
-     .type = SETTING_BOOL,
-     SETTING_FIELD(struct ctl_options, wait),
-     .default_text = "false",
-     .help = "stay until the store is empty; Ctrl-C leaves, and it goes on"},
+    CTL_WAIT_ROW("the store is empty; Ctrl-C leaves, and it goes on"),
 };
 
 static const struct setting stop_rows[] = {
     CTL_COMMON_ROWS,
-    {.key = "for",
-     .type = SETTING_DURATION,
-     SETTING_FIELD(struct ctl_options, duration_ms),
-     .default_text = "10min",
-     .help = "how long"},
-    {.key = "wait",
-     .letter = 'w',
-     .type = SETTING_BOOL,
-     SETTING_FIELD(struct ctl_options, wait),
-     .default_text = "false",
-     .help = "stay until the store leads nothing, for half of the time at most"},
+    CTL_FOR_ROW,
+    CTL_WAIT_ROW("the store leads nothing, for half of the time at most"),
 };
 
 static const struct setting history_rows[] = {
@@ -221,11 +207,16 @@ static int region_top(struct ctl *ctl)
     return ctl_show(ctl, json, "regions", region_columns);
 }
 
-static int change(struct ctl *ctl, const char *body)
+static int change_at(struct ctl *ctl, const char *method, const char *path, const char *body)
 {
     cJSON *json = NULL;
-    int code = ctl_ask(ctl, ctl->verb->method, ctl->verb->path, body, &json, NULL);
+    int code = ctl_ask(ctl, method, path, body, &json, NULL);
     return code == CLI_GO_ON ? ctl_show_change(ctl, json) : code;
+}
+
+static int change(struct ctl *ctl, const char *body)
+{
+    return change_at(ctl, ctl->verb->method, ctl->verb->path, body);
 }
 
 static bool read_permille(const char *text, uint64_t *ret_value)
@@ -355,9 +346,7 @@ static int operator_add(struct ctl *ctl)
         if (settings_operand_count(ctl->settings) != kinds[i].operands)
             return cli_usage(ctl->command, "%s wants %zu words more; see pd-ctl operator add --help", kinds[i].kind,
                              kinds[i].operands - 1);
-        cJSON *json = NULL;
-        int code = ctl_ask(ctl, "POST", kinds[i].path, kinds[i].body, &json, NULL);
-        return code == CLI_GO_ON ? ctl_show_change(ctl, json) : code;
+        return change_at(ctl, "POST", kinds[i].path, kinds[i].body);
     }
     return cli_usage(ctl->command, "there is no \"%.40s\"%s%s%s; see pd-ctl operator add --help", ctl_operand(ctl, 0),
                      nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
@@ -368,11 +357,9 @@ static int operator_add(struct ctl *ctl)
 static int scheduler_switch(struct ctl *ctl)
 {
     bool on = strcmp(ctl->verb->body, "true") == 0, for_one = settings_operand_count(ctl->settings) > 1;
-    cJSON *json = NULL;
     const char *body = for_one ? (on ? "{\"on\":true,\"store\":{1}}" : "{\"on\":false,\"store\":{1}}")
                                : (on ? "{\"on\":true}" : "{\"on\":false}");
-    int code = ctl_ask(ctl, "PUT", ctl->verb->path, body, &json, NULL);
-    return code == CLI_GO_ON ? ctl_show_change(ctl, json) : code;
+    return change_at(ctl, "PUT", ctl->verb->path, body);
 }
 
 static int scheduler_explain(struct ctl *ctl)
