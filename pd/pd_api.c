@@ -28,6 +28,16 @@ bool pd_api_leads(struct api_call *call)
     return api->failure == ERR_OK && api->leading;
 }
 
+void pd_api_answer_change(struct api_call *call, raft_index index)
+{
+    struct pd_api *api = api_of(call);
+    api->wait_index = index;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddBoolToObject(json, "changed", index != 0);
+    api_put_u64(json, "revision", index ? index : pd_fsm_applied_index(api->fsm));
+    api_json(call, json);
+}
+
 /* ---- this process */
 
 static void livez(struct api_call *call)

@@ -99,5 +99,7 @@ void pd_api_put_wishes(cJSON *json, const struct pd_api *api, store_id id);
 const char *pd_api_health(const struct pd_api *api, char *reason, size_t size);
 /* False: this member does not lead, and has answered so. */
 bool pd_api_leads(struct api_call *call);
+/* What was wanted is proposed at `index`, and the answer waits for it; 0: there was nothing to change. */
+void pd_api_answer_change(struct api_call *call, raft_index index);
 
 #endif

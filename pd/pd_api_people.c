@@ -32,18 +32,12 @@ static void refuse(struct api_call *call, enum err code, const struct error *err
     api_error(call, code, hint_of(code), "%s", err->text[0] ? err->text : err_name(code));
 }
 
-/* A setting was proposed at `index`, or there was nothing to change (0). */
 static void answer_setting(struct api_call *call, enum err code, raft_index index, const struct error *err)
 {
-    if (code != ERR_OK) {
+    if (code == ERR_OK)
+        pd_api_answer_change(call, index);
+    else
         refuse(call, code, err);
-        return;
-    }
-    api_of(call)->wait_index = index;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddBoolToObject(json, "changed", index != 0);
-    api_put_u64(json, "revision", index ? index : pd_fsm_applied_index(api_of(call)->fsm));
-    api_json(call, json);
 }
 
 static void answer_operator(struct api_call *call, enum err code, uint64_t number, const struct error *err)

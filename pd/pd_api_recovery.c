@@ -166,15 +166,10 @@ void pd_api_recovery_apply(struct api_call *call)
         !api_body_bool(call, "create_empty", false, &create_empty))
         return;
     enum err code = pd_recovery_apply(recovery_of(call), id, create_empty, &index, &err);
-    if (code != ERR_OK) {
+    if (code == ERR_OK)
+        pd_api_answer_change(call, index);
+    else
         refuse(call, code, &err);
-        return;
-    }
-    api_of(call)->wait_index = index;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddBoolToObject(json, "changed", index != 0);
-    api_put_u64(json, "revision", index ? index : pd_fsm_applied_index(api_of(call)->fsm));
-    api_json(call, json);
 }
 
 /* ---- report */
