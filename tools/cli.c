@@ -84,6 +84,19 @@ enum err cli_read_environment(struct settings *settings, struct error *err)
     return code;
 }
 
+enum err cli_read_file(struct settings *settings, const char *path, struct error *err)
+{
+    struct buf content;
+    buf_init(&content, SETTINGS_FILE_SIZE_MAX + 1);
+    enum err code = os_file_read(path, &content, err);
+    if (code == ERR_ENTRY_TOO_LARGE)
+        code = error_set(err, ERR_INVALID, "%s: larger than 1MiB, surely not a configuration", path);
+    else if (code == ERR_OK)
+        code = settings_read_yaml(settings, path, buf_bytes(&content), err);
+    buf_fini(&content);
+    return code;
+}
+
 static int check_operands(const struct command *command, const struct settings *settings)
 {
     size_t count = settings_operand_count(settings);

@@ -48,6 +48,7 @@ int cli_parse(const struct command *command, int argc, char **argv, struct setti
 int cli_read_flags(const struct command *command, struct settings *settings, int argc, char **argv);
 void cli_help(const struct command *command);
 enum err cli_read_environment(struct settings *settings, struct error *err);
+enum err cli_read_file(struct settings *settings, const char *path, struct error *err);
 
 /* What stands in front of its name: "polder ", or "pd-" for verbs of pd-ctl. */
 const char *cli_program(const struct command *command);

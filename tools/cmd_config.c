@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 #include "commands.h"
-#include "env/os.h"
 #include "pd/pd_config.h"
 #include "storenode/store_config.h"
 
@@ -59,19 +58,6 @@ static enum err finish(const char *role, struct target *target, struct error *er
     return is_pd(role) ? pd_config_finish(&target->config.pd, err) : store_config_finish(&target->config.store, err);
 }
 
-static enum err read_file(struct settings *settings, const char *path, struct error *err)
-{
-    struct buf content;
-    buf_init(&content, SETTINGS_FILE_SIZE_MAX + 1);
-    enum err code = os_file_read(path, &content, err);
-    if (code == ERR_ENTRY_TOO_LARGE)
-        code = error_set(err, ERR_INVALID, "%s: larger than 1MiB, surely not a configuration", path);
-    else if (code == ERR_OK)
-        code = settings_read_yaml(settings, path, buf_bytes(&content), err);
-    buf_fini(&content);
-    return code;
-}
-
 /* ---- check */
 
 static int run_check(const struct command *command, int argc, char **argv)
@@ -92,7 +78,7 @@ static int run_check(const struct command *command, int argc, char **argv)
     struct settings *settings = settings_new(table, count);
     struct target target;
     struct error err;
-    bool good = read_file(settings, path, &err) == ERR_OK;
+    bool good = cli_read_file(settings, path, &err) == ERR_OK;
     if (good) {
         settings_fill(settings, &target);
         good = finish(role, &target, &err) == ERR_OK;
@@ -153,7 +139,7 @@ static int show(const struct command *command, const struct setting *rows, size_
     if (code == CLI_GO_ON && cli_read_environment(settings, &err) != ERR_OK)
         code = cli_usage(command, "%s", err.text);
     if (code == CLI_GO_ON && settings_value(settings, 0) &&
-        read_file(settings, settings_value(settings, 0), &err) != ERR_OK)
+        cli_read_file(settings, settings_value(settings, 0), &err) != ERR_OK)
         code = cli_usage(command, "%s", err.text);
     if (code == CLI_GO_ON) {
         settings_fill(settings, &target);

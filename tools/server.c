@@ -17,17 +17,7 @@ enum { PROBE_INTERVAL_MS = 100, LEAVE_INTERVAL_MS = 10, LEAVE_LIMIT_MS = 3000 };
 static enum err read_config_file(struct settings *settings, struct error *err)
 {
     const char *path = settings_value(settings, 0);
-    if (!path)
-        return ERR_OK;
-    struct buf content;
-    buf_init(&content, SETTINGS_FILE_SIZE_MAX + 1);
-    enum err code = os_file_read(path, &content, err);
-    if (code == ERR_ENTRY_TOO_LARGE)
-        code = error_set(err, ERR_INVALID, "%s: larger than 1MiB, surely not a configuration", path);
-    else if (code == ERR_OK)
-        code = settings_read_yaml(settings, path, buf_bytes(&content), err);
-    buf_fini(&content);
-    return code;
+    return path ? cli_read_file(settings, path, err) : ERR_OK;
 }
 
 int server_configure(const struct command *command, int argc, char **argv, void *config)
