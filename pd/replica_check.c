@@ -1,5 +1,6 @@
 #include <float.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "pd/policy.h"
 
@@ -94,7 +95,7 @@ static const struct store_entry *learner_for(const struct pd_view *view, const s
 /* What is won if the learner takes the peer's place. Nothing is copied any more: who is silent goes, whatever he holds. */
 static double gain_of(const struct pd_view *view, const struct fit_peer *peer, const struct store_entry *learner)
 {
-    if (peer->store->heard == STORE_DISCONNECTED)
+    if (peer->store->heard == STORE_DISCONNECTED && !BUG(half_done_by_size_alone))
         return DBL_MAX;
     return pd_view_region_excess(view, peer->store) - pd_view_region_excess(view, learner);
 }

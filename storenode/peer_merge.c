@@ -480,7 +480,7 @@ void peer_merge_heard_end(struct peer *peer, struct raft_position prepared, cons
         return;
     }
     if (peer->snapshot.damaged && !region_is_merging(peer->region) && merging && merging->target_id != 0 &&
-        merging->target_id != peer->region_id && merging->index == prepared.index) {
+        merging->target_id != peer->region_id && merging->index == prepared.index && !BUG(damaged_hears_no_end)) {
         damaged_heard_end(peer, merging);
         return;
     }

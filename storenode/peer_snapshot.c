@@ -332,8 +332,9 @@ static enum err in_begin(struct peer *peer, const struct snapshot_chunk_message 
         atomic_fetch_sub(&store->snapshots_in, 1);
         code = ERR_BUSY;
     }
-    if (code == ERR_EPOCH_NOT_MATCH && chunk->term != PEER_SNAPSHOT_HELP && chunk->term >= raft_term_now(raft) && snapshot.index > GROUP_FIRST_INDEX &&
-        snapshot.index <= raft_commit_index(raft) && peer->snapshot.state < PEER_SNAPSHOT_WHOLE)
+    if (code == ERR_EPOCH_NOT_MATCH && chunk->term != PEER_SNAPSHOT_HELP && chunk->term >= raft_term_now(raft) &&
+        snapshot.index > GROUP_FIRST_INDEX && snapshot.index <= raft_commit_index(raft) &&
+        peer->snapshot.state < PEER_SNAPSHOT_WHOLE && !BUG(how_far_is_not_told))
         tell_how_far(peer, chunk, &snapshot);
     if (code != ERR_OK) {
         region_free(region);

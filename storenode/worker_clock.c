@@ -344,7 +344,7 @@ static void ask_for_sleepers(struct region_worker *worker)
         return;
     worker->stale_check_at_us = worker->now_us + interval_us;
     for (struct peer *peer = worker->peers; peer; peer = peer->hh.next)
-        if (peer->sleep.asleep && !raft_is_leader(peer->group->raft))
+        if (peer->sleep.asleep && !raft_is_leader(peer->group->raft) && !BUG(sleepers_do_not_ask))
             peer_destroy_ask(peer);
 }
 

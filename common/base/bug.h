@@ -68,6 +68,7 @@
     X(install_keeps_old_rows)                                                                                          \
     X(ingest_takes_neighbour)                                                                                          \
     X(marker_ignored)                                                                                                  \
+    X(how_far_is_not_told)                                                                                             \
     X(range_set_late)                                                                                                  \
     X(snapshot_without_tokens)                                                                                         \
     X(snapshot_off_by_one)                                                                                             \
@@ -86,6 +87,7 @@
     X(destroy_keeps_rows)                                                                                              \
     X(gone_is_not_said)                                                                                                \
     X(question_tells)                                                                                                  \
+    X(sleepers_do_not_ask)                                                                                             \
     /* damage */                                                                                                       \
     X(damaged_row_reads_as_absent)                                                                                     \
     X(damaged_asks_leaders_only)                                                                                       \
@@ -115,6 +117,7 @@
     X(merge_source_reads)                                                                                              \
     X(merge_any_epoch)                                                                                                 \
     X(end_is_not_said)                                                                                                 \
+    X(damaged_hears_no_end)                                                                                            \
     X(left_over_ends_unasked)                                                                                          \
     X(rollback_unasked)                                                                                                \
     X(snapshot_keeps_source)                                                                                           \
@@ -130,6 +133,7 @@
     X(pd_voter_forgets)                                                                                                \
     /* placement */                                                                                                    \
     X(two_operators)                                                                                                   \
+    X(half_done_by_size_alone)                                                                                         \
     X(promotes_what_lags)                                                                                              \
     X(step_of_any_epoch)                                                                                               \
     X(operator_no_epoch_guard)                                                                                         \

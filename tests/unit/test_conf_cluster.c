@@ -14,6 +14,7 @@
 #include "meta/region.h"
 #include "sim_cluster.h"
 #include "storenode/pd_link.h"
+#include "storenode/peer_heal.h"
 #include "storenode/region_worker.h"
 #include "storenode/store_parts.h"
 #include "tests/sim/check_raft.h"
@@ -508,13 +509,47 @@ static void who_prepared_for_a_target_that_left_its_store_goes_on(void **unused)
     sim_cluster_free(cluster, true);
 }
 
-/* The store has applied what prepares the source, dies before it hears that the target took it in, and when it comes back
- * the target has no peer there any more. */
-static void a_source_is_not_left_over_where_its_target_was_removed(void **unused)
+/* Of two, this one. */
+static void change_in(struct sim_cluster *cluster, const struct region *region, enum polder_peer_change_kind kind,
+                      store_id store)
 {
-    (void)unused;
+    const struct polder_peer_change change = {kind, store};
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
+                                                       .key = region->start_key,
+                                                       .region_id = region->id,
+                                                       .changes = &change,
+                                                       .change_count = 1}),
+                     POLDER_OK);
+}
+
+/* A store that has both regions and leads none of them, and the one that has neither. */
+static void find_bystanders(struct sim_cluster *cluster, const struct leaders *leaders, struct world_node **ret_with,
+                            store_id *ret_without)
+{
+    for (uint32_t i = 1; i <= 4; i++) {
+        struct world_node *node = world_store(cluster->world, i);
+        store_id id = store_get_id(node->store);
+        if (!region_peer_on_store(leaders->first, id))
+            *ret_without = id;
+        else if (id != leaders->of_first && id != leaders->of_second)
+            *ret_with = node;
+    }
+}
+
+static void report_damage(struct world_node *node, region_id region)
+{
+    sim_enter(node->node);
+    store_report_damage(node->store, region, "a test");
+    sim_leave(node->node);
+}
+
+/* The store has what prepares the source, dies before it hears that the target took it in, and when it comes back the target
+ * has no peer there any more. A source that is damaged has not applied that, and never will. */
+static void a_source_is_left_alone(bool damaged)
+{
     struct sim_cluster *cluster = make(4);
-    struct store_merge_counts counts = {0};
+    struct store_merge_counts merges = {0};
+    struct store_damage_counts damages = {0};
     struct leaders leaders;
     put(cluster, "a");
     put(cluster, "z");
@@ -522,22 +557,28 @@ static void a_source_is_not_left_over_where_its_target_was_removed(void **unused
                      POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     find_leaders(cluster, &leaders);
-    store_id from = 0, to = 0;
-    for (uint32_t i = 1; i <= 4; i++) {
-        store_id id = store_get_id(world_store(cluster->world, i)->store);
-        if (!region_peer_on_store(leaders.first, id))
-            to = id;
-        else if (id != leaders.of_first && id != leaders.of_second)
-            from = id;
+    struct world_node *away = NULL;
+    store_id to = 0;
+    find_bystanders(cluster, &leaders, &away, &to);
+    store_id from = store_get_id(away->store);
+    uint32_t snapshots_max = away->store_config.snapshots_max;
+    if (damaged) {
+        away->store_config.snapshots_max = 0; /* it is not healed */
+        report_damage(away, leaders.second->id);
+        assert_true(sim_cluster_run_until(cluster, 1000, NULL));
     }
     start_merge(cluster, &leaders);
-    struct world_node *away = sim_cluster_store(cluster, from);
-    store_add_merge_counts(away->store, &counts);
-    assert_int_equal(counts.taken_in, 0);
+    store_add_merge_counts(away->store, &merges);
+    assert_int_equal(merges.taken_in, 0);
+    store_add_damage_counts(away->store, &damages);
+    assert_int_equal(damages.damaged, damaged);
+    if (damaged)
+        assert_int_equal(merges.prepared, 0);
     world_kill(cluster->world, away, false);
-    assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, to), POLDER_OK);
-    assert_int_equal(change(cluster, POLDER_PEER_PROMOTE, to), POLDER_OK);
-    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, from), POLDER_OK);
+    away->store_config.snapshots_max = snapshots_max;
+    change_in(cluster, leaders.first, POLDER_PEER_ADD_LEARNER, to);
+    change_in(cluster, leaders.first, POLDER_PEER_PROMOTE, to);
+    change_in(cluster, leaders.first, POLDER_PEER_REMOVE, from);
     assert_true(count_rows(away->disk, ENGINE_DEFAULT) > 0);
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
@@ -549,6 +590,18 @@ static void a_source_is_not_left_over_where_its_target_was_removed(void **unused
     region_free(leaders.first);
     region_free(leaders.second);
     sim_cluster_free(cluster, true);
+}
+
+static void a_source_is_not_left_over_where_its_target_was_removed(void **unused)
+{
+    (void)unused;
+    a_source_is_left_alone(false);
+}
+
+static void nor_is_one_that_is_damaged_and_cannot_apply_what_prepared_it(void **unused)
+{
+    (void)unused;
+    a_source_is_left_alone(true);
 }
 
 /* Of regions that pd does not know, more often than it answers. */
@@ -659,17 +712,6 @@ static void who_was_removed_from_a_region_that_is_no_more_finds_out(void **unuse
     sim_cluster_free(cluster, true);
 }
 
-static void remove_from(struct sim_cluster *cluster, const struct region *region, store_id store)
-{
-    const struct polder_peer_change change = {POLDER_PEER_REMOVE, store};
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_CHANGE_PEERS,
-                                                       .key = region->start_key,
-                                                       .region_id = region->id,
-                                                       .changes = &change,
-                                                       .change_count = 1}),
-                     POLDER_OK);
-}
-
 static uint64_t asleep_at(const struct world_node *node)
 {
     struct store_sleep_counts counts = {0};
@@ -694,8 +736,8 @@ static void who_needs_the_keys_of_one_that_sleeps_lets_it_find_out(void **unused
     assert_true(sim_cluster_run_until(cluster, 10000, NULL));
     assert_int_equal(asleep_at(away), 2);
     cut_off(cluster, away, true);
-    remove_from(cluster, leaders.first, was[2]);
-    remove_from(cluster, leaders.second, was[2]);
+    change_in(cluster, leaders.first, POLDER_PEER_REMOVE, was[2]);
+    change_in(cluster, leaders.second, POLDER_PEER_REMOVE, was[2]);
     net_cut(world_net(cluster->world), away->node, NULL);
     cut_off(cluster, away, false);
     move_and_merge(cluster, &leaders, was, now, 2);
@@ -705,6 +747,65 @@ static void who_needs_the_keys_of_one_that_sleeps_lets_it_find_out(void **unused
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
     region_free(leaders.first);
     region_free(leaders.second);
+    sim_cluster_free(cluster, true);
+}
+
+enum { STALE_CHECK_MS = 60000, LOOK_MS = 5000 }; /* LOOK_MS: workers look that often whether it is time */
+
+/* All of them sleep, and ask each minute. */
+static struct sim_cluster *make_sleepers(void)
+{
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.store_count = 4;
+    options.swarm.sleep_after_ms = 1000;
+    options.swarm.stale_check_interval_ms = STALE_CHECK_MS;
+    struct sim_cluster *cluster = sim_cluster_new(&options);
+    sim_cluster_put(cluster, "a", "");
+    assert_true(sim_cluster_run_until(cluster, 10000, NULL));
+    return cluster;
+}
+
+static struct store_sleep_counts sleep_counts(struct sim_cluster *cluster)
+{
+    struct store_sleep_counts counts = {0};
+    for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
+        store_add_sleep_counts(world_store(cluster->world, i)->store, &counts);
+    return counts;
+}
+
+/* What would have told it is lost on the way, and nobody needs its keys. */
+static void who_was_removed_as_it_slept_asks_by_itself(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make_sleepers();
+    store_id from = store_with_peer(cluster, true);
+    struct world_node *away = sim_cluster_store(cluster, from);
+    cut_off(cluster, away, true);
+    net_cut(world_net(cluster->world), away->node, NULL);
+    assert_int_equal(change(cluster, POLDER_PEER_REMOVE, from), POLDER_OK);
+    net_cut(world_net(cluster->world), away->node, NULL);
+    cut_off(cluster, away, false);
+    assert_true(sim_cluster_run_until(cluster, 10000, NULL));
+    assert_int_equal(sleep_counts(cluster).asleep, 3); /* those that are left, too */
+    assert_int_equal(asleep_at(away), 1);
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 1);
+    assert_true(sim_cluster_run_until(cluster, STALE_CHECK_MS + LOOK_MS, sim_cluster_is_whole));
+    assert_true(sim_cluster_run_until(cluster, 1000, NULL));
+    assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
+    assert_int_equal(sleep_counts(cluster).asleep, 2);
+    sim_cluster_free(cluster, true);
+}
+
+static void who_sleeps_and_asks_wakes_nobody(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make_sleepers();
+    struct store_sleep_counts before = sleep_counts(cluster);
+    assert_int_equal(before.asleep, 3);
+    assert_true(sim_cluster_run_until(cluster, 3 * STALE_CHECK_MS, NULL));
+    struct store_sleep_counts after = sleep_counts(cluster);
+    assert_memory_equal(&after, &before, sizeof after);
     sim_cluster_free(cluster, true);
 }
 
@@ -754,12 +855,15 @@ int main(void)
         cmocka_unit_test(a_new_peer_takes_the_place_of_a_stale_one_on_its_store),
         cmocka_unit_test(who_was_removed_from_a_region_that_is_no_more_finds_out),
         cmocka_unit_test(who_needs_the_keys_of_one_that_sleeps_lets_it_find_out),
+        cmocka_unit_test(who_was_removed_as_it_slept_asks_by_itself),
+        cmocka_unit_test(who_sleeps_and_asks_wakes_nobody),
         cmocka_unit_test(a_question_to_everybody_removes_nobody),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_reason),
         cmocka_unit_test(who_leads_a_source_serves_no_reads),
         cmocka_unit_test(who_prepared_for_a_target_that_left_its_store_goes_on),
         cmocka_unit_test(who_has_many_questions_still_learns_where_the_others_are),
         cmocka_unit_test(a_source_is_not_left_over_where_its_target_was_removed),
+        cmocka_unit_test(nor_is_one_that_is_damaged_and_cannot_apply_what_prepared_it),
     };
     choose_bug();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,57 @@ static void who_is_refused_tries_again_ever_more_rarely(void **unused)
     sim_cluster_free(cluster, true);
 }
 
+static struct world_node *installs; /* which of them */
+
+static bool has_installed(struct sim_cluster *cluster)
+{
+    (void)cluster;
+    struct store_snapshot_counts counts = {0};
+    store_add_snapshot_counts(installs->store, &counts);
+    return counts.installed > 0;
+}
+
+static void look_who_has_all(void *context, const struct store_peer_view *view)
+{
+    struct raft_status status;
+    if (!raft_is_leader(view->raft))
+        return;
+    raft_get_status(view->raft, &status);
+    bool all = true;
+    for (uint32_t i = 0; i < status.peer_count; i++)
+        all &= status.peers[i].match == status.last;
+    *(bool *)context = all;
+}
+
+static bool leader_knows_that_all_have_all(struct sim_cluster *cluster)
+{
+    bool all = false;
+    for (uint32_t i = 1; i <= 3; i++)
+        if (world_store(cluster->world, i)->store)
+            store_visit_peers(world_store(cluster->world, i)->store, look_who_has_all, &all);
+    return all;
+}
+
+/* Another snapshot is as old as what it has, and nobody writes anything. */
+static void who_dies_before_it_says_that_its_snapshot_is_there_says_so_later(void **unused)
+{
+    (void)unused;
+    struct sim_cluster *cluster = make(1, 1);
+    put(cluster, "a");
+    installs = store_that_leads_nothing(cluster);
+    world_kill(cluster->world, installs, false);
+    for (uint32_t i = 0; i < 20; i++)
+        put(cluster, "a");
+    assert_true(sim_cluster_run_until(cluster, 2000, NULL)); /* the log is cut */
+    sim_cluster_start(cluster, installs);
+    assert_true(sim_cluster_run_until(cluster, 20000, has_installed));
+    world_kill(cluster->world, installs, false);
+    assert_false(leader_knows_that_all_have_all(cluster));
+    sim_cluster_start(cluster, installs);
+    assert_true(sim_cluster_run_until(cluster, 20000, leader_knows_that_all_have_all));
+    sim_cluster_free(cluster, true);
+}
+
 /* ---- with a merge before it */
 
 struct two {
@@ -276,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_damaged_replica_finds_what_was_split_off_behind_a_merge),
         cmocka_unit_test(the_keys_of_what_it_finds_are_nobodys_at_no_time),
         cmocka_unit_test(who_is_refused_tries_again_ever_more_rarely),
+        cmocka_unit_test(who_dies_before_it_says_that_its_snapshot_is_there_says_so_later),
     };
     choose_bug();
     return cmocka_run_group_tests(tests, NULL, NULL);
