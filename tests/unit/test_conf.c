@@ -7,12 +7,10 @@
 
 #include <string.h>
 
-#include "env/clock.h"
-#include "env/engine_mem.h"
+#include "fsm_home.h"
 #include "group/group.h"
 #include "group/group_keys.h"
 #include "group/group_log.h"
-#include "inline_exec.h"
 #include "storenode/peer_destroy.h"
 #include "storenode/region_conf.h"
 #include "storenode/region_fsm.h"
@@ -24,17 +22,7 @@ enum { REGION = 17, CONF = 4 };
 
 static struct region *make_region(void)
 {
-    struct wire_peer peers[] = {{.id = 70, .store_id = 1}, {.id = 71, .store_id = 2}, {.id = 72, .store_id = 3}};
-    struct wire_region wire = {.id = REGION,
-                               .start_key = bytes_of_string("rb"),
-                               .end_key = bytes_of_string("rz"),
-                               .epoch_version = 9,
-                               .epoch_conf = CONF,
-                               .peers = peers,
-                               .peers_count = 3};
-    struct region *region;
-    assert_int_equal(region_from_wire(&wire, &region), ERR_OK);
-    return region;
+    return fsm_home_region(REGION, 70, "rb", "rz", CONF, 9);
 }
 
 static struct raft_conf make_conf(void)
@@ -144,23 +132,12 @@ static void what_is_for_other_members_or_impossible_changes_nothing(void **unuse
 /* ---- the state machine */
 
 struct machine {
-    struct inline_exec exec;
-    struct clock clock;
-    struct env env;
-    struct actor *owner;
-    struct apply_worker *worker;
-    struct replies *replies;
+    struct fsm_home home;
     struct region *region;
     struct region_fsm *fsm;
     uint32_t conf_count;
     raft_index applied;
 };
-
-static uint64_t no_time(struct clock *clock)
-{
-    (void)clock;
-    return 0;
-}
 
 static void take_task(void *state, struct message *take_message)
 {
@@ -176,38 +153,27 @@ static void take_task(void *state, struct message *take_message)
 static void machine_init(struct machine *machine)
 {
     static const struct actor_ops ops = {.on_message = take_task};
-    static const struct apply_worker_options options = {0};
     memset(machine, 0, sizeof *machine);
-    inline_exec_init(&machine->exec);
-    machine->clock = (struct clock){.now_us = no_time, .wall_ms = no_time};
-    machine->env = (struct env){.executor = &machine->exec.base, .clock = &machine->clock};
-    assert_int_equal(engine_mem_new(&machine->env.engine), ERR_OK);
-    assert_int_equal(executor_spawn(&machine->exec.base, "owner", &ops, machine, 16, &machine->owner), ERR_OK);
-    assert_int_equal(apply_worker_new(&machine->env, &options, &machine->worker), ERR_OK);
-    machine->replies = replies_new(&machine->env);
+    fsm_home_init(&machine->home, &ops, machine);
     machine->region = make_region();
-    struct engine_batch *batch = engine_batch_new(machine->env.engine);
-    assert_int_equal(region_put_new(machine->env.engine, batch, machine->region, 72), ERR_OK);
-    assert_int_equal(engine_write(machine->env.engine, batch, true, NULL), ERR_OK);
-    engine_batch_free(machine->env.engine, batch);
-    machine->fsm = region_fsm_new(&machine->env, NULL, machine->region, 72, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, 512);
+    struct engine_batch *batch = engine_batch_new(machine->home.env.engine);
+    assert_int_equal(region_put_new(machine->home.env.engine, batch, machine->region, 72), ERR_OK);
+    assert_int_equal(engine_write(machine->home.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(machine->home.env.engine, batch);
+    machine->fsm =
+        region_fsm_new(&machine->home.env, NULL, machine->region, 72, GROUP_FIRST_INDEX, GROUP_FIRST_TERM, 512);
 }
 
 static void machine_fini(struct machine *machine)
 {
     region_fsm_free(machine->fsm);
     region_free(machine->region);
-    replies_free(machine->replies);
-    apply_worker_free(machine->worker);
-    inline_exec_fini(&machine->exec);
-    engine_mem_free(machine->env.engine);
+    fsm_home_fini(&machine->home);
 }
 
 static void run(struct machine *machine, const struct raft_entry *entries, uint32_t count)
 {
-    struct region_task *task = region_task_new(machine->fsm, machine->owner, 0, machine->replies, entries, count, NULL);
-    apply_worker_post(machine->worker, &task->task);
-    inline_exec_run(&machine->exec);
+    fsm_home_apply(&machine->home, machine->fsm, entries, count, false);
 }
 
 static uint64_t row_epoch(struct machine *machine, bool durable, bool *ret_tombstone)
@@ -218,8 +184,9 @@ static uint64_t row_epoch(struct machine *machine, bool durable, bool *ret_tombs
     struct buf value;
     arena_init(&arena);
     buf_init(&value, 4096);
-    assert_int_equal(durable ? engine_mem_get_durable(machine->env.engine, ENGINE_RAFT, group_key_bytes(&key), &value)
-                             : engine_get(machine->env.engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL),
+    assert_int_equal(durable
+                         ? engine_mem_get_durable(machine->home.env.engine, ENGINE_RAFT, group_key_bytes(&key), &value)
+                         : engine_get(machine->home.env.engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL),
                      ERR_OK);
     assert_int_equal(region_row_decode(buf_bytes(&value), &arena, &state), ERR_OK);
     uint64_t epoch = state.region->epoch_conf;
@@ -245,11 +212,11 @@ static void a_change_is_durable_with_its_apply_and_ends_what_was_removed(void **
     assert_int_equal(machine.applied, GROUP_FIRST_INDEX + 1); /* what came behind it is not for this peer */
     assert_int_equal(row_epoch(&machine, true, &tombstone), CONF + 1);
     assert_false(tombstone); /* until somebody says so */
-    assert_int_equal(group_log_load_conf(machine.env.engine, REGION, &conf, NULL), ERR_OK);
+    assert_int_equal(group_log_load_conf(machine.home.env.engine, REGION, &conf, NULL), ERR_OK);
     assert_int_equal(conf.count, 2);
     raft_index index;
     raft_term term;
-    assert_int_equal(region_fsm_load_applied(machine.env.engine, REGION, &index, &term, NULL), ERR_OK);
+    assert_int_equal(region_fsm_load_applied(machine.home.env.engine, REGION, &index, &term, NULL), ERR_OK);
     assert_int_equal(index, GROUP_FIRST_INDEX + 1);
     buf_fini(&made.bytes);
     machine_fini(&machine);
@@ -271,7 +238,7 @@ static void of_a_peer_that_goes_only_the_tombstone_stays(void **unused)
     struct machine machine;
     bool tombstone;
     machine_init(&machine);
-    struct engine *engine = machine.env.engine;
+    struct engine *engine = machine.home.env.engine;
     struct engine_batch *batch = engine_batch_new(engine);
     engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string("rc"), bytes_of_string("x"));
     engine_batch_put(engine, batch, ENGINE_DEFAULT, bytes_of_string("rz"), bytes_of_string("of another region"));

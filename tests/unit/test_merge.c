@@ -9,11 +9,9 @@
 #include <string.h>
 
 #include "chosen_bug.h"
-#include "env/clock.h"
-#include "env/engine_mem.h"
+#include "fsm_home.h"
 #include "group/group.h"
 #include "group/group_keys.h"
-#include "inline_exec.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_merge.h"
 #include "storenode/region_split.h"
@@ -31,18 +29,7 @@ static struct bytes b(const char *text)
 /* Peers on stores 1, 2, 3; this store is 2. */
 static struct region *make_region(region_id id, const char *start, const char *end, uint64_t version)
 {
-    struct wire_peer peers[] = {
-        {.id = id * 10 + 1, .store_id = 1}, {.id = id * 10 + 2, .store_id = 2}, {.id = id * 10 + 3, .store_id = 3}};
-    struct wire_region wire = {.id = id,
-                               .start_key = b(start),
-                               .end_key = b(end),
-                               .epoch_version = version,
-                               .epoch_conf = 3,
-                               .peers = peers,
-                               .peers_count = 3};
-    struct region *region;
-    assert_int_equal(region_from_wire(&wire, &region), ERR_OK);
-    return region;
+    return fsm_home_region(id, id * 10 + 1, start, end, 3, version);
 }
 
 /* ---- two state machines on one engine: a store */
@@ -54,12 +41,7 @@ struct machine {
 };
 
 struct pair {
-    struct inline_exec exec;
-    struct clock clock;
-    struct env env;
-    struct actor *owner;
-    struct apply_worker *worker;
-    struct replies *replies;
+    struct fsm_home home;
     struct machine left, right;
     struct machine *applying;
     struct region_task *parked; /* came back undone */
@@ -69,12 +51,6 @@ struct pair {
     bool changed;
     enum err code;
 };
-
-static uint64_t no_time(struct clock *clock)
-{
-    (void)clock;
-    return 1;
-}
 
 static void take_task(void *state, struct message *take_message)
 {
@@ -96,13 +72,13 @@ static void take_task(void *state, struct message *take_message)
 
 static void machine_init(struct pair *pair, struct machine *machine, struct region *take_region)
 {
-    struct engine_batch *batch = engine_batch_new(pair->env.engine);
+    struct engine_batch *batch = engine_batch_new(pair->home.env.engine);
     machine->region = take_region;
-    assert_int_equal(region_put_new(pair->env.engine, batch, take_region, take_region->id * 10 + 2), ERR_OK);
-    assert_int_equal(engine_write(pair->env.engine, batch, true, NULL), ERR_OK);
-    engine_batch_free(pair->env.engine, batch);
+    assert_int_equal(region_put_new(pair->home.env.engine, batch, take_region, take_region->id * 10 + 2), ERR_OK);
+    assert_int_equal(engine_write(pair->home.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(pair->home.env.engine, batch);
     machine->fsm =
-        region_fsm_new(&pair->env, NULL, take_region, take_region->id * 10 + 2, FIRST_INDEX, FIRST_INDEX, 1000);
+        region_fsm_new(&pair->home.env, NULL, take_region, take_region->id * 10 + 2, FIRST_INDEX, FIRST_INDEX, 1000);
     machine->index = FIRST_INDEX;
 }
 
@@ -113,10 +89,7 @@ static void apply(struct pair *pair, struct machine *machine, const struct wire_
     assert_int_equal(wire_encode_log_command(command, &pair->encoded), ERR_OK);
     struct raft_entry entry = {
         .index = ++machine->index, .term = FIRST_INDEX, .data = arena_copy(&pair->payloads, buf_bytes(&pair->encoded))};
-    struct region_task *task = region_task_new(machine->fsm, pair->owner, 0, pair->replies, &entry, 1, NULL);
-    task->urgent = true;
-    apply_worker_post(pair->worker, &task->task);
-    inline_exec_run(&pair->exec);
+    fsm_home_apply(&pair->home, machine->fsm, &entry, 1, true);
     assert_int_equal(pair->code, ERR_OK);
 }
 
@@ -146,16 +119,9 @@ static void write(struct pair *pair, struct machine *machine, const char *key, c
 static int setup(void **state)
 {
     static const struct actor_ops ops = {.on_message = take_task};
-    static const struct apply_worker_options options = {0};
     static struct pair pair;
     memset(&pair, 0, sizeof pair);
-    inline_exec_init(&pair.exec);
-    pair.clock = (struct clock){.now_us = no_time, .wall_ms = no_time};
-    pair.env = (struct env){.executor = &pair.exec.base, .clock = &pair.clock};
-    assert_int_equal(engine_mem_new(&pair.env.engine), ERR_OK);
-    assert_int_equal(executor_spawn(&pair.exec.base, "owner", &ops, &pair, 16, &pair.owner), ERR_OK);
-    assert_int_equal(apply_worker_new(&pair.env, &options, &pair.worker), ERR_OK);
-    pair.replies = replies_new(&pair.env);
+    fsm_home_init(&pair.home, &ops, &pair);
     machine_init(&pair, &pair.left, make_region(LEFT, "rb", "rm", 4));
     machine_init(&pair, &pair.right, make_region(RIGHT, "rm", "rz", 11));
     buf_init(&pair.encoded, 1 << 20);
@@ -175,10 +141,7 @@ static int teardown(void **state)
     region_fsm_free(pair->right.fsm);
     region_free(pair->left.region);
     region_free(pair->right.region);
-    replies_free(pair->replies);
-    apply_worker_free(pair->worker);
-    inline_exec_fini(&pair->exec);
-    engine_mem_free(pair->env.engine);
+    fsm_home_fini(&pair->home);
     buf_fini(&pair->encoded);
     arena_fini(&pair->payloads);
     return 0;
@@ -188,7 +151,7 @@ static bool has(struct pair *pair, const char *key, const char *value)
 {
     struct buf row;
     buf_init(&row, 1024);
-    enum err code = engine_get(pair->env.engine, ENGINE_DEFAULT, b(key), &row, NULL);
+    enum err code = engine_get(pair->home.env.engine, ENGINE_DEFAULT, b(key), &row, NULL);
     bool same = code == ERR_OK && row.size == strlen(value) + 1 && memcmp(row.data + 1, value, row.size - 1) == 0;
     buf_fini(&row);
     return same;
@@ -242,7 +205,7 @@ static void the_target_has_both_ranges_and_a_version_above_both(void **state)
 
     struct region *row;
     peer_id peer;
-    assert_int_equal(region_load_state(pair->env.engine, RIGHT, &row, &peer, NULL), ERR_NOT_FOUND);
+    assert_int_equal(region_load_state(pair->home.env.engine, RIGHT, &row, &peer, NULL), ERR_NOT_FOUND);
     assert_non_null(row); /* a tombstone: as it was prepared */
     assert_int_equal(row->merging->target, LEFT);
     assert_int_equal(peer, RIGHT * 10 + 2);
@@ -342,7 +305,7 @@ static void the_later_of_both_times_counts(void **state)
     apply(pair, &pair->right, &command);
     prepare(pair, &pair->right, &pair->left);
     decide(pair, &pair->left, pair->right.region, WIRE_COMMAND_KIND_COMMIT_MERGE);
-    assert_int_equal(region_fsm_load_time(pair->env.engine, LEFT, &time), ERR_OK);
+    assert_int_equal(region_fsm_load_time(pair->home.env.engine, LEFT, &time), ERR_OK);
     assert_int_equal(time.now_ms, 5000);
 }
 
@@ -365,15 +328,15 @@ static void a_target_waits_until_all_of_the_source_is_here(void **state)
     write(pair, &pair->right, "rn", "last", 2);
     pair->parked = NULL;
     first->resumes = true; /* too early: its last write is here, its prepare is not */
-    apply_worker_post(pair->worker, &first->task);
-    inline_exec_run(&pair->exec);
+    apply_worker_post(pair->home.worker, &first->task);
+    inline_exec_run(&pair->home.exec);
     assert_ptr_equal(pair->parked, first);
     prepare(pair, &pair->right, &pair->left);
     pair->parked = NULL;
     first->resumes = true;
-    apply_worker_post(pair->worker, &first->task);
-    apply_worker_post(pair->worker, &second->task);
-    inline_exec_run(&pair->exec);
+    apply_worker_post(pair->home.worker, &first->task);
+    apply_worker_post(pair->home.worker, &second->task);
+    inline_exec_run(&pair->home.exec);
     assert_null(pair->parked);
     assert_int_equal(pair->left.region->epoch_version, 13);
     assert_true(has(pair, "rn", "last"));
@@ -386,17 +349,18 @@ static void a_snapshot_on_its_way_into_the_source_is_waited_for(void **state)
     struct pair *pair = *state;
     prepare(pair, &pair->right, &pair->left);
     peer_id peer;
-    assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_OK);
+    assert_int_equal(region_merge_source_is_here(pair->home.env.engine, pair->right.region, &peer, NULL), ERR_OK);
     struct region *other = region_copy(pair->right.region);
     other->merging->index++; /* of an attempt before */
-    assert_int_equal(region_merge_source_is_here(pair->env.engine, other, &peer, NULL), ERR_NOT_READY);
+    assert_int_equal(region_merge_source_is_here(pair->home.env.engine, other, &peer, NULL), ERR_NOT_READY);
     region_free(other);
-    struct engine_batch *batch = engine_batch_new(pair->env.engine);
-    region_fsm_put_applied(pair->env.engine, batch, RIGHT, 0, 0,
+    struct engine_batch *batch = engine_batch_new(pair->home.env.engine);
+    region_fsm_put_applied(pair->home.env.engine, batch, RIGHT, 0, 0,
                            NULL); /* an empty peer whose row came with a snapshot */
-    assert_int_equal(engine_write(pair->env.engine, batch, true, NULL), ERR_OK);
-    engine_batch_free(pair->env.engine, batch);
-    assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_NOT_READY);
+    assert_int_equal(engine_write(pair->home.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(pair->home.env.engine, batch);
+    assert_int_equal(region_merge_source_is_here(pair->home.env.engine, pair->right.region, &peer, NULL),
+                     ERR_NOT_READY);
 }
 
 /* Its row says that it is prepared, and it has never applied anything: that is not damage. */
@@ -406,13 +370,14 @@ static void so_is_the_first_one_of_a_source_that_has_applied_nothing(void **stat
     prepare(pair, &pair->right, &pair->left);
     struct group_key applied = group_key_indexed(RIGHT, GROUP_APPLY_STATE, 0);
     struct snapshot_marker marker = {.id = 1, .position = {.index = FIRST_INDEX + 3, .term = FIRST_INDEX}};
-    struct engine_batch *batch = engine_batch_new(pair->env.engine);
+    struct engine_batch *batch = engine_batch_new(pair->home.env.engine);
     peer_id peer;
-    engine_batch_delete(pair->env.engine, batch, ENGINE_RAFT, group_key_bytes(&applied));
-    snapshot_stage_put_marker(pair->env.engine, batch, RIGHT, &marker);
-    assert_int_equal(engine_write(pair->env.engine, batch, true, NULL), ERR_OK);
-    engine_batch_free(pair->env.engine, batch);
-    assert_int_equal(region_merge_source_is_here(pair->env.engine, pair->right.region, &peer, NULL), ERR_NOT_READY);
+    engine_batch_delete(pair->home.env.engine, batch, ENGINE_RAFT, group_key_bytes(&applied));
+    snapshot_stage_put_marker(pair->home.env.engine, batch, RIGHT, &marker);
+    assert_int_equal(engine_write(pair->home.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(pair->home.env.engine, batch);
+    assert_int_equal(region_merge_source_is_here(pair->home.env.engine, pair->right.region, &peer, NULL),
+                     ERR_NOT_READY);
     decide(pair, &pair->left, pair->right.region, WIRE_COMMAND_KIND_COMMIT_MERGE);
     assert_non_null(pair->parked);
 }
@@ -429,7 +394,7 @@ static void a_write_to_the_source_that_comes_again_is_not_done_twice(void **stat
     assert_true(has(pair, "rn", "two"));
     /* ... nor after a restart. */
     region_fsm_free(pair->left.fsm);
-    pair->left.fsm = region_fsm_new(&pair->env, NULL, pair->left.region, LEFT * 10 + 2, index, FIRST_INDEX, 1000);
+    pair->left.fsm = region_fsm_new(&pair->home.env, NULL, pair->left.region, LEFT * 10 + 2, index, FIRST_INDEX, 1000);
     pair->left.index = index;
     write(pair, &pair->left, "rn", "one", 1);
     assert_true(has(pair, "rn", "two"));

@@ -7,9 +7,7 @@
 
 #include <string.h>
 
-#include "env/clock.h"
-#include "env/engine_mem.h"
-#include "inline_exec.h"
+#include "fsm_home.h"
 #include "storenode/region_fsm.h"
 
 enum { REGION = 7, PEER = 71, FIRST_INDEX = 5, SAVE_INTERVAL = 512 };
@@ -22,24 +20,13 @@ static struct bytes b(const char *text)
 /* ---- one state machine on an engine of its own */
 
 struct machine {
-    struct inline_exec exec;
-    struct clock clock;
-    struct env env;
-    struct actor *owner;
-    struct apply_worker *worker;
-    struct replies *replies;
+    struct fsm_home home;
     struct region *region;
     struct region_fsm *fsm;
     raft_index index;
     struct buf encoded;
     enum err code;
 };
-
-static uint64_t no_time(struct clock *clock)
-{
-    (void)clock;
-    return 1;
-}
 
 static void take_task(void *state, struct message *take_message)
 {
@@ -49,35 +36,14 @@ static void take_task(void *state, struct message *take_message)
     message_free(take_message);
 }
 
-static struct region *make_region(void)
-{
-    struct wire_peer peers[] = {{.id = 70, .store_id = 1}, {.id = PEER, .store_id = 2}, {.id = 72, .store_id = 3}};
-    struct wire_region wire = {.id = REGION,
-                               .start_key = b("rb"),
-                               .end_key = b("rz"),
-                               .epoch_version = 4,
-                               .epoch_conf = 3,
-                               .peers = peers,
-                               .peers_count = 3};
-    struct region *region;
-    assert_int_equal(region_from_wire(&wire, &region), ERR_OK);
-    return region;
-}
-
 static void machine_init(struct machine *machine)
 {
     static const struct actor_ops ops = {.on_message = take_task};
-    static const struct apply_worker_options options = {0};
     memset(machine, 0, sizeof *machine);
-    inline_exec_init(&machine->exec);
-    machine->clock = (struct clock){.now_us = no_time, .wall_ms = no_time};
-    machine->env = (struct env){.executor = &machine->exec.base, .clock = &machine->clock};
-    assert_int_equal(engine_mem_new(&machine->env.engine), ERR_OK);
-    assert_int_equal(executor_spawn(&machine->exec.base, "owner", &ops, machine, 16, &machine->owner), ERR_OK);
-    assert_int_equal(apply_worker_new(&machine->env, &options, &machine->worker), ERR_OK);
-    machine->replies = replies_new(&machine->env);
-    machine->region = make_region();
-    machine->fsm = region_fsm_new(&machine->env, NULL, machine->region, PEER, FIRST_INDEX, FIRST_INDEX, SAVE_INTERVAL);
+    fsm_home_init(&machine->home, &ops, machine);
+    machine->region = fsm_home_region(REGION, PEER - 1, "rb", "rz", 3, 4);
+    machine->fsm =
+        region_fsm_new(&machine->home.env, NULL, machine->region, PEER, FIRST_INDEX, FIRST_INDEX, SAVE_INTERVAL);
     machine->index = FIRST_INDEX;
     buf_init(&machine->encoded, 1 << 20);
 }
@@ -86,10 +52,7 @@ static void machine_fini(struct machine *machine)
 {
     region_fsm_free(machine->fsm);
     region_free(machine->region);
-    replies_free(machine->replies);
-    apply_worker_free(machine->worker);
-    inline_exec_fini(&machine->exec);
-    engine_mem_free(machine->env.engine);
+    fsm_home_fini(&machine->home);
     buf_fini(&machine->encoded);
 }
 
@@ -98,9 +61,7 @@ static void apply(struct machine *machine, const struct wire_log_command *comman
     buf_reset(&machine->encoded);
     assert_int_equal(wire_encode_log_command(command, &machine->encoded), ERR_OK);
     struct raft_entry entry = {.index = ++machine->index, .term = FIRST_INDEX, .data = buf_bytes(&machine->encoded)};
-    struct region_task *task = region_task_new(machine->fsm, machine->owner, 0, machine->replies, &entry, 1, NULL);
-    apply_worker_post(machine->worker, &task->task);
-    inline_exec_run(&machine->exec);
+    fsm_home_apply(&machine->home, machine->fsm, &entry, 1, false);
 }
 
 static void apply_put(struct machine *machine, uint64_t client, uint64_t sequence, size_t size)

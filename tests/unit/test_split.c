@@ -10,11 +10,9 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "env/clock.h"
-#include "env/engine_mem.h"
+#include "fsm_home.h"
 #include "group/group.h"
 #include "group/group_keys.h"
-#include "inline_exec.h"
 #include "storenode/region_fsm.h"
 #include "storenode/region_row.h"
 #include "storenode/region_split.h"
@@ -31,12 +29,7 @@ static struct bytes b(const char *text)
 /* ---- one state machine on an engine of its own */
 
 struct machine {
-    struct inline_exec exec;
-    struct clock clock;
-    struct env env;
-    struct actor *owner;
-    struct apply_worker *worker;
-    struct replies *replies;
+    struct fsm_home home;
     struct region *region;
     struct region_fsm *fsm;
     raft_index index;
@@ -44,12 +37,6 @@ struct machine {
     struct region_split *splits; /* of the last task; owned */
     enum err code;
 };
-
-static uint64_t no_time(struct clock *clock)
-{
-    (void)clock;
-    return 1;
-}
 
 static void take_task(void *state, struct message *take_message)
 {
@@ -63,33 +50,16 @@ static void take_task(void *state, struct message *take_message)
 
 static struct region *make_parent(void)
 {
-    struct wire_peer peers[] = {{.id = 70, .store_id = 1}, {.id = LEFT_PEER, .store_id = 2}, {.id = 72, .store_id = 3}};
-    struct wire_region wire = {.id = PARENT,
-                               .start_key = b("rb"),
-                               .end_key = b("rz"),
-                               .epoch_version = 4,
-                               .epoch_conf = 3,
-                               .peers = peers,
-                               .peers_count = 3};
-    struct region *region;
-    assert_int_equal(region_from_wire(&wire, &region), ERR_OK);
-    return region;
+    return fsm_home_region(PARENT, LEFT_PEER - 1, "rb", "rz", 3, 4);
 }
 
 static void machine_init(struct machine *machine)
 {
     static const struct actor_ops ops = {.on_message = take_task};
-    static const struct apply_worker_options options = {0};
     memset(machine, 0, sizeof *machine);
-    inline_exec_init(&machine->exec);
-    machine->clock = (struct clock){.now_us = no_time, .wall_ms = no_time};
-    machine->env = (struct env){.executor = &machine->exec.base, .clock = &machine->clock};
-    assert_int_equal(engine_mem_new(&machine->env.engine), ERR_OK);
-    assert_int_equal(executor_spawn(&machine->exec.base, "owner", &ops, machine, 16, &machine->owner), ERR_OK);
-    assert_int_equal(apply_worker_new(&machine->env, &options, &machine->worker), ERR_OK);
-    machine->replies = replies_new(&machine->env);
+    fsm_home_init(&machine->home, &ops, machine);
     machine->region = make_parent();
-    machine->fsm = region_fsm_new(&machine->env, NULL, machine->region, LEFT_PEER, FIRST_INDEX, FIRST_INDEX, 1);
+    machine->fsm = region_fsm_new(&machine->home.env, NULL, machine->region, LEFT_PEER, FIRST_INDEX, FIRST_INDEX, 1);
     machine->index = FIRST_INDEX;
     buf_init(&machine->encoded, 1 << 20);
 }
@@ -99,10 +69,7 @@ static void machine_fini(struct machine *machine)
     region_split_free(machine->splits);
     region_fsm_free(machine->fsm);
     region_free(machine->region);
-    replies_free(machine->replies);
-    apply_worker_free(machine->worker);
-    inline_exec_fini(&machine->exec);
-    engine_mem_free(machine->env.engine);
+    fsm_home_fini(&machine->home);
     buf_fini(&machine->encoded);
 }
 
@@ -113,9 +80,7 @@ static void apply(struct machine *machine, const struct wire_log_command *comman
     buf_reset(&machine->encoded);
     assert_int_equal(wire_encode_log_command(command, &machine->encoded), ERR_OK);
     struct raft_entry entry = {.index = ++machine->index, .term = FIRST_INDEX, .data = buf_bytes(&machine->encoded)};
-    struct region_task *task = region_task_new(machine->fsm, machine->owner, 0, machine->replies, &entry, 1, NULL);
-    apply_worker_post(machine->worker, &task->task);
-    inline_exec_run(&machine->exec);
+    fsm_home_apply(&machine->home, machine->fsm, &entry, 1, false);
 }
 
 static void apply_put(struct machine *machine, const char *key, uint64_t version, uint64_t sequence)
@@ -151,7 +116,7 @@ static bool has_row(struct machine *machine, const char *key)
 {
     struct buf value;
     buf_init(&value, 1024);
-    enum err code = engine_get(machine->env.engine, ENGINE_DEFAULT, b(key), &value, NULL);
+    enum err code = engine_get(machine->home.env.engine, ENGINE_DEFAULT, b(key), &value, NULL);
     buf_fini(&value);
     return code == ERR_OK;
 }
@@ -166,7 +131,7 @@ static struct region *row_of(struct machine *machine, region_id id, peer_id *ret
     struct region *region = NULL;
     buf_init(&value, 1 << 16);
     arena_init(&arena);
-    if (engine_get(machine->env.engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL) == ERR_OK) {
+    if (engine_get(machine->home.env.engine, ENGINE_RAFT, group_key_bytes(&key), &value, NULL) == ERR_OK) {
         assert_int_equal(region_row_decode(buf_bytes(&value), &arena, &state), ERR_OK);
         assert_int_equal(region_from_wire(state.region, &region), ERR_OK);
         *ret_local = state.local_peer_id;
@@ -203,11 +168,11 @@ static void a_split_leaves_the_left_part_and_makes_groups_of_the_others(void **u
     raft_index applied;
     raft_term term;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(region_fsm_load_applied(machine.env.engine, CHILD + 4u * (unsigned)i, &applied, &term, NULL),
-                         ERR_OK);
+        assert_int_equal(
+            region_fsm_load_applied(machine.home.env.engine, CHILD + 4u * (unsigned)i, &applied, &term, NULL), ERR_OK);
         assert_int_equal(applied, GROUP_FIRST_INDEX);
     }
-    assert_int_equal(region_fsm_load_applied(machine.env.engine, PARENT, &applied, &term, NULL), ERR_OK);
+    assert_int_equal(region_fsm_load_applied(machine.home.env.engine, PARENT, &applied, &term, NULL), ERR_OK);
     assert_int_equal(applied, machine.index);
     assert_non_null(machine.splits);
     assert_int_equal(machine.splits->count, 3);
@@ -228,11 +193,11 @@ static void a_crash_leaves_a_region_or_its_parts_but_nothing_between(void **unus
         apply_put(&machine, "rc", 6, 3);
         struct rng rng;
         rng_init(&rng, seed, "crash");
-        engine_mem_crash(machine.env.engine, 1, &rng);
+        engine_mem_crash(machine.home.env.engine, 1, &rng);
         peer_id local;
         raft_index applied = 0;
         raft_term term;
-        (void)region_fsm_load_applied(machine.env.engine, PARENT, &applied, &term, NULL);
+        (void)region_fsm_load_applied(machine.home.env.engine, PARENT, &applied, &term, NULL);
         region_id ids[] = {PARENT, CHILD, CHILD + 4};
         for (int i = 0; i < 3; i++) {
             struct region *region = row_of(&machine, ids[i], &local);
@@ -270,7 +235,7 @@ static void a_child_recognises_what_was_done_before_it_was_born(void **unused)
     apply_put(&machine, "rq", 4, 3);
     apply(&machine, split_command());
     for (int i = 0; i < 2; i++) {
-        struct tokens *tokens = tokens_new(machine.env.engine, CHILD + 4u * (unsigned)i, GROUP_FIRST_INDEX);
+        struct tokens *tokens = tokens_new(machine.home.env.engine, CHILD + 4u * (unsigned)i, GROUP_FIRST_INDEX);
         assert_int_equal(tokens_load(tokens), ERR_OK);
         assert_int_equal(tokens_saved_index(tokens), GROUP_FIRST_INDEX);
         for (uint64_t sequence = 2; sequence <= 4; sequence++) {
@@ -370,10 +335,10 @@ static void a_region_that_is_here_already_stops_the_store(void **unused)
     (void)unused;
     struct machine machine;
     machine_init(&machine);
-    struct engine_batch *batch = engine_batch_new(machine.env.engine);
-    region_fsm_put_applied(machine.env.engine, batch, CHILD + 4, 6, 6, NULL);
-    assert_int_equal(engine_write(machine.env.engine, batch, true, NULL), ERR_OK);
-    engine_batch_free(machine.env.engine, batch);
+    struct engine_batch *batch = engine_batch_new(machine.home.env.engine);
+    region_fsm_put_applied(machine.home.env.engine, batch, CHILD + 4, 6, 6, NULL);
+    assert_int_equal(engine_write(machine.home.env.engine, batch, true, NULL), ERR_OK);
+    engine_batch_free(machine.home.env.engine, batch);
     apply(&machine, split_command());
     assert_int_equal(machine.code, ERR_EXISTS);
     peer_id local;
