@@ -50,6 +50,34 @@ static inline struct rule plain_rule(struct world *world)
     return rule;
 }
 
+static inline void put_rule(struct world *world, const struct rule *rule)
+{
+    assert_int_equal(rules_put(&world->rules, rule, NULL), ERR_OK);
+}
+
+/* No two peers in a rack. */
+static inline void isolate(struct world *world)
+{
+    struct rule rule = plain_rule(world);
+    rule.isolation_level = 1;
+    put_rule(world, &rule);
+}
+
+static inline void constrain(struct world *world, struct rule *rule, const char *label_name, enum rule_test test,
+                             const char *value)
+{
+    rule->constraint_count = 1;
+    rule->constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, label_name),
+                                                    .test = test,
+                                                    .value_count = 1,
+                                                    .values = {store_table_intern(world->table, value)}};
+}
+
+static inline struct store_entry *store(struct world *world, store_id id)
+{
+    return store_table_find(world->table, id);
+}
+
 static inline int setup(void **state)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -62,7 +90,7 @@ static inline int setup(void **state)
     scheduler_init(&world->scheduler, world->tree, world->table, &world->rules, world->operators, &world->config, 7);
     world->view = &world->scheduler.view;
     struct rule rule = plain_rule(world);
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    put_rule(world, &rule);
     *state = world;
     return 0;
 }
@@ -113,6 +141,12 @@ static inline const struct operator *check(struct world *world, struct region_no
 {
     pd_view_refresh(world->view, world->now_ms);
     return replica_check_region(world->view, node, reason);
+}
+
+static inline void drain(struct world *world, store_id id)
+{
+    pd_view_refresh(world->view, world->now_ms);
+    assert_int_equal(pd_view_drain(world->view, id, NULL), ERR_OK);
 }
 
 static inline void assert_steps(const struct operator *operator, const char * wanted)

@@ -41,11 +41,6 @@ static const struct reason *begun(const struct operator *operator, const char *p
     return &operator->reason;
 }
 
-static struct store_entry *store(struct world *world, store_id id)
-{
-    return store_table_find(world->table, id);
-}
-
 static void see(struct world *world, region_id id, uint64_t size, uint64_t keys, uint32_t reads, uint32_t writes)
 {
     struct region_node *node = region_tree_find_id(world->tree, id);
@@ -107,8 +102,7 @@ static void a_drain(void **state)
     put(world, 3, 1, 1, ON(1, 2, 3), 1);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 1);
     store(world, 6)->available_size = MIB;
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    drain(world, 3);
     const struct reason *reason = begun(check(world, node, &ignored), "drain");
     assert_int_equal(fact_of(reason, "source_store"), 3);
     assert_int_equal(fact_of(reason, "source_size"), 2 * 68 * MIB);
@@ -152,9 +146,7 @@ static void peers_that_isolation_parts(void **state)
 {
     struct world *world = *state;
     struct reason ignored;
-    struct rule rule = plain_rule(world);
-    rule.isolation_level = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    isolate(world);
     add_stores(world, 6, 3);
     const struct reason *reason = begun(check(world, put(world, 1, 1, 1, ON(1, 4, 2), 2), &ignored), "isolation");
     assert_true(fact_of(reason, "nearness_then") < fact_of(reason, "nearness_now"));
@@ -181,7 +173,7 @@ static void a_rule_that_begins_inside(void **state)
     struct rule rule = plain_rule(world);
     snprintf(rule.name, sizeof(rule.name), "other");
     rule.start_key = bytes_of(cut, sizeof(cut));
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    put_rule(world, &rule);
     add_stores(world, 3, 3);
     const struct reason *reason = begun(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &ignored), "rule-split");
     assert_int_equal(fact_of(reason, "region_size"), 64 * MIB);
@@ -197,15 +189,11 @@ static void a_leader_where_the_rules_want_none(void **state)
     follows.role = RULE_FOLLOWER;
     follows.count = 1;
     follows.index = -1;
-    follows.constraint_count = 1;
-    follows.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "zone"),
-                                                      .test = RULE_IN,
-                                                      .value_count = 1,
-                                                      .values = {store_table_intern(world->table, "far")}};
+    constrain(world, &follows, "zone", RULE_IN, "far");
     snprintf(votes.name, sizeof(votes.name), "votes");
     votes.count = 2;
-    assert_int_equal(rules_put(&world->rules, &follows, NULL), ERR_OK);
-    assert_int_equal(rules_put(&world->rules, &votes, NULL), ERR_OK);
+    put_rule(world, &follows);
+    put_rule(world, &votes);
     put(world, 2, 1, 1, ON(1, 2, 3), 2);
     const struct reason *reason = begun(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &ignored), "rule-leader");
     assert_int_equal(fact_of(reason, "target_store"), 3);

@@ -48,14 +48,13 @@ static void a_half_done_move_off_a_drained_store_is_finished(void **state)
     struct reason reason;
     add_stores(world, 6, 6);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
-    store_table_find(world->table, 1)->send = (struct store_bucket){.rate_size = 1, .tokens = -1}; /* nothing is sent */
+    drain(world, 3);
+    store(world, 1)->send = (struct store_bucket){.rate_size = 1, .tokens = -1}; /* nothing is sent */
     const struct operator *operator = check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "drain");
     assert_steps(operator, "change_peers 5 3, remove_peer 3 0");
-    assert_int_equal(store_table_find(world->table, 5)->coming_count, 0); /* it is there */
-    assert_int_equal(store_table_find(world->table, 3)->coming_count, -1);
+    assert_int_equal(store(world, 5)->coming_count, 0); /* it is there */
+    assert_int_equal(store(world, 3)->coming_count, -1);
 }
 
 static void a_learner_on_a_store_that_is_down_too_finishes_nothing(void **state)
@@ -64,9 +63,8 @@ static void a_learner_on_a_store_that_is_down_too_finishes_nothing(void **state)
     struct reason reason;
     add_stores(world, 6, 6);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
-    store_table_find(world->table, 5)->heard = STORE_DOWN;
+    drain(world, 3);
+    store(world, 5)->heard = STORE_DOWN;
     const struct operator *operator = check(world, node, &reason);
     assert_steps(operator, "add_learner 4 0, change_peers 4 3, remove_peer 3 0");
 }
@@ -77,7 +75,7 @@ static void a_half_done_move_off_a_store_that_is_down_is_finished(void **state)
     struct reason reason;
     add_stores(world, 6, 6);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
-    store_table_find(world->table, 3)->heard = STORE_DOWN;
+    store(world, 3)->heard = STORE_DOWN;
     assert_steps(check(world, node, &reason), "change_peers 5 0");
     assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
     node = put(world, 1, 3, 1, ON(1, 2, 3, 5), 1);
@@ -92,7 +90,7 @@ static void a_half_done_move_to_an_emptier_store_is_finished_and_goes_off_the_fu
     for (region_id id = 2; id <= 9; id++)
         put(world, id, 1, 1, id < 4 ? ON(1, 3) : ON(1, 2, 3), 3);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 2);
-    store_table_find(world->table, 3)->region_weight = 2;
+    store(world, 3)->region_weight = 2;
     const struct operator *operator = check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "half-done-move");
     assert_steps(operator, "change_peers 4 1, remove_peer 1 0");
@@ -110,7 +108,7 @@ static void a_half_done_move_goes_off_the_store_that_is_silent(void **state)
     for (region_id id = 2; id <= 9; id++)
         put(world, id, 1, 1, ON(1, 2), 1);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 2);
-    store_table_find(world->table, 3)->heard = STORE_DISCONNECTED; /* as one that is being built anew as store 4 */
+    store(world, 3)->heard = STORE_DISCONNECTED; /* as one that is being built anew as store 4 */
     const struct operator *operator = check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "half-done-move");
     assert_steps(operator, "change_peers 4 3, remove_peer 3 0");
@@ -127,13 +125,13 @@ static void a_learner_whose_store_has_not_been_heard_yet_is_not_thrown_away(void
     for (region_id id = 2; id <= 9; id++)
         put(world, id, 1, 1, ON(1, 2, 3), 1);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 2);
-    store_table_find(world->table, 4)->heard = STORE_UNKNOWN; /* pd's leader has just changed */
+    store(world, 4)->heard = STORE_UNKNOWN; /* pd's leader has just changed */
     assert_null(check(world, node, &reason));
-    store_table_find(world->table, 4)->heard = STORE_UP;
+    store(world, 4)->heard = STORE_UP;
     const struct operator *operator = check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "half-done-move");
     assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
-    store_table_find(world->table, 4)->heard = STORE_DISCONNECTED; /* it did not come */
+    store(world, 4)->heard = STORE_DISCONNECTED; /* it did not come */
     assert_steps(check(world, node, &reason), "remove_peer 4 0");
 }
 
@@ -143,8 +141,7 @@ static void a_learner_that_does_not_catch_up_is_given_up_after_two_timeouts(void
     struct reason reason;
     add_stores(world, 6, 6);
     struct region_node *node = put(world, 1, 2, 1, ON(1, 2, 3, -5), 1);
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    drain(world, 3);
     for (int i = 0; i < 2; i++) {
         assert_steps(check(world, node, &reason), "change_peers 5 3, remove_peer 3 0");
         world->now_ms += (31 + 64) * 1000;
@@ -163,12 +160,8 @@ static void a_half_done_move_that_a_rule_does_not_allow_is_taken_back(void **sta
     for (region_id id = 2; id <= 9; id++)
         put(world, id, 1, 1, ON(1, 2, 3), 3);
     struct rule rule = plain_rule(world);
-    rule.constraint_count = 1;
-    rule.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "host"),
-                                                   .test = RULE_NOT_IN,
-                                                   .value_count = 1,
-                                                   .values = {store_table_intern(world->table, "h6")}};
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    constrain(world, &rule, "host", RULE_NOT_IN, "h6");
+    put_rule(world, &rule);
     assert_steps(check(world, put(world, 1, 2, 1, ON(1, 2, 3, -6), 1), &reason), "remove_peer 6 0");
     assert_steps(check(world, put(world, 10, 2, 1, ON(1, 2, 3, -5), 1), &reason), "change_peers 5 2, remove_peer 2 0");
 }
@@ -177,9 +170,7 @@ static void peers_that_share_an_isolated_rack_are_parted(void **state)
 {
     struct world *world = *state;
     struct reason reason;
-    struct rule rule = plain_rule(world);
-    rule.isolation_level = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    isolate(world);
     add_stores(world, 6, 3);
     const struct operator *operator= check(world, put(world, 1, 1, 1, ON(1, 4, 2), 2), &reason);
     assert_string_equal(operator->reason.policy, "isolation");
@@ -190,9 +181,7 @@ static void a_rule_that_nothing_can_meet_is_reported_and_starts_nothing(void **s
 {
     struct world *world = *state;
     struct reason reason;
-    struct rule rule = plain_rule(world);
-    rule.isolation_level = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    isolate(world);
     add_stores(world, 6, 2);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
     for (int i = 0; i < 5; i++) {
@@ -212,7 +201,7 @@ static void a_rule_that_begins_inside_a_region_splits_it(void **state)
     struct rule rule = plain_rule(world);
     snprintf(rule.name, sizeof(rule.name), "other");
     rule.start_key = bytes_of(cut, sizeof(cut));
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    put_rule(world, &rule);
     add_stores(world, 3, 3);
     assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason), "split 0 0");
 }
@@ -221,15 +210,11 @@ static void a_learner_rule_gets_a_learner_on_the_disk_that_it_wants(void **state
 {
     struct world *world = *state;
     struct reason reason;
-    struct rule rule = {
-        .group = "pd", .name = "copy", .index = 2, .role = RULE_LEARNER, .count = 1, .constraint_count = 1};
+    struct rule rule = {.group = "pd", .name = "copy", .index = 2, .role = RULE_LEARNER, .count = 1};
     add_stores(world, 5, 5);
-    assert_int_equal(store_table_set_label(world->table, store_table_find(world->table, 5), "disk", "hdd"), ERR_OK);
-    rule.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "disk"),
-                                                   .test = RULE_IN,
-                                                   .value_count = 1,
-                                                   .values = {store_table_intern(world->table, "hdd")}};
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    assert_int_equal(store_table_set_label(world->table, store(world, 5), "disk", "hdd"), ERR_OK);
+    constrain(world, &rule, "disk", RULE_IN, "hdd");
+    put_rule(world, &rule);
     assert_steps(check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason), "add_learner 5 0");
 }
 
@@ -239,20 +224,16 @@ static void a_leader_rule_moves_the_leader_where_it_wants_it(void **state)
     struct reason reason;
     struct rule followers = plain_rule(world), leader = plain_rule(world);
     add_stores(world, 3, 3);
-    assert_int_equal(store_table_set_label(world->table, store_table_find(world->table, 2), "zone", "near"), ERR_OK);
+    assert_int_equal(store_table_set_label(world->table, store(world, 2), "zone", "near"), ERR_OK);
     followers.role = RULE_FOLLOWER;
     followers.count = 2;
     snprintf(leader.name, sizeof(leader.name), "leads");
     leader.role = RULE_LEADER;
     leader.count = 1;
     leader.index = -1;
-    leader.constraint_count = 1;
-    leader.constraints[0] = (struct rule_constraint){.name = store_table_intern(world->table, "zone"),
-                                                     .test = RULE_IN,
-                                                     .value_count = 1,
-                                                     .values = {store_table_intern(world->table, "near")}};
-    assert_int_equal(rules_put(&world->rules, &followers, NULL), ERR_OK);
-    assert_int_equal(rules_put(&world->rules, &leader, NULL), ERR_OK);
+    constrain(world, &leader, "zone", RULE_IN, "near");
+    put_rule(world, &followers);
+    put_rule(world, &leader);
     const struct operator *operator = check(world, put(world, 1, 1, 1, ON(1, 2, 3), 1), &reason);
     assert_string_equal(operator->reason.policy, "rule-leader");
     assert_steps(operator, "transfer_leader 2 0");
@@ -287,20 +268,20 @@ static void a_store_that_is_down_is_replaced_and_one_in_a_planned_restart_is_not
     struct reason reason;
     add_stores(world, 4, 4);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 1);
-    store_prepare_stop(store_table_find(world->table, 3), world->now_ms + 100 * 1000);
+    store_prepare_stop(store(world, 3), world->now_ms + 100 * 1000);
     for (int i = 0; i < 101; i++) {
         world->now_ms += 1000;
         for (store_id id = 1; id <= 4; id++)
             if (id != 3)
-                store_heartbeat(store_table_find(world->table, id), world->now_ms);
+                store_heartbeat(store(world, id), world->now_ms);
         store_table_tick(world->table, world->now_ms);
         assert_null(check(world, node, &reason));
     }
-    assert_int_equal(store_table_find(world->table, 3)->heard, STORE_DISCONNECTED);
+    assert_int_equal(store(world, 3)->heard, STORE_DISCONNECTED);
     world->now_ms += 61 * 1000;
     for (store_id id = 1; id <= 4; id++)
         if (id != 3)
-            store_heartbeat(store_table_find(world->table, id), world->now_ms);
+            store_heartbeat(store(world, id), world->now_ms);
     store_table_tick(world->table, world->now_ms);
     const struct operator *operator= check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "down-peer");
@@ -313,15 +294,15 @@ static void nothing_is_begun_that_nobody_could_carry_out(void **state)
     struct reason reason;
     add_stores(world, 6, 6);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 1);
-    store_table_find(world->table, 1)->heard = store_table_find(world->table, 2)->heard = STORE_DOWN;
+    store(world, 1)->heard = store(world, 2)->heard = STORE_DOWN;
     assert_null(check(world, node, &reason));
     assert_string_equal(reason.refusals[0].why, "no_majority");
-    store_table_find(world->table, 2)->heard = STORE_UP;
+    store(world, 2)->heard = STORE_UP;
     assert_null(check(world, node, &reason));
     assert_string_equal(reason.refusals[0].why, "leader_is_silent"); /* the other two elect */
     assert_string_equal(reason.facts[0].name, "leader_store");
     assert_int_equal(reason.facts[0].value, 1);
-    store_table_find(world->table, 1)->evict_leaders = true;
+    store(world, 1)->evict_leaders = true;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(evict_leader(world->view, &reason));
     assert_null(balance_leader(world->view, &reason));
@@ -335,13 +316,12 @@ static void draining_moves_away_and_ends_as_a_tombstone(void **state)
     struct reason reason;
     add_stores(world, 4, 4);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2, 3), 3);
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 3, NULL), ERR_OK);
+    drain(world, 3);
     const struct operator *operator= check(world, node, &reason);
     assert_string_equal(operator->reason.policy, "drain");
     assert_int_equal(operator->steps[0].store, 4);
     assert_int_equal(operator->steps[1].kind, STEP_TRANSFER); /* it led: somebody else must before */
-    assert_int_equal(pd_view_drain_permille(world->view, store_table_find(world->table, 3)), 0);
+    assert_int_equal(pd_view_drain_permille(world->view, store(world, 3)), 0);
     node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 3);
     pd_view_report(world->view, node, true);
     node = put(world, 1, 2, 1, ON(1, 2, 3, -4), 1);
@@ -353,7 +333,7 @@ static void draining_moves_away_and_ends_as_a_tombstone(void **state)
     assert_int_equal(operator_list_count(world->operators), 0);
     assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_DONE);
     pd_view_end_drains(world->view);
-    assert_int_equal(store_table_find(world->table, 3)->wanted, STORE_TOMBSTONE);
+    assert_int_equal(store(world, 3)->wanted, STORE_TOMBSTONE);
     assert_int_equal(store_table_remove(world->table, 1, NULL), ERR_CONDITION_FAILED);
     assert_int_equal(store_table_remove(world->table, 3, NULL), ERR_OK);
 }
@@ -366,7 +346,7 @@ static void draining_below_the_replica_count_is_refused(void **state)
     pd_view_refresh(world->view, world->now_ms);
     assert_int_equal(pd_view_drain(world->view, 2, &error), ERR_CONDITION_FAILED);
     assert_non_null(strstr(error.text, "wants 3 peers, and 2 stores would be left"));
-    assert_int_equal(store_table_find(world->table, 2)->wanted, STORE_SERVING);
+    assert_int_equal(store(world, 2)->wanted, STORE_SERVING);
     assert_int_equal(pd_view_drain(world->view, 9, &error), ERR_STORE_NOT_MATCH);
 }
 
@@ -374,9 +354,7 @@ static void draining_the_last_store_of_an_isolated_rack_is_refused(void **state)
 {
     struct world *world = *state;
     struct error error = {0};
-    struct rule rule = plain_rule(world);
-    rule.isolation_level = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    isolate(world);
     add_stores(world, 5, 3); /* 1,4  2,5  3 */
     pd_view_refresh(world->view, world->now_ms);
     assert_int_equal(pd_view_drain(world->view, 3, &error), ERR_CONDITION_FAILED);
@@ -390,7 +368,7 @@ static void draining_what_a_region_needs_for_its_majority_is_refused(void **stat
     struct error error = {0};
     add_stores(world, 6, 6);
     put(world, 1, 1, 1, ON(1, 2, 3), 1);
-    store_table_find(world->table, 2)->heard = store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    store(world, 2)->heard = store(world, 3)->heard = STORE_DISCONNECTED;
     pd_view_refresh(world->view, world->now_ms);
     assert_int_equal(pd_view_drain(world->view, 1, &error), ERR_CONDITION_FAILED);
     assert_non_null(strstr(error.text, "no majority"));
@@ -509,13 +487,12 @@ static void a_tombstone_that_gets_a_peer_drains_again(void **state)
     struct world *world = *state;
     add_stores(world, 4, 4);
     put(world, 1, 1, 1, ON(1, 2, 3), 1);
-    pd_view_refresh(world->view, world->now_ms);
-    assert_int_equal(pd_view_drain(world->view, 4, NULL), ERR_OK);
+    drain(world, 4);
     pd_view_end_drains(world->view);
-    assert_int_equal(store_table_find(world->table, 4)->wanted, STORE_TOMBSTONE);
+    assert_int_equal(store(world, 4)->wanted, STORE_TOMBSTONE);
     put(world, 1, 2, 1, ON(1, 2, 3, -4), 1);
     pd_view_end_drains(world->view);
-    assert_int_equal(store_table_find(world->table, 4)->wanted, STORE_DRAINING);
+    assert_int_equal(store(world, 4)->wanted, STORE_DRAINING);
 }
 
 static void an_operator_ends_when_somebody_else_changes_the_region(void **state)
@@ -527,7 +504,7 @@ static void an_operator_ends_when_somebody_else_changes_the_region(void **state)
     pd_view_report(world->view, put(world, 1, 2, 1, ON(1, 2, -5), 1), true); /* not the store that it chose */
     assert_int_equal(operator_list_count(world->operators), 0);
     assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_STALE);
-    assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
+    assert_int_equal(store(world, 3)->coming_count, 0);
 }
 
 /* Its own preparation raises the version of the source once; a second time it is somebody else, or was taken back. */
@@ -559,13 +536,13 @@ static void an_operator_whose_step_takes_too_long_times_out_and_holds_nothing(vo
     struct reason reason;
     add_stores(world, 3, 3);
     assert_non_null(check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason));
-    assert_int_equal(store_table_find(world->table, 3)->coming_count, 1);
-    assert_int_equal(store_table_find(world->table, 3)->coming_size, 64 * MIB);
+    assert_int_equal(store(world, 3)->coming_count, 1);
+    assert_int_equal(store(world, 3)->coming_size, 64 * MIB);
     operator_list_tick(world->operators, world->now_ms + 60 * 1000);
     assert_int_equal(operator_list_count(world->operators), 1);
     operator_list_tick(world->operators, world->now_ms + 3600 * 1000);
     assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_TIMED_OUT);
-    assert_int_equal(store_table_find(world->table, 3)->coming_count, 0);
+    assert_int_equal(store(world, 3)->coming_count, 0);
 }
 
 static struct region_node *put_large(struct world *world, const int *stores, uint64_t conf, uint64_t size)
@@ -603,12 +580,12 @@ static void a_promotion_may_take_longer_where_little_may_be_received(void **stat
 {
     struct world *world = *state;
     add_stores(world, 3, 3);
-    store_limit(store_table_find(world->table, 1), 0, (int64_t)(64 * MIB), world->now_ms); /* what is sent */
-    store_limit(store_table_find(world->table, 3), (int64_t)(MIB / 2), 0, world->now_ms);
+    store_limit(store(world, 1), 0, (int64_t)(64 * MIB), world->now_ms); /* what is sent */
+    store_limit(store(world, 3), (int64_t)(MIB / 2), 0, world->now_ms);
     assert_int_equal(promotion_ms(world, 1024 * MIB), (30 + 4 * 1024) * 1000);
     assert_true(operator_list_cancel(world->operators, 1, world->now_ms));
-    store_limit(store_table_find(world->table, 3), 4096, 0, world->now_ms);
-    store_limit(store_table_find(world->table, 1), 0, 0, world->now_ms);
+    store_limit(store(world, 3), 4096, 0, world->now_ms);
+    store_limit(store(world, 1), 0, 0, world->now_ms);
     put_large(world, ON(1, 2), 3, 1024 * MIB);
     struct reason reason;
     const struct operator *operator = check(world, region_tree_find_id(world->tree, 1), &reason);
@@ -620,7 +597,7 @@ static void a_promotion_does_not_wait_long_for_a_store_that_is_silent(void **sta
     struct world *world = *state;
     add_stores(world, 3, 3);
     assert_true(promotion_ms(world, 1024 * MIB) > 60 * 1000);
-    store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    store(world, 3)->heard = STORE_DISCONNECTED;
     operator_list_tick(world->operators, world->now_ms + 29 * 1000);
     assert_int_equal(operator_list_count(world->operators), 1);
     operator_list_tick(world->operators, world->now_ms + 31 * 1000);
@@ -669,7 +646,7 @@ static void an_operator_whose_target_falls_silent_is_given_up(void **state)
     add_stores(world, 4, 4);
     struct region_node *node = put(world, 1, 1, 1, ON(1, 2), 1);
     assert_int_equal(check(world, node, &reason)->steps[0].store, 3);
-    store_table_find(world->table, 3)->heard = STORE_DISCONNECTED;
+    store(world, 3)->heard = STORE_DISCONNECTED;
     operator_list_tick(world->operators, world->now_ms);
     assert_int_equal(operator_list_history(world->operators, 0)->state, OPERATOR_CANCELLED);
     assert_int_equal(check(world, node, &reason)->steps[0].store, 4);
@@ -681,7 +658,7 @@ static void a_decision_says_what_it_compared_and_what_it_refused(void **state)
     struct reason reason;
     struct buf buf;
     add_stores(world, 5, 5);
-    store_table_find(world->table, 3)->cordoned = true;
+    store(world, 3)->cordoned = true;
     const struct operator *operator= check(world, put(world, 1, 1, 1, ON(1, 2), 1), &reason);
     buf_init(&buf, 4096);
     assert_int_equal(reason_json(&operator->reason, &buf), ERR_OK);
@@ -717,12 +694,10 @@ static void stores_of_a_rack_that_stays_below_the_mean_level_out_among_themselve
 {
     struct world *world = *state;
     struct reason reason;
-    struct rule rule = plain_rule(world);
-    rule.isolation_level = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    isolate(world);
     add_stores(world, 7, 1);
     for (store_id id = 5; id <= 7; id++)
-        store_table_set_label(world->table, store_table_find(world->table, id), "rack", label("x", (uint32_t)id));
+        store_table_set_label(world->table, store(world, id), "rack", label("x", (uint32_t)id));
     int places[41][4];
     for (int id = 1; id <= 40; id++) {
         memcpy(places[id], ON(1, 5 + id % 3, 5 + (id + 1) % 3), sizeof(places[id]));
@@ -735,7 +710,7 @@ static void stores_of_a_rack_that_stays_below_the_mean_level_out_among_themselve
         quiet = operator ? 0 : quiet + 1;
         world->now_ms += operator ? 1000 : 100 * 1000;
         for (store_id id = 1; id <= 7; id++)
-            store_heartbeat(store_table_find(world->table, id), world->now_ms);
+            store_heartbeat(store(world, id), world->now_ms);
         if (!operator)
             continue;
         int *place = places[operator->region];
@@ -756,7 +731,7 @@ static void a_store_of_twice_the_weight_holds_twice_as_much(void **state)
     struct world *world = *state;
     struct reason reason;
     add_stores(world, 5, 5);
-    store_table_find(world->table, 5)->region_weight = 2;
+    store(world, 5)->region_weight = 2;
     for (region_id id = 1; id <= 12; id++)
         put(world, id, 1, 1, id % 2 ? ON(1, 2, 3) : ON(2, 3, 4), 2);
     for (int i = 0; i < 5; i++) {
@@ -764,7 +739,7 @@ static void a_store_of_twice_the_weight_holds_twice_as_much(void **state)
         while (balance_region(world->view, &reason))
             continue;
     }
-    const struct store_entry *heavy = store_table_find(world->table, 5);
+    const struct store_entry *heavy = store(world, 5);
     assert_int_equal(heavy->coming_count + heavy->count, 12); /* of 36: 6, 6, 6, 6, 12 */
 }
 
@@ -776,7 +751,7 @@ static void who_is_out_of_balance_does_not_wait_behind_lower_ones_that_are_not(v
     const uint32_t counts[] = {8, 8, 8, 8, 9, 12, 12, 12, 12, 11}; /* the mean is 10, the band 7.5 .. 12.5 */
     region_id id = 0;
     rule.count = 1;
-    assert_int_equal(rules_put(&world->rules, &rule, NULL), ERR_OK);
+    put_rule(world, &rule);
     add_stores(world, 10, 10);
     for (store_id store = 1; store <= 10; store++)
         for (uint32_t i = 0; i < counts[store - 1]; i++)
@@ -784,7 +759,7 @@ static void who_is_out_of_balance_does_not_wait_behind_lower_ones_that_are_not(v
     world->config.region_band_permille = 250;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(balance_region(world->view, &reason));
-    store_table_find(world->table, 5)->region_out = true; /* it was below the band, and is not at the mean yet */
+    store(world, 5)->region_out = true; /* it was below the band, and is not at the mean yet */
     pd_view_refresh(world->view, world->now_ms);
     const struct operator *operator = balance_region(world->view, &reason);
     assert_non_null(operator);
@@ -805,8 +780,8 @@ static void noise_inside_the_band_moves_nothing(void **state)
         region_tree_see(world->tree, node, &seen);
     }
     add_stores(world, 1, 1);
-    store_table_find(world->table, 4)->cordoned = true;
-    store_table_find(world->table, 4)->region_weight = 1e-9;
+    store(world, 4)->cordoned = true;
+    store(world, 4)->region_weight = 1e-9;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(balance_region(world->view, &reason));
     assert_null(balance_leader(world->view, &reason));
@@ -843,11 +818,11 @@ static void one_slow_store_loses_its_leaders_and_ten_slow_ones_do_not(void **sta
     add_stores(world, 4, 4);
     for (region_id id = 1; id <= 20; id++)
         put(world, id, 1, 1, ON(1, 2, 3), 1);
-    store_table_find(world->table, 1)->slow_score = 100;
+    store(world, 1)->slow_score = 100;
     pd_view_refresh(world->view, world->now_ms);
     assert_non_null(slow_store(world->view, &reason));
     assert_string_equal(reason.policy, "slow-store");
-    store_table_find(world->table, 2)->slow_score = 100;
+    store(world, 2)->slow_score = 100;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(slow_store(world->view, &reason));
 }
@@ -879,14 +854,14 @@ static void leaders_come_to_a_store_that_is_granted_them_and_none_leaves(void **
     add_stores(world, 4, 4);
     for (region_id id = 1; id <= 16; id++)
         put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1 + id % 2);
-    store_table_find(world->table, 3)->grant_leaders = true;
+    store(world, 3)->grant_leaders = true;
     let_all_transfer(world, grant_leader);
     assert_int_equal(leaders_on(world, 3), 12);
     let_all_transfer(world, balance_leader);
     assert_int_equal(leaders_on(world, 3), 12);
     assert_int_equal(leaders_on(world, 1) + leaders_on(world, 2) + leaders_on(world, 4), 4);
     assert_in_range(leaders_on(world, 4), 1, 2); /* the mean is that of the others */
-    store_table_find(world->table, 3)->grant_leaders = false;
+    store(world, 3)->grant_leaders = false;
     let_all_transfer(world, balance_leader);
     assert_in_range(leaders_on(world, 3), 3, 5);
 }
@@ -897,7 +872,7 @@ static void stores_that_are_granted_leaders_share_them(void **state)
     add_stores(world, 4, 4);
     for (region_id id = 1; id <= 13; id++)
         put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1);
-    store_table_find(world->table, 2)->grant_leaders = store_table_find(world->table, 3)->grant_leaders = true;
+    store(world, 2)->grant_leaders = store(world, 3)->grant_leaders = true;
     let_all_transfer(world, grant_leader);
     assert_int_equal(leaders_on(world, 1), 0);
     assert_in_range(leaders_on(world, 2), 6, 7);
@@ -911,12 +886,12 @@ static void a_slow_store_gets_no_leader_that_it_is_granted(void **state)
     add_stores(world, 4, 4);
     for (region_id id = 1; id <= 12; id++)
         put(world, id, 1, 1, id % 4 ? ON(1, 2, 3) : ON(1, 2, 4), 1 + id % 3 % 2);
-    store_table_find(world->table, 3)->grant_leaders = true;
-    store_table_find(world->table, 3)->slow_score = 100;
+    store(world, 3)->grant_leaders = true;
+    store(world, 3)->slow_score = 100;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(grant_leader(world->view, &reason));
     assert_string_equal(reason.refusals[0].why, "takes_no_leader");
-    store_table_find(world->table, 3)->slow_score = 0;
+    store(world, 3)->slow_score = 0;
     world->config.grants = false; /* the policy is off */
     pd_view_refresh(world->view, world->now_ms);
     assert_null(grant_leader(world->view, &reason));
@@ -936,10 +911,10 @@ static void a_hot_leader_stays_where_all_leaders_are_granted(void **state)
         region_tree_see(world->tree, node, &seen);
         pd_view_report(world->view, node, false);
     }
-    store_table_find(world->table, 1)->grant_leaders = true;
+    store(world, 1)->grant_leaders = true;
     pd_view_refresh(world->view, world->now_ms);
     assert_null(hot_read(world->view, &reason));
-    store_table_find(world->table, 1)->grant_leaders = false;
+    store(world, 1)->grant_leaders = false;
     pd_view_refresh(world->view, world->now_ms);
     assert_non_null(hot_read(world->view, &reason));
 }
@@ -1041,7 +1016,7 @@ static void a_new_leader_of_pd_decides_nothing_before_it_knows(void **state)
     scheduler_round(&world->scheduler, world->now_ms, NULL, NULL);
     assert_int_equal(operator_list_count(world->operators), 0);
     for (store_id id = 1; id <= 4; id++)
-        store_heartbeat(store_table_find(world->table, id), world->now_ms);
+        store_heartbeat(store(world, id), world->now_ms);
     for (region_id id = 1; id <= 40; id++)
         put(world, id, 1, 1, ON(1, 2), 1);
     scheduler_round(&world->scheduler, world->now_ms, NULL, NULL);
