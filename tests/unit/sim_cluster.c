@@ -40,10 +40,13 @@ static void look(struct sim_cluster *cluster)
 
 bool sim_cluster_run_until(struct sim_cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct sim_cluster *cluster))
 {
-    uint64_t limit = sim_cluster_now_ms(cluster) + limit_ms;
+    uint64_t limit = sim_cluster_now_ms(cluster) + limit_ms, asked_ms = 0;
     while (sim_cluster_now_ms(cluster) < limit && world_step(cluster->world)) {
         look(cluster);
-        if (is_done && is_done(cluster))
+        if (!is_done || sim_cluster_now_ms(cluster) < asked_ms + cluster->ask_interval_ms)
+            continue;
+        asked_ms = sim_cluster_now_ms(cluster);
+        if (is_done(cluster))
             return true;
     }
     assert_string_equal(world_failure(cluster->world), "");
@@ -107,6 +110,7 @@ struct sim_cluster *sim_cluster_new(const struct sim_cluster_options *options)
     assert_non_null(cluster);
     cluster->world = world_new(&options->world, &options->swarm);
     cluster->client = 1;
+    cluster->ask_interval_ms = options->ask_interval_ms;
     cluster->check = check_raft_new(cluster->world);
     cluster->other_check = options->two_checks ? check_raft_new(cluster->world) : NULL;
     for (uint32_t i = 1; i <= options->world.store_count; i++) {
@@ -187,8 +191,9 @@ uint64_t sim_cluster_put(struct sim_cluster *cluster, const char *key, const cha
         cluster, (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
 }
 
-void sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value)
+uint64_t sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value)
 {
-    sim_cluster_do(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
+    uint64_t took_ms = sim_cluster_do(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
     assert_string_equal(cluster->value, value);
+    return took_ms;
 }

@@ -18,12 +18,14 @@ struct sim_cluster_options {
     struct world_options world; /* seed 1, three stores, two clients, one region */
     struct swarm swarm;         /* no faults */
     uint64_t region_size_max;   /* 0: regions are split by hand only; else they are split at half of it */
+    uint32_t ask_interval_ms;   /* is_done is asked so often; 0: after each step */
     bool two_checks;            /* a second check_raft, that is_whole does not ask: `other_check` */
 };
 
 struct sim_cluster {
     struct world *world;
     uint32_t client; /* who asks: 1 */
+    uint32_t ask_interval_ms;
     struct check_raft *check, *other_check;
     struct region *region; /* owned; what was looked at last, and who leads it */
     store_id leader;
@@ -65,6 +67,6 @@ uint64_t sim_cluster_ask(struct sim_cluster *cluster, struct client_call call);
 /* As sim_cluster_ask; anything but success fails the test. */
 uint64_t sim_cluster_do(struct sim_cluster *cluster, struct client_call call);
 uint64_t sim_cluster_put(struct sim_cluster *cluster, const char *key, const char *value);
-void sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value); /* it must have this value */
+uint64_t sim_cluster_get(struct sim_cluster *cluster, const char *key, const char *value); /* it must have this value */
 
 #endif

@@ -12,80 +12,40 @@
 #include "proto/wire.h"
 #include "raft/raft.h"
 #include "rpc/frame_kind.h"
+#include "sim_cluster.h"
 #include "storenode/store_pairs.h"
 #include "tests/sim/check_raft.h"
-#include "tests/sim/world.h"
 
 /* Idle regions sleep, and whatever should wake them does. Whole clusters in simulated time, in good weather but for
  * what a test does. Ticks of 100 ms, a heartbeat each second one, elections after 10. */
 
 enum { BEAT_MS = 200, ELECTION_MS = 1000, NEVER = UINT32_MAX };
 
-struct cluster {
-    struct world *world;
-    struct check_raft *check;
-    uint64_t beats, messages; /* seen on the wire since counting began */
-    enum polder_outcome outcome;
-    bool answered;
-    uint64_t answered_ms;
-    char value[64];
-};
+/* Of Raft, on the wire since counting began. */
+static struct {
+    uint64_t beats, messages;
+} seen;
 
 static void see_frame(void *context, struct sim_node *from, struct sim_node *to, const struct frame *frame)
 {
-    struct cluster *cluster = context;
     struct arena arena;
     struct wire_raft_batch batch;
-    (void)from;
-    (void)to;
+    (void)context, (void)from, (void)to;
     if (frame->kind != FRAME_RAFT)
         return;
     arena_init(&arena);
     assert_int_equal(wire_decode_raft_batch(frame_bytes(frame), &arena, &batch), ERR_OK);
-    cluster->beats += batch.beat != NULL;
-    cluster->messages += batch.messages_count;
+    seen.beats += batch.beat != NULL;
+    seen.messages += batch.messages_count;
     arena_fini(&arena);
 }
 
-static uint64_t now_ms(const struct cluster *cluster)
+static void run_ms(struct sim_cluster *cluster, uint32_t ms)
 {
-    return sim_heap_ns(world_sim(cluster->world)) / 1000000;
+    assert_true(sim_cluster_run_until(cluster, ms, NULL));
 }
 
-static bool run_until(struct cluster *cluster, uint32_t limit_ms, bool (*is_done)(struct cluster *cluster))
-{
-    uint64_t limit = now_ms(cluster) + limit_ms, asked = 0;
-    while (now_ms(cluster) < limit && world_step(cluster->world)) {
-        struct sim_node *last = sim_last_node(world_sim(cluster->world));
-        if (last && sim_node_is_up(last) && world_node_of(cluster->world, last)->role == WORLD_STORE)
-            check_raft_store(cluster->check, world_node_of(cluster->world, last));
-        if (is_done && now_ms(cluster) >= asked + 5) {
-            asked = now_ms(cluster);
-            if (is_done(cluster))
-                return true;
-        }
-    }
-    assert_string_equal(world_failure(cluster->world), "");
-    return !is_done;
-}
-
-static void run_ms(struct cluster *cluster, uint32_t ms)
-{
-    assert_true(run_until(cluster, ms, NULL));
-}
-
-static void start(struct cluster *cluster, struct world_node *node)
-{
-    struct error err = {0};
-    assert_int_equal(world_start(cluster->world, node, &err), ERR_OK);
-}
-
-static bool is_whole(struct cluster *cluster)
-{
-    return check_raft_is_whole(cluster->check, true, NULL, 0);
-}
-
-static struct store_sleep_counts counts_of(struct cluster *cluster, uint32_t store)
+static struct store_sleep_counts counts_of(struct sim_cluster *cluster, uint32_t store)
 {
     struct store_sleep_counts counts = {0};
     if (world_store(cluster->world, store)->store)
@@ -93,7 +53,7 @@ static struct store_sleep_counts counts_of(struct cluster *cluster, uint32_t sto
     return counts;
 }
 
-static struct store_sleep_counts all_counts(struct cluster *cluster)
+static struct store_sleep_counts all_counts(struct sim_cluster *cluster)
 {
     struct store_sleep_counts counts = {0};
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
@@ -102,96 +62,42 @@ static struct store_sleep_counts all_counts(struct cluster *cluster)
     return counts;
 }
 
-static uint32_t peer_count(struct cluster *cluster)
+static uint32_t peer_count(struct sim_cluster *cluster)
 {
     const struct world_options *options = world_options(cluster->world);
     return options->region_count * (options->store_count < 3 ? options->store_count : 3);
 }
 
-static bool all_sleep(struct cluster *cluster)
+static bool all_sleep(struct sim_cluster *cluster)
 {
     return all_counts(cluster).asleep == peer_count(cluster);
 }
 
-static struct cluster *cluster_new(uint32_t stores, uint32_t regions, uint32_t sleep_after_ms, uint32_t workers)
+static struct sim_cluster *make(uint32_t stores, uint32_t regions, uint32_t sleep_after_ms, uint32_t workers)
 {
-    struct cluster *cluster = calloc(1, sizeof *cluster);
-    struct swarm swarm;
-    swarm_draw(1, false, 0, 0, &swarm);
-    swarm.region_workers = workers;
-    swarm.sleep_after_ms = sleep_after_ms;
-    cluster->world = world_new(
-        &(struct world_options){.seed = 1, .store_count = stores, .client_count = 1, .region_count = regions}, &swarm);
-    cluster->check = check_raft_new(cluster->world);
-    net_set_observer(world_net(cluster->world), see_frame, cluster);
-    for (uint32_t i = 0; i < world_node_count(cluster->world); i++)
-        start(cluster, world_node(cluster->world, i));
-    assert_true(run_until(cluster, 60000, is_whole));
+    struct sim_cluster_options options;
+    sim_cluster_options_init(&options);
+    options.world.store_count = stores;
+    options.world.client_count = 1;
+    options.world.region_count = regions;
+    options.swarm.region_workers = workers;
+    options.swarm.sleep_after_ms = sleep_after_ms;
+    options.ask_interval_ms = 5; /* there are many regions to look at */
+    struct sim_cluster *cluster = sim_cluster_new(&options);
+    net_set_observer(world_net(cluster->world), see_frame, NULL);
     return cluster;
 }
 
-static struct cluster *asleep_new(uint32_t stores, uint32_t regions)
+static struct sim_cluster *make_asleep(uint32_t stores, uint32_t regions)
 {
-    struct cluster *cluster = cluster_new(stores, regions, 1000, 1);
-    assert_true(run_until(cluster, 60000, all_sleep));
+    struct sim_cluster *cluster = make(stores, regions, 1000, 1);
+    assert_true(sim_cluster_run_until(cluster, 60000, all_sleep));
     return cluster;
 }
 
-static void cluster_free(struct cluster *cluster)
+static void end(struct sim_cluster *cluster)
 {
-    world_free(cluster->world);
-    check_raft_free(cluster->check);
-    free(cluster);
-}
-
-/* ---- a client */
-
-static void on_done(void *user, struct polder_result *take_result)
-{
-    struct cluster *cluster = user;
-    cluster->answered = true;
-    cluster->answered_ms = now_ms(cluster);
-    cluster->outcome = take_result->outcome;
-    snprintf(cluster->value, sizeof cluster->value, "%.*s", (int)take_result->value.size,
-             (const char *)take_result->value.data);
-    polder_result_free(take_result);
-}
-
-static bool is_answered(struct cluster *cluster)
-{
-    return cluster->answered;
-}
-
-static void submit(struct cluster *cluster, struct client_call call)
-{
-    struct world_node *client = world_client(cluster->world, 1);
-    call.done = on_done;
-    call.user = cluster;
-    cluster->answered = false;
-    sim_enter(client->node);
-    assert_int_equal(client_submit(client->client, &call), ERR_OK);
-    sim_leave(client->node);
-}
-
-/* How long it took. */
-static uint64_t put(struct cluster *cluster, const char *key, const char *value)
-{
-    uint64_t began = now_ms(cluster);
-    submit(cluster,
-           (struct client_call){.op = CLIENT_PUT, .key = bytes_of_string(key), .value = bytes_of_string(value)});
-    assert_true(run_until(cluster, 20000, is_answered));
-    assert_int_equal(cluster->outcome, POLDER_DONE);
-    return cluster->answered_ms - began;
-}
-
-static uint64_t get(struct cluster *cluster, const char *key, const char *value)
-{
-    uint64_t began = now_ms(cluster);
-    submit(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string(key)});
-    assert_true(run_until(cluster, 20000, is_answered));
-    assert_int_equal(cluster->outcome, POLDER_DONE);
-    assert_string_equal(cluster->value, value);
-    return cluster->answered_ms - began;
+    sim_cluster_free(cluster, false);
 }
 
 /* ---- who leads */
@@ -211,7 +117,7 @@ static void visit(void *context, const struct store_peer_view *view)
     }
 }
 
-static uint32_t led_by(struct cluster *cluster, uint32_t store)
+static uint32_t led_by(struct sim_cluster *cluster, uint32_t store)
 {
     struct search search = {0};
     if (world_store(cluster->world, store)->store)
@@ -220,7 +126,7 @@ static uint32_t led_by(struct cluster *cluster, uint32_t store)
 }
 
 /* Number of a store that leads something. */
-static uint32_t a_leader(struct cluster *cluster)
+static uint32_t a_leader(struct sim_cluster *cluster)
 {
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
         if (led_by(cluster, i))
@@ -229,7 +135,7 @@ static uint32_t a_leader(struct cluster *cluster)
     return 0;
 }
 
-static bool others_lead_all(struct cluster *cluster)
+static bool others_lead_all(struct sim_cluster *cluster)
 {
     uint32_t count = 0;
     for (uint32_t i = 1; i <= world_options(cluster->world)->store_count; i++)
@@ -244,127 +150,127 @@ static bool others_lead_all(struct cluster *cluster)
 static void an_idle_region_sends_nothing_for_a_minute(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 6);
+    struct sim_cluster *cluster = make_asleep(3, 6);
     struct store_sleep_counts before = all_counts(cluster);
-    cluster->messages = cluster->beats = 0;
+    seen.messages = seen.beats = 0;
     run_ms(cluster, 60000);
     struct store_sleep_counts after = all_counts(cluster);
-    assert_int_equal(cluster->messages, 0);
+    assert_int_equal(seen.messages, 0);
     assert_int_equal(after.asleep, peer_count(cluster));
     assert_int_equal(after.slept, before.slept);
-    assert_in_range(cluster->beats, 6 * 60000 / BEAT_MS - 6, 6 * 60000 / BEAT_MS + 6); /* 6 ordered pairs */
-    cluster_free(cluster);
+    assert_in_range(seen.beats, 6 * 60000 / BEAT_MS - 6, 6 * 60000 / BEAT_MS + 6); /* 6 ordered pairs */
+    end(cluster);
 }
 
 static void a_write_wakes_a_region_and_is_done_and_it_sleeps_again(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 6);
-    put(cluster, "a", "0"); /* routes are known now */
-    assert_true(run_until(cluster, 10000, all_sleep));
-    uint64_t took_ms = put(cluster, "a", "1");
+    struct sim_cluster *cluster = make_asleep(3, 6);
+    sim_cluster_put(cluster, "a", "0"); /* routes are known now */
+    assert_true(sim_cluster_run_until(cluster, 10000, all_sleep));
+    uint64_t took_ms = sim_cluster_put(cluster, "a", "1");
     printf("          a write to a sleeping region: %u ms\n", (unsigned)took_ms);
     assert_true(took_ms < 20);
     assert_in_range(all_counts(cluster).asleep, peer_count(cluster) - 3, peer_count(cluster) - 1);
-    assert_true(run_until(cluster, 10000, all_sleep));
-    get(cluster, "a", "1");
-    cluster_free(cluster);
+    assert_true(sim_cluster_run_until(cluster, 10000, all_sleep));
+    sim_cluster_get(cluster, "a", "1");
+    end(cluster);
 }
 
 static void a_read_wakes_a_region_and_asks_a_quorum(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 6);
-    put(cluster, "a", "1");
-    assert_true(run_until(cluster, 10000, all_sleep));
+    struct sim_cluster *cluster = make_asleep(3, 6);
+    sim_cluster_put(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 10000, all_sleep));
     run_ms(cluster, 10000);
-    cluster->messages = 0;
-    assert_true(get(cluster, "a", "1") < 20);
-    assert_true(cluster->messages >= 3); /* to two followers, and an answer */
+    seen.messages = 0;
+    assert_true(sim_cluster_get(cluster, "a", "1") < 20);
+    assert_true(seen.messages >= 3); /* to two followers, and an answer */
     assert_true(all_counts(cluster).woken[WAKE_REQUEST] >= 1);
-    cluster_free(cluster);
+    end(cluster);
 }
 
 static void the_regions_of_a_store_that_dies_elect_within_two_timeouts(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 40);
+    struct sim_cluster *cluster = make_asleep(3, 40);
     uint32_t leader = a_leader(cluster);
     run_ms(cluster, 5000);
     uint32_t led[4] = {0};
     for (uint32_t i = 1; i <= 3; i++)
         led[i] = led_by(cluster, i);
     world_kill(cluster->world, world_store(cluster->world, leader), true);
-    uint64_t began = now_ms(cluster);
-    assert_true(run_until(cluster, 10000, others_lead_all));
+    uint64_t began = sim_cluster_now_ms(cluster);
+    assert_true(sim_cluster_run_until(cluster, 10000, others_lead_all));
     printf("          40 regions, leader's machine dead: all led again after %u ms\n",
-           (unsigned)(now_ms(cluster) - began));
-    assert_true(now_ms(cluster) - began <= 2 * ELECTION_MS + 100);
+           (unsigned)(sim_cluster_now_ms(cluster) - began));
+    assert_true(sim_cluster_now_ms(cluster) - began <= 2 * ELECTION_MS + 100);
     assert_true(all_counts(cluster).woken[WAKE_SILENT] > 0);
     for (uint32_t i = 1; i <= 3; i++)
         assert_true(i == leader || led_by(cluster, i) > led[i]); /* each group has its own patience */
-    cluster_free(cluster);
+    end(cluster);
 }
 
 static void a_store_that_restarts_at_once_is_noticed(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 40);
+    struct sim_cluster *cluster = make_asleep(3, 40);
     uint32_t leader = a_leader(cluster);
     run_ms(cluster, 5000);
     world_kill(cluster->world, world_store(cluster->world, leader), false);
     run_ms(cluster, 100);
-    start(cluster, world_store(cluster->world, leader));
-    uint64_t began = now_ms(cluster);
-    assert_true(run_until(cluster, 10000, others_lead_all));
-    assert_true(now_ms(cluster) - began <= 2 * ELECTION_MS + 100);
+    sim_cluster_start(cluster, world_store(cluster->world, leader));
+    uint64_t began = sim_cluster_now_ms(cluster);
+    assert_true(sim_cluster_run_until(cluster, 10000, others_lead_all));
+    assert_true(sim_cluster_now_ms(cluster) - began <= 2 * ELECTION_MS + 100);
     assert_true(all_counts(cluster).woken[WAKE_RESTARTED] > 0);
     assert_int_equal(all_counts(cluster).woken[WAKE_SILENT], 0);
-    assert_true(run_until(cluster, 20000, all_sleep));
-    cluster_free(cluster);
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
+    end(cluster);
 }
 
 static void a_follower_that_restarts_learns_who_leads_without_an_election(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 1);
+    struct sim_cluster *cluster = make_asleep(3, 1);
     uint32_t leader = a_leader(cluster), follower = leader % 3 + 1;
     run_ms(cluster, 5000);
     uint64_t elections = check_raft_counts(cluster->check)->elections;
     world_kill(cluster->world, world_store(cluster->world, follower), false);
     run_ms(cluster, 3000);
     assert_int_equal(counts_of(cluster, leader).woken[WAKE_NO_QUORUM], 0); /* two of three are enough */
-    start(cluster, world_store(cluster->world, follower));
-    assert_true(run_until(cluster, 20000, all_sleep));
+    sim_cluster_start(cluster, world_store(cluster->world, follower));
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
     assert_true(counts_of(cluster, leader).woken[WAKE_BACK] + counts_of(cluster, leader).woken[WAKE_MESSAGE] > 0);
     assert_int_equal(check_raft_counts(cluster->check)->elections, elections);
-    cluster_free(cluster);
+    end(cluster);
 }
 
 static void lost_questions_and_answers_only_delay_sleep(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 20, 100, 1);
+    struct sim_cluster *cluster = make(3, 20, 100, 1);
     uint64_t elections = check_raft_counts(cluster->check)->elections;
     net_options(world_net(cluster->world))->raft_drop_per_10000 = 2000;
     uint64_t slept = all_counts(cluster).slept;
     for (uint32_t i = 0; i < 60; i++) {
         char key[2] = {(char)('a' + i % 26)};
-        put(cluster, key, "1");
+        sim_cluster_put(cluster, key, "1");
         run_ms(cluster, 500);
     }
     net_options(world_net(cluster->world))->raft_drop_per_10000 = 0;
     assert_true(all_counts(cluster).slept > slept + 60);
-    assert_true(run_until(cluster, 20000, all_sleep));
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
     printf("          20 regions, every fifth frame lost for 30 s: %u elections\n",
            (unsigned)(check_raft_counts(cluster->check)->elections - elections));
-    cluster_free(cluster);
+    end(cluster);
 }
 
 static void a_leader_that_nobody_can_answer_is_replaced(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 1);
+    struct sim_cluster *cluster = make_asleep(3, 1);
     uint32_t leader = a_leader(cluster);
     struct sim_node *node = world_store(cluster->world, leader)->node;
     run_ms(cluster, 5000);
@@ -375,14 +281,14 @@ static void a_leader_that_nobody_can_answer_is_replaced(void **unused)
     assert_int_equal(led_by(cluster, leader), 0);
     assert_true(others_lead_all(cluster));
     net_unblock_all(world_net(cluster->world));
-    assert_true(run_until(cluster, 20000, all_sleep));
-    cluster_free(cluster);
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
+    end(cluster);
 }
 
 static void a_follower_that_cannot_hear_its_leader_keeps_it_awake_and_leading(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 1);
+    struct sim_cluster *cluster = make_asleep(3, 1);
     uint32_t leader = a_leader(cluster), follower = leader % 3 + 1;
     run_ms(cluster, 5000);
     net_block(world_net(cluster->world), world_store(cluster->world, leader)->node,
@@ -391,43 +297,46 @@ static void a_follower_that_cannot_hear_its_leader_keeps_it_awake_and_leading(vo
     assert_int_equal(led_by(cluster, leader), 1);
     assert_true(counts_of(cluster, leader).woken[WAKE_MESSAGE] > 0);
     assert_int_equal(counts_of(cluster, leader).asleep, 0);
-    put(cluster, "a", "1");
+    sim_cluster_put(cluster, "a", "1");
     net_unblock_all(world_net(cluster->world));
-    assert_true(run_until(cluster, 20000, all_sleep));
-    cluster_free(cluster);
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
+    end(cluster);
 }
 
 static void a_leader_that_was_stopped_in_its_sleep_serves_no_stale_read(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 1);
-    put(cluster, "a", "old");
-    assert_true(run_until(cluster, 10000, all_sleep));
+    struct sim_cluster *cluster = make_asleep(3, 1);
+    sim_cluster_put(cluster, "a", "old");
+    assert_true(sim_cluster_run_until(cluster, 10000, all_sleep));
     uint32_t leader = a_leader(cluster);
     struct sim_node *node = world_store(cluster->world, leader)->node;
     sim_node_pause(node);
-    submit(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("a"), .deadline_ms = 20000});
-    assert_true(run_until(cluster, 10000, others_lead_all)); /* the question waits in the mailbox of the old one */
+    sim_cluster_submit(cluster,
+                       (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("a"), .deadline_ms = 20000});
+    assert_true(
+        sim_cluster_run_until(cluster, 10000, others_lead_all)); /* the question waits in the mailbox of the old one */
     cluster->answered = false;
-    put(cluster, "a", "new");
-    submit(cluster, (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("a"), .deadline_ms = 20000});
+    sim_cluster_put(cluster, "a", "new");
+    sim_cluster_submit(cluster,
+                       (struct client_call){.op = CLIENT_GET, .key = bytes_of_string("a"), .deadline_ms = 20000});
     sim_node_resume(node);
-    assert_true(run_until(cluster, 20000, is_answered));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_answered));
     assert_string_equal(cluster->value, "new");
-    cluster_free(cluster);
+    end(cluster);
 }
 
 /* Of its groups, those that are written to wake and are handed over, the others are elected away in their sleep. */
 static void a_store_whose_disk_hangs_leads_nothing_for_long(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 60);
+    struct sim_cluster *cluster = make_asleep(3, 60);
     uint32_t leader = a_leader(cluster);
-    world_store(cluster->world, leader)->hung_until_us = (now_ms(cluster) + 15000) * 1000;
+    world_store(cluster->world, leader)->hung_until_us = (sim_cluster_now_ms(cluster) + 15000) * 1000;
     uint64_t slowest_ms = 0;
     for (char letter = 'a'; letter <= 'z'; letter++) {
         char key[2] = {letter};
-        uint64_t took_ms = put(cluster, key, "1");
+        uint64_t took_ms = sim_cluster_put(cluster, key, "1");
         slowest_ms = took_ms > slowest_ms ? took_ms : slowest_ms;
     }
     printf("          a write to each of 26 regions while the disk of a leader hangs: at most %u ms\n",
@@ -438,7 +347,7 @@ static void a_store_whose_disk_hangs_leads_nothing_for_long(void **unused)
     assert_true(others_lead_all(cluster));
     assert_true(counts_of(cluster, leader).handed_over > 0);
     assert_true(all_counts(cluster).woken[WAKE_SILENT] > 0);
-    cluster_free(cluster);
+    end(cluster);
 }
 
 struct silent_stores {
@@ -453,7 +362,7 @@ static void note_silent(void *context, store_id store)
     silent->last = store;
 }
 
-static void leave(struct cluster *cluster, uint32_t store)
+static void leave(struct sim_cluster *cluster, uint32_t store)
 {
     struct world_node *node = world_store(cluster->world, store);
     sim_enter(node->node);
@@ -463,7 +372,7 @@ static void leave(struct cluster *cluster, uint32_t store)
 
 static uint32_t leaving_store;
 
-static bool has_left(struct cluster *cluster)
+static bool has_left(struct sim_cluster *cluster)
 {
     return store_has_left(world_store(cluster->world, leaving_store)->store);
 }
@@ -471,33 +380,34 @@ static bool has_left(struct cluster *cluster)
 static void a_store_that_leaves_hands_over_what_sleeps_and_nobody_waits_for_an_election(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 60);
+    struct sim_cluster *cluster = make_asleep(3, 60);
     leaving_store = a_leader(cluster);
     uint32_t led = led_by(cluster, leaving_store);
     leave(cluster, leaving_store);
-    uint64_t begun_ms = now_ms(cluster);
-    assert_true(run_until(cluster, 2 * ELECTION_MS, has_left));
-    printf("          %u regions were handed over in %u ms\n", (unsigned)led, (unsigned)(now_ms(cluster) - begun_ms));
-    assert_in_range(now_ms(cluster) - begun_ms, 1, ELECTION_MS / 2);
+    uint64_t begun_ms = sim_cluster_now_ms(cluster);
+    assert_true(sim_cluster_run_until(cluster, 2 * ELECTION_MS, has_left));
+    printf("          %u regions were handed over in %u ms\n", (unsigned)led,
+           (unsigned)(sim_cluster_now_ms(cluster) - begun_ms));
+    assert_in_range(sim_cluster_now_ms(cluster) - begun_ms, 1, ELECTION_MS / 2);
     assert_int_equal(led_by(cluster, leaving_store), 0);
     assert_int_equal(counts_of(cluster, leaving_store).handed_over, led);
     world_kill(cluster->world, world_store(cluster->world, leaving_store), false);
     for (char letter = 'a'; letter <= 'z'; letter++) {
         char key[2] = {letter};
-        assert_in_range(put(cluster, key, "1"), 0, ELECTION_MS / 2);
+        assert_in_range(sim_cluster_put(cluster, key, "1"), 0, ELECTION_MS / 2);
     }
-    cluster_free(cluster);
+    end(cluster);
 }
 
 static void when_all_leave_nobody_waits_for_anybody(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(3, 60);
+    struct sim_cluster *cluster = make_asleep(3, 60);
     for (uint32_t store = 1; store <= 3; store++)
         leave(cluster, store);
     for (leaving_store = 1; leaving_store <= 3; leaving_store++)
-        assert_true(run_until(cluster, ELECTION_MS, has_left));
-    cluster_free(cluster);
+        assert_true(sim_cluster_run_until(cluster, ELECTION_MS, has_left));
+    end(cluster);
 }
 
 static void a_store_that_was_just_started_is_given_nothing_yet(void **unused)
@@ -529,44 +439,44 @@ static void a_store_that_was_just_started_is_given_nothing_yet(void **unused)
 static void regions_never_sleep_if_told_so_or_beside_a_store_that_does_not(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 4, 0, 1);
+    struct sim_cluster *cluster = make(3, 4, 0, 1);
     run_ms(cluster, 10000);
     assert_int_equal(all_counts(cluster).slept, 0);
-    cluster_free(cluster);
-    cluster = cluster_new(3, 4, 1000, 1);
+    end(cluster);
+    cluster = make(3, 4, 1000, 1);
     world_kill(cluster->world, world_store(cluster->world, 2), false);
     world_store(cluster->world, 2)->store_config.sleep_after_ms = 0;
-    start(cluster, world_store(cluster->world, 2));
-    assert_true(run_until(cluster, 20000, is_whole));
+    sim_cluster_start(cluster, world_store(cluster->world, 2));
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     run_ms(cluster, 10000);
     assert_int_equal(all_counts(cluster).asleep, counts_of(cluster, 1).asleep + counts_of(cluster, 3).asleep);
     assert_int_equal(counts_of(cluster, 2).asleep, 0);
-    put(cluster, "a", "1");
-    cluster_free(cluster);
+    sim_cluster_put(cluster, "a", "1");
+    end(cluster);
 }
 
 static void a_lone_region_sleeps_too(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = asleep_new(1, 4);
-    put(cluster, "a", "1");
-    get(cluster, "a", "1");
-    assert_true(run_until(cluster, 20000, all_sleep));
-    cluster_free(cluster);
+    struct sim_cluster *cluster = make_asleep(1, 4);
+    sim_cluster_put(cluster, "a", "1");
+    sim_cluster_get(cluster, "a", "1");
+    assert_true(sim_cluster_run_until(cluster, 20000, all_sleep));
+    end(cluster);
 }
 
 static void messages_of_a_thousand_sleeping_regions_are_pairs_times_beats(void **unused)
 {
     (void)unused;
-    struct cluster *cluster = cluster_new(3, 1000, 1000, 2);
-    assert_true(run_until(cluster, 60000, all_sleep));
-    cluster->messages = cluster->beats = 0;
+    struct sim_cluster *cluster = make(3, 1000, 1000, 2);
+    assert_true(sim_cluster_run_until(cluster, 60000, all_sleep));
+    seen.messages = seen.beats = 0;
     run_ms(cluster, 10000);
     printf("          3 stores, 1000 sleeping regions: %.1f beats and %u other messages per second\n",
-           (double)cluster->beats / 10, (unsigned)cluster->messages);
-    assert_int_equal(cluster->messages, 0);
-    assert_in_range(cluster->beats, 6 * 10000 / BEAT_MS - 6, 6 * 10000 / BEAT_MS + 6);
-    cluster_free(cluster);
+           (double)seen.beats / 10, (unsigned)seen.messages);
+    assert_int_equal(seen.messages, 0);
+    assert_in_range(seen.beats, 6 * 10000 / BEAT_MS - 6, 6 * 10000 / BEAT_MS + 6);
+    end(cluster);
 }
 
 static void visit_memory(void *context, const struct store_peer_view *view)
@@ -579,13 +489,13 @@ static void visit_memory(void *context, const struct store_peer_view *view)
 /* Bytes that the store of a cluster gives back to malloc when it dies; its disk is another matter. */
 static size_t memory_of_a_store(uint32_t regions, size_t *core_most)
 {
-    struct cluster *cluster = asleep_new(3, regions);
+    struct sim_cluster *cluster = make_asleep(3, regions);
     run_ms(cluster, 2000); /* what was kept for rounds goes, too */
     store_visit_peers(world_store(cluster->world, 1)->store, visit_memory, core_most);
     size_t before = mallinfo2().uordblks;
     world_kill(cluster->world, world_store(cluster->world, 1), true);
     size_t after = mallinfo2().uordblks;
-    cluster_free(cluster);
+    end(cluster);
     return before - after;
 }
 
