@@ -14,6 +14,7 @@
 #include "fuzz.h"
 #include "raft/core.h"
 #include "raft/membership.h"
+#include "tests/sim/raft_entries.h"
 
 enum {
     NODES_MAX = 5,
@@ -81,28 +82,6 @@ static uint8_t draw(struct world *world, uint8_t limit)
     return fuzz_u8(&world->input) % limit;
 }
 
-static struct raft_entry *copy_deep(const struct raft_entry *entries, uint32_t count)
-{
-    struct raft_entry *copy = malloc((count + 1) * sizeof *copy);
-    CHECK(copy);
-    for (uint32_t i = 0; i < count; i++) {
-        copy[i] = entries[i];
-        uint8_t *data = malloc(entries[i].data.size + 1);
-        CHECK(data);
-        if (entries[i].data.size)
-            memcpy(data, entries[i].data.data, entries[i].data.size);
-        copy[i].data.data = data;
-    }
-    return copy;
-}
-
-static void free_deep(struct raft_entry *entries, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)entries[i].data.data);
-    free(entries);
-}
-
 static raft_index durable_last(const struct node *node)
 {
     return node->before.index + node->log_count;
@@ -112,7 +91,7 @@ static raft_index durable_last(const struct node *node)
 
 static void free_packet(struct packet *packet)
 {
-    free_deep(packet->entries, packet->message.entry_count);
+    raft_entries_free(packet->entries, packet->message.entry_count);
     free(packet);
 }
 
@@ -127,7 +106,7 @@ static void post(struct world *world, struct node *from, const struct raft_messa
     struct packet *packet = calloc(1, sizeof *packet);
     CHECK(packet);
     packet->message = *message;
-    packet->entries = copy_deep(message->entries, message->entry_count);
+    packet->entries = raft_entries_copy(message->entries, message->entry_count);
     if (is_snapshot) { /* the state machine's own, which may be newer */
         CHECK(message->snapshot->index <= from->applied);
         uint32_t place = (uint32_t)(from->applied - from->before.index);
@@ -191,7 +170,7 @@ static void write_append(struct node *node, const struct append *append)
     }
     if (append->has_snapshot) {
         CHECK(append->snapshot.index > node->applied);
-        free_deep(node->log, node->log_count);
+        raft_entries_free(node->log, node->log_count);
         node->log = NULL;
         node->log_count = 0;
         node->before = (struct raft_position){.index = append->snapshot.index, .term = append->snapshot.term};
@@ -203,14 +182,8 @@ static void write_append(struct node *node, const struct append *append)
     CHECK(append->entries[0].index > node->applied && append->entries[0].index > node->before.index);
     uint32_t keep = (uint32_t)(append->entries[0].index - node->before.index - 1);
     CHECK(keep <= node->log_count);
-    struct raft_entry *copy = copy_deep(append->entries, append->count); /* reads the payloads */
-    for (uint32_t i = keep; i < node->log_count; i++)
-        free((void *)(uintptr_t)node->log[i].data.data);
-    node->log = realloc(node->log, (keep + append->count + 1) * sizeof *node->log);
-    CHECK(node->log);
-    memcpy(node->log + keep, copy, append->count * sizeof *copy);
+    node->log = raft_entries_replace(node->log, node->log_count, keep, append->entries, append->count);
     node->log_count = keep + append->count;
-    free(copy);
 }
 
 /* `kept` of the writes under way reached the disk. */
@@ -543,10 +516,8 @@ static void do_truncate(struct world *world, struct node *node)
         return;
     uint32_t gone = 1 + draw(world, 32) % (uint32_t)(applied - node->before.index);
     node->before = (struct raft_position){.index = node->before.index + gone, .term = node->log[gone - 1].term};
-    for (uint32_t i = 0; i < gone; i++)
-        free((void *)(uintptr_t)node->log[i].data.data);
+    raft_entries_drop(node->log, node->log_count, gone);
     node->log_count -= gone;
-    memmove(node->log, node->log + gone, node->log_count * sizeof *node->log);
     raft_truncate(node->raft, node->before.index, node->before.term);
 }
 
@@ -746,7 +717,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         crash(&world->nodes[i], QUEUE_MAX);
         boot(world, &world->nodes[i]);
         crash(&world->nodes[i], 0);
-        free_deep(world->nodes[i].log, world->nodes[i].log_count);
+        raft_entries_free(world->nodes[i].log, world->nodes[i].log_count);
     }
     for (uint32_t i = 0; i < world->net_count; i++)
         free_packet(world->net[i]);

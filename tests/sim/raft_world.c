@@ -18,6 +18,7 @@
 
 #include "base/rng.h"
 #include "raft/core.h"
+#include "raft_entries.h"
 
 enum {
     NODE_COUNT = 6,
@@ -142,31 +143,11 @@ static bool chance(struct world *world, uint32_t percent)
     return rng_chance(&world->rng, percent, 100);
 }
 
-static struct raft_entry *copy_deep(const struct raft_entry *entries, uint32_t count)
-{
-    struct raft_entry *copy = malloc((count + 1) * sizeof(*copy));
-    for (uint32_t i = 0; i < count; i++) {
-        copy[i] = entries[i];
-        uint8_t *data = malloc(entries[i].data.size + 1);
-        if (entries[i].data.size)
-            memcpy(data, entries[i].data.data, entries[i].data.size);
-        copy[i].data.data = data;
-    }
-    return copy;
-}
-
-static void free_deep(struct raft_entry *entries, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)entries[i].data.data);
-    free(entries);
-}
-
 /* ---- network ---- */
 
 static void free_packet(struct packet *packet)
 {
-    free_deep(packet->entries, packet->message.entry_count);
+    raft_entries_free(packet->entries, packet->message.entry_count);
     free(packet);
 }
 
@@ -182,7 +163,7 @@ static void post(struct world *world, const struct node *from, const struct raft
     for (; copies > 0 && world->net_count < NET_MAX; copies--) {
         struct packet *packet = calloc(1, sizeof(*packet));
         packet->message = *message;
-        packet->entries = copy_deep(message->entries, message->entry_count);
+        packet->entries = raft_entries_copy(message->entries, message->entry_count);
         packet->due = world->now + (chance(world, 10) && !world->calm ? rng_below(&world->rng, 20) : 0);
         if (message->kind == RAFT_SNAPSHOT) { /* the state machine's own, which may be newer */
             MUST(message->snapshot->index <= from->sm.index);
@@ -232,7 +213,7 @@ static void write_append(struct world *world, struct node *node, struct append *
     node->hard = append->hard;
     node->hard.commit = commit;
     if (append->has_snapshot) {
-        free_deep(node->log, node->log_count);
+        raft_entries_free(node->log, node->log_count);
         node->log = NULL;
         node->log_count = 0;
         node->before = (struct raft_position){.index = append->snapshot.index, .term = append->snapshot.term};
@@ -246,13 +227,8 @@ static void write_append(struct world *world, struct node *node, struct append *
     MUST(append->entries[0].index > node->sm.index && append->entries[0].index > node->before.index);
     uint32_t keep = (uint32_t)(append->entries[0].index - node->before.index - 1);
     MUST(keep <= node->log_count);
-    struct raft_entry *copy = copy_deep(append->entries, append->count); /* reads the payloads */
-    for (uint32_t i = keep; i < node->log_count; i++)
-        free((void *)(uintptr_t)node->log[i].data.data);
-    node->log = realloc(node->log, (keep + append->count + 1) * sizeof(*node->log));
-    memcpy(node->log + keep, copy, append->count * sizeof(*copy));
+    node->log = raft_entries_replace(node->log, node->log_count, keep, append->entries, append->count);
     node->log_count = keep + append->count;
-    free(copy);
 }
 
 static void crash(struct world *world, struct node *node)
@@ -578,10 +554,8 @@ static void do_truncate(struct world *world, struct node *node)
         return;
     uint32_t gone = (uint32_t)(index - node->before.index);
     node->before = (struct raft_position){.index = index, .term = node->log[gone - 1].term};
-    for (uint32_t i = 0; i < gone; i++)
-        free((void *)(uintptr_t)node->log[i].data.data);
+    raft_entries_drop(node->log, node->log_count, gone);
     node->log_count -= gone;
-    memmove(node->log, node->log + gone, node->log_count * sizeof(*node->log));
     raft_truncate(node->raft, index, node->before.term);
 }
 
@@ -789,7 +763,7 @@ static void end_world(struct world *world)
     for (uint32_t i = 0; i < NODE_COUNT; i++) {
         if (world->nodes[i].raft)
             crash(world, &world->nodes[i]);
-        free_deep(world->nodes[i].log, world->nodes[i].log_count);
+        raft_entries_free(world->nodes[i].log, world->nodes[i].log_count);
     }
     for (uint32_t i = 0; i < world->net_count; i++)
         free_packet(world->net[i]);
