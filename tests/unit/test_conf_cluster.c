@@ -388,10 +388,27 @@ static void find_leaders(struct sim_cluster *cluster, struct leaders *leaders)
     assert_true(leaders->of_first && leaders->of_second);
 }
 
-/* ... on two stores. */
-static void find_apart_leaders(struct sim_cluster *cluster, struct leaders *leaders)
+static void split_in_two(struct sim_cluster *cluster, struct leaders *leaders)
 {
+    put(cluster, "a");
+    put(cluster, "z");
+    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
+                     POLDER_OK);
+    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     find_leaders(cluster, leaders);
+}
+
+static void end_both(struct sim_cluster *cluster, struct leaders *leaders)
+{
+    region_free(leaders->first);
+    region_free(leaders->second);
+    sim_cluster_free(cluster, true);
+}
+
+/* Leaders on two stores. */
+static void split_apart(struct sim_cluster *cluster, struct leaders *leaders)
+{
+    split_in_two(cluster, leaders);
     const struct polder_peer_change away = {.store_id = leaders->of_first % 3 + 1};
     if (leaders->of_second == leaders->of_first)
         assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_TRANSFER_LEADER,
@@ -444,12 +461,7 @@ static void who_leads_a_source_serves_no_reads(void **unused)
     struct sim_cluster *cluster = make(3);
     struct store_merge_counts counts = {0};
     struct leaders leaders;
-    put(cluster, "a");
-    put(cluster, "z");
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
-                     POLDER_OK);
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    find_apart_leaders(cluster, &leaders);
+    split_apart(cluster, &leaders);
     struct client_call get = {.op = CLIENT_GET, .key = bytes_of_string("z"), .deadline_ms = 400};
     assert_int_equal(ask_with(cluster, 2, get), POLDER_OK);
     assert_string_equal(cluster->value, "");
@@ -467,9 +479,7 @@ static void who_leads_a_source_serves_no_reads(void **unused)
         assert_string_equal(cluster->value, "new");
     cut_off(cluster, source, false);
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    region_free(leaders.first);
-    region_free(leaders.second);
-    sim_cluster_free(cluster, true);
+    end_both(cluster, &leaders);
 }
 
 /* The target's peer beside the source's leader was removed, and has not heard of it. */
@@ -479,12 +489,7 @@ static void who_prepared_for_a_target_that_left_its_store_goes_on(void **unused)
     struct sim_cluster *cluster = make(3);
     struct store_merge_counts counts = {0};
     struct leaders leaders;
-    put(cluster, "a");
-    put(cluster, "z");
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
-                     POLDER_OK);
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    find_apart_leaders(cluster, &leaders);
+    split_apart(cluster, &leaders);
     struct world_node *source = sim_cluster_store(cluster, leaders.of_second);
     cut_off(cluster, source, true);
     assert_int_equal(
@@ -504,9 +509,7 @@ static void who_prepared_for_a_target_that_left_its_store_goes_on(void **unused)
     assert_int_equal(counts.rolled_back, 1);
     put(cluster, "z");
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    region_free(leaders.first);
-    region_free(leaders.second);
-    sim_cluster_free(cluster, true);
+    end_both(cluster, &leaders);
 }
 
 /* Of two, this one. */
@@ -551,12 +554,7 @@ static void a_source_is_left_alone(bool damaged)
     struct store_merge_counts merges = {0};
     struct store_damage_counts damages = {0};
     struct leaders leaders;
-    put(cluster, "a");
-    put(cluster, "z");
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
-                     POLDER_OK);
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    find_leaders(cluster, &leaders);
+    split_in_two(cluster, &leaders);
     struct world_node *away = NULL;
     store_id to = 0;
     find_bystanders(cluster, &leaders, &away, &to);
@@ -587,9 +585,7 @@ static void a_source_is_left_alone(bool damaged)
     assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, from), POLDER_OK); /* nothing is in its way */
     assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
-    region_free(leaders.first);
-    region_free(leaders.second);
-    sim_cluster_free(cluster, true);
+    end_both(cluster, &leaders);
 }
 
 static void a_source_is_not_left_over_where_its_target_was_removed(void **unused)
@@ -658,16 +654,6 @@ static void move_and_merge(struct sim_cluster *cluster, const struct leaders *le
     assert_true(sim_cluster_run_until(cluster, 5000, NULL));
 }
 
-static void split_in_two(struct sim_cluster *cluster, struct leaders *leaders)
-{
-    put(cluster, "a");
-    put(cluster, "z");
-    assert_int_equal(ask(cluster, (struct client_call){.op = CLIENT_SPLIT_REGION, .key = bytes_of_string("m")}),
-                     POLDER_OK);
-    assert_true(sim_cluster_run_until(cluster, 20000, sim_cluster_is_whole));
-    find_leaders(cluster, leaders);
-}
-
 /* Of six: the three that have both regions, the others, and the last of the three, which leads neither. */
 static struct world_node *find_stores(struct sim_cluster *cluster, const struct leaders *leaders, store_id *was,
                                       store_id *now)
@@ -707,9 +693,7 @@ static void who_was_removed_from_a_region_that_is_no_more_finds_out(void **unuse
     sim_cluster_start(cluster, away);
     assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 0);
-    region_free(leaders.first);
-    region_free(leaders.second);
-    sim_cluster_free(cluster, true);
+    end_both(cluster, &leaders);
 }
 
 static uint64_t asleep_at(const struct world_node *node)
@@ -745,9 +729,7 @@ static void who_needs_the_keys_of_one_that_sleeps_lets_it_find_out(void **unused
     assert_int_equal(change(cluster, POLDER_PEER_ADD_LEARNER, was[2]), POLDER_OK);
     assert_true(sim_cluster_run_until(cluster, 40000, sim_cluster_is_whole));
     assert_int_equal(count_rows(away->disk, ENGINE_DEFAULT), 2);
-    region_free(leaders.first);
-    region_free(leaders.second);
-    sim_cluster_free(cluster, true);
+    end_both(cluster, &leaders);
 }
 
 enum { STALE_CHECK_MS = 60000, LOOK_MS = 5000 }; /* LOOK_MS: workers look that often whether it is time */
