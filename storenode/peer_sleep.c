@@ -64,7 +64,7 @@ static bool wants_sleep(const struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
     return config->sleep_after_ms > 0 && idle_ticks(peer) * config->tick_ms >= config->sleep_after_ms &&
-           nobody_waits(peer) && everybody_lives(peer);
+           nobody_waits(peer) && everybody_lives(peer) && !peer->split.due;
 }
 
 static uint32_t bit_of(const struct peer *peer, peer_id id)

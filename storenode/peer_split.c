@@ -137,7 +137,7 @@ void peer_split_ids(struct peer *peer, struct split_ask *take_ask)
 
 void peer_extent_forget(struct peer *peer)
 {
-    peer->split.counted = peer->split.estimated = false;
+    peer->split.counted = peer->split.estimated = peer->split.due = false;
     peer->split.extent = peer->split.written = (struct region_extent){0};
     peer->split.look_at_us = 0;
 }
@@ -250,7 +250,7 @@ void peer_split_look(struct peer *peer)
 {
     look_at_load(peer);
     bool now = region_worker_now_us(peer->worker) >= peer->split.look_at_us && peer_may_split(peer);
-    if (now && peer->split.written.size > 0 && may_be_too_large(peer))
+    if (now && (peer->split.written.size > 0 || peer->split.due) && may_be_too_large(peer))
         start_check(peer, SPLIT_CHECK_GROWN, 0);
     else
         peer_size_look(peer);
@@ -294,6 +294,7 @@ void peer_split_checked(struct peer *peer, struct message *take_message)
         region_worker_counted(peer->worker, check->estimated ? 0 : check->extent.size);
         peer->heartbeat_due = true;
         struct split_ask *ask = check->ask;
+        peer->split.due = ask->key_count > 0 && check->kind != SPLIT_CHECK_MIDDLE;
         if (ask->key_count > 0 && peer_may_split(peer)) {
             check->ask = NULL;
             ask_for_ids(peer, ask);
