@@ -171,6 +171,20 @@ static void end_failed(struct conn *conn, int rv)
         conn_end(conn, ERR_CLOSED);
 }
 
+/* ---- calls of nng that begin an operation */
+
+/* Locked; the call is made without the lock, and call_end follows it. */
+static void call_begin(struct conn *conn)
+{
+    __atomic_fetch_add(&conn->calls, 1, __ATOMIC_RELAXED);
+}
+
+/* The connection may be another one after this. */
+static void call_end(struct conn *conn)
+{
+    __atomic_fetch_sub(&conn->calls, 1, __ATOMIC_RELEASE);
+}
+
 /* ---- writing */
 
 void conn_count_pending(struct conn *conn)
@@ -261,9 +275,13 @@ static void unlock_and_write(struct conn *conn)
     conn->writing = write_prepare(conn, conn->write_aio);
     bool write = conn->writing;
     nng_aio *aio = conn->write_aio;
-    pthread_mutex_unlock(&conn->lock);
     if (write)
-        nng_stream_send(stream, aio);
+        call_begin(conn);
+    pthread_mutex_unlock(&conn->lock);
+    if (!write)
+        return;
+    nng_stream_send(stream, aio);
+    call_end(conn);
 }
 
 static void on_written(void *argument)
@@ -540,11 +558,13 @@ static void receive_again(struct conn *conn)
     enum conn_op op = conn->receive_op;
     nng_stream *stream = conn->stream;
     nng_aio *aio = conn->receive_aio;
+    call_begin(conn);
     unlock_and_write(conn);
     if (op == OP_PAUSE)
         nng_sleep_aio(PAUSE_MS, aio);
     else
         nng_stream_recv(stream, aio);
+    call_end(conn);
 }
 
 static void on_received(void *argument)
@@ -604,8 +624,10 @@ void conn_dial(struct conn *conn, nng_stream_dialer *take_dialer, const char *ad
     conn->receive_op = OP_DIAL;
     conn->receiving = false;
     nng_aio *aio = conn->receive_aio;
+    call_begin(conn);
     pthread_mutex_unlock(&conn->lock);
     nng_stream_dialer_dial(take_dialer, aio);
+    call_end(conn);
 }
 
 void conn_accepted(struct conn *conn, nng_stream *take_stream)

@@ -12,7 +12,8 @@
  * operation.
  *
  * Invariants:
- *   T1 at most one operation on each aio, and nothing of nng is freed while one is under way (receive_op, writing);
+ *   T1 at most one operation on each aio, and nothing of nng is freed while one is under way (receive_op, writing) or
+ * the call that has begun one has not returned (calls): its callback may have run by then, and TLS still holds a lock;
  *   T2 handler calls about a connection come from its receive callback, and on_close from the keeper when that rests
  * for good; T3 a connection in ENDING is in the keeper's hands exactly once; T4 a listener writes nothing before its
  * hello. */
@@ -69,6 +70,7 @@ struct conn {
     bool writing;   /* nng has write_aio or quick_aio */
     bool corked;    /* frames that are put wait for the end of the receive callback: one write for all answers */
     bool may_write;
+    uint32_t calls;   /* atomic: threads that are in nng to begin an operation on stream or dialer */
     uint16_t version; /* put in what is sent */
     struct frame_writer writer;
     uint64_t counted_size; /* the part of transport->pending_size that is ours */

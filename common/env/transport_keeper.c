@@ -235,7 +235,7 @@ static bool advance_end(struct conn *conn, uint64_t now)
     bool too_long = now - conn->ending_ms >= STUCK_MS && !in_callback;
     if (!conn->told && ((received && wrote) || too_long))
         tell(conn, !(received && wrote));
-    if (!conn->told || !received || !wrote)
+    if (!conn->told || !received || !wrote || __atomic_load_n(&conn->calls, __ATOMIC_ACQUIRE) > 0)
         return false;
     release(conn);
     return true;
