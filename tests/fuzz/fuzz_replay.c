@@ -30,7 +30,7 @@ static void run_damaged(struct rng *rng, const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     for (uint64_t count = rng_between(rng, 1, 4); count > 0; count--) {
         uint8_t *at = &copy[rng_below(rng, size)];
-        *at = rng_chance(rng, 1, 2) ? (uint8_t)(*at ^ 1u << rng_below(rng, 8)) : (uint8_t)rng_next(rng);
+        *at = (uint8_t)(rng_chance(rng, 1, 2) ? *at ^ 1u << rng_below(rng, 8) : rng_next(rng));
     }
     run(copy, size);
     free(copy);
