@@ -64,7 +64,7 @@ PRINTERS = re.compile(r"^(common/env/|tools/|tests/|client/examples/|common/base
 DECLARATION = re.compile(r"^\s*(?:static\s+|extern\s+|inline\s+|const\s+|struct\s+|enum\s+|unsigned\s+)*\w+[\s*]+$")
 
 EXEMPT = re.compile(r"^(common/env/|tests/|client/examples/)")
-SKIP_FOLDERS = re.compile(r"^(\.|build)|^__pycache__$")
+SKIP_FOLDERS = re.compile(r"^(\.|build)|^__pycache__$")  # and whatever meson has made
 KEYWORDS = {"return", "else", "case", "do", "goto"}
 
 
@@ -163,6 +163,9 @@ def check_names(paths, findings):
 def find_sources(root):
     paths = []
     for folder, folders, names in os.walk(root):
+        if "meson-info" in folders:
+            folders[:] = []
+            continue
         folders[:] = sorted(f for f in folders if not SKIP_FOLDERS.match(f))
         for name in sorted(names):
             if name.endswith((".c", ".h", ".cc")):
