@@ -23,11 +23,21 @@ enum {
     STORE_PORT = 20160,
     STORE_STATUS_PORT = 20180,
     STORE_STATUS_PORT_MANY = 20240, /* when the stores' own ports reach into the others */
-    PD_PORT_STEP = 10, /* between two pds */
+    PD_PORT_STEP = 10,              /* between two pds */
     PDS_MAX = 5,
     STORES_MAX = CLUSTER_PROCESS_MAX - PDS_MAX,
     READY_POLL_MS = 20,
+    REGISTERED_POLL_MS = 2,
+    REGISTERED_DEADLINE_MS = 50,
     WATCH_INTERVAL_MS = 500,
+};
+
+/* What starting needs besides the plan. */
+struct start {
+    struct polder *polder; /* owned */
+    struct os_signals *signals;
+    uint64_t started_us;
+    bool is_new; /* there was no cluster in the directory */
 };
 
 struct options {
@@ -76,7 +86,8 @@ static const struct setting rows[] = {
      SETTING_FIELD(struct options, port_offset),
      .default_text = "0",
      .max = 45000,
-     .help = "added to the ports 2379 and 2381 (pd; 10 more for each other one), 20160, ... and 20180, ... (storenodes)"},
+     .help =
+         "added to the ports 2379 and 2381 (pd; 10 more for each other one), 20160, ... and 20180, ... (storenodes)"},
     {.key = "detach",
      .letter = 'd',
      .type = SETTING_BOOL,
@@ -166,7 +177,8 @@ static char *list_pds(const struct options *options, const char *name)
         char number[16] = "", *longer;
         if (*name)
             snprintf(number, sizeof number, "%u=", i);
-        longer = format_text("%s%s%s%stcp://127.0.0.1:%u", list, i > 1 ? "," : "", name, number, pd_port_of(options, i));
+        longer =
+            format_text("%s%s%s%stcp://127.0.0.1:%u", list, i > 1 ? "," : "", name, number, pd_port_of(options, i));
         free(list);
         list = longer;
     }
@@ -203,11 +215,12 @@ static void plan(const struct options *options, const char *dir, struct cluster_
 
 /* An existing cluster keeps its shape: taken over where nothing was said, refused where something else was. */
 static enum err adopt_existing(const struct settings *settings, const char *dir, struct options *options,
-                               struct error *err)
+                               bool *ret_is_new, struct error *err)
 {
     char *path = cluster_file_path(dir);
     bool exists = os_exists(path);
     free(path);
+    *ret_is_new = !exists;
     if (!exists)
         return ERR_OK;
     struct cluster_file old;
@@ -244,11 +257,13 @@ static enum err check_port(const struct options *options, const char *role, uint
                            struct error *err)
 {
     if (port > 65535)
-        return error_set(err, ERR_INVALID, "--port-offset %u: %s %u would need port %u", options->port_offset, role, id, port);
+        return error_set(err, ERR_INVALID, "--port-offset %u: %s %u would need port %u", options->port_offset, role, id,
+                         port);
     if (!os_port_is_free("127.0.0.1", (uint16_t)port))
-        return error_set(err, ERR_LOCKED,
-                         "port %u of 127.0.0.1, for %s %u, is in use by another process; choose others with --port-offset N",
-                         port, role, id);
+        return error_set(
+            err, ERR_LOCKED,
+            "port %u of 127.0.0.1, for %s %u, is in use by another process; choose others with --port-offset N", port,
+            role, id);
     return ERR_OK;
 }
 
@@ -272,33 +287,11 @@ static enum err check_ports(const struct options *options, struct error *err)
 
 /* ---- start and wait */
 
-static enum err start_all(const char *dir, struct cluster_file *file, struct error *err)
-{
-    for (uint32_t i = 0; i < file->process_count; i++) {
-        struct cluster_process *process = &file->processes[i];
-        enum err code = os_dir_make(process->data_dir, err);
-        if (code == ERR_OK)
-            code = cluster_run_start(process, err);
-        if (code != ERR_OK) {
-            error_wrap(err, "start %s %u", process->role, process->id);
-            cluster_run_stop(file);
-            return code;
-        }
-        printf("%-9s %-3u pid %-8d %-26s %-26s %s\n", process->role, process->id, process->process.pid,
-               process->address, process->status_address, process->data_dir);
-    }
-    fflush(stdout);
-    enum err code = cluster_file_write(dir, file, err);
-    if (code != ERR_OK)
-        cluster_run_stop(file);
-    return code;
-}
-
-/* NULL while all are alive. */
+/* NULL while all that were started are alive. */
 static const struct cluster_process *find_dead(const struct cluster_file *file)
 {
     for (uint32_t i = 0; i < file->process_count; i++)
-        if (!os_process_is_alive(file->processes[i].process))
+        if (file->processes[i].process.pid != 0 && !os_process_is_alive(file->processes[i].process))
             return &file->processes[i];
     return NULL;
 }
@@ -309,6 +302,67 @@ static enum err report_dead(const struct cluster_process *process, struct error 
     cluster_run_last_words(process, words, sizeof words);
     return error_set(err, ERR_CLOSED, "%s %u did not start: %s (log: %s)", process->role, process->id,
                      words[0] ? words : "it said nothing", process->log);
+}
+
+static enum err start_one(const char *dir, struct cluster_file *file, struct cluster_process *process,
+                          struct error *err)
+{
+    enum err code = os_dir_make(process->data_dir, err);
+    if (code == ERR_OK)
+        code = cluster_run_start(process, err);
+    if (code != ERR_OK)
+        return error_wrap(err, "start %s %u", process->role, process->id), code;
+    printf("%-9s %-3u pid %-8d %-26s %-26s %s\n", process->role, process->id, process->process.pid, process->address,
+           process->status_address, process->data_dir);
+    fflush(stdout);
+    /* Those that run are in it from now on, so that `polder down` finds them if we do not come to the end. */
+    struct cluster_file started = *file;
+    started.process_count = (uint32_t)(process - file->processes) + 1;
+    return cluster_file_write(dir, &started, err);
+}
+
+/* Short: a question that was asked before pd listened waits for the next attempt to connect, a new one does not. */
+static uint32_t count_registered(struct polder *polder)
+{
+    struct polder_call call = {.size = sizeof call, .deadline_ms = REGISTERED_DEADLINE_MS};
+    struct polder_result *result = polder_cluster_stores(polder, &call);
+    uint32_t count = result->cluster ? (uint32_t)result->cluster->store_count : 0;
+    polder_result_free(result);
+    return count;
+}
+
+/* pd numbers stores as they come. In a new cluster each waits for the one before it: then store 2 of `polder status` is
+ * storenode 2 of cluster.json, and of `polder restart --id 2`. */
+static enum err wait_registered(const struct options *options, const struct cluster_file *file, uint32_t count,
+                                struct start *start, struct error *err)
+{
+    while (count_registered(start->polder) < count) {
+        const struct cluster_process *dead = find_dead(file);
+        if (dead)
+            return report_dead(dead, err);
+        if (os_monotonic_us() > start->started_us + options->timeout_ms * 1000)
+            return error_set(err, ERR_TIMEOUT, "not ready after %" PRIu64 " s: pd does not know storenode %u",
+                             options->timeout_ms / 1000, count);
+        if (os_signals_wait(start->signals, REGISTERED_POLL_MS) == OS_SIGNAL_STOP)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return ERR_OK;
+}
+
+static enum err start_all(const char *dir, const struct options *options, struct cluster_file *file,
+                          struct start *start, struct error *err)
+{
+    enum err code = ERR_OK;
+    for (uint32_t i = 0; i < file->process_count && code == ERR_OK; i++) {
+        struct cluster_process *process = &file->processes[i];
+        if (start->is_new && strcmp(process->role, "storenode") == 0 && process->id > 1)
+            code = wait_registered(options, file, process->id - 1, start, err);
+        if (code == ERR_OK)
+            code = start_one(dir, file, process, err);
+    }
+    if (code != ERR_OK)
+        cluster_run_stop(file);
+    return code;
 }
 
 /* Ready: all stores up, every region with a leader. ERR_CANCELLED: Ctrl-C. */
@@ -375,18 +429,18 @@ static void watch(const char *dir, struct os_signals *signals)
 }
 
 static int serve(const struct command *command, const struct options *options, const char *dir,
-                 struct cluster_file *file, struct polder *polder, struct os_signals *signals, uint64_t started_us)
+                 struct cluster_file *file, const struct start *start)
 {
     struct error err;
-    enum err code = wait_ready(options, file, polder, signals, &err);
+    enum err code = wait_ready(options, file, start->polder, start->signals, &err);
     if (code != ERR_OK) {
         cli_complain(command, "%s", err.text);
         stop_all(dir, file);
         return CLI_FAILED;
     }
     struct view view;
-    uint64_t took_ms = (os_monotonic_us() - started_us) / 1000;
-    view_load(polder, 3000, &view);
+    uint64_t took_ms = (os_monotonic_us() - start->started_us) / 1000;
+    view_load(start->polder, 3000, &view);
     printf("\n");
     view_print(&view);
     view_fini(&view);
@@ -398,7 +452,7 @@ static int serve(const struct command *command, const struct options *options, c
     }
     printf("Ctrl-C stops the cluster\n");
     fflush(stdout);
-    watch(dir, signals);
+    watch(dir, start->signals);
     printf("stopping\n");
     fflush(stdout);
     uint32_t killed = stop_all(dir, file);
@@ -411,11 +465,11 @@ static int serve(const struct command *command, const struct options *options, c
 }
 
 static enum err prepare(const struct settings *settings, struct options *options, const char *dir,
-                        struct os_lock **ret_lock, struct error *err)
+                        struct os_lock **ret_lock, bool *ret_is_new, struct error *err)
 {
     enum err code = os_lock_dir(dir, ret_lock, err);
     if (code == ERR_OK)
-        code = adopt_existing(settings, dir, options, err);
+        code = adopt_existing(settings, dir, options, ret_is_new, err);
     if (code == ERR_OK && options->replicas > options->stores)
         code =
             error_set(err, ERR_INVALID, "--replicas %u: there are only %u stores", options->replicas, options->stores);
@@ -424,40 +478,43 @@ static enum err prepare(const struct settings *settings, struct options *options
     return code;
 }
 
+/* The first start; afterwards cluster.json is the truth, and restart and down may have it. */
+static int plan_and_start(const struct command *command, const struct settings *settings, struct options *options,
+                          const char *dir, struct cluster_file *file, struct start *start)
+{
+    struct error err;
+    struct os_lock *lock = NULL;
+    int exit_code = CLI_GO_ON;
+    enum err code = prepare(settings, options, dir, &lock, &start->is_new, &err);
+    if (code == ERR_OK) {
+        plan(options, dir, file);
+        struct cli_client client = {.pd = file->pd, .deadline_ms = 1000};
+        exit_code = cli_open(command, &client, &start->polder);
+        if (exit_code == CLI_GO_ON)
+            code = start_all(dir, options, file, start, &err);
+    }
+    os_unlock(lock);
+    if (code == ERR_OK)
+        return exit_code;
+    cli_complain(command, "%s", err.text);
+    return code == ERR_INVALID ? CLI_USAGE : CLI_FAILED;
+}
+
 static int up(const struct command *command, const struct settings *settings, struct options *options,
               struct os_signals *signals)
 {
-    uint64_t started_us = os_monotonic_us();
     struct error err;
     struct cluster_file file = {0};
-    struct os_lock *lock = NULL;
-    struct polder *polder = NULL;
+    struct start start = {.signals = signals, .started_us = os_monotonic_us()};
     char *dir = NULL;
     int exit_code = CLI_FAILED;
-    enum err code = os_dir_make(options->dir, &err);
-    if (code == ERR_OK)
-        code = os_path_absolute(options->dir, &dir, &err);
-    if (code == ERR_OK)
-        code = prepare(settings, options, dir, &lock, &err);
-    if (code == ERR_OK) {
-        plan(options, dir, &file);
-        code = start_all(dir, &file, &err);
-    }
-    /* From here on cluster.json is the truth, and restart and down may have it. */
-    os_unlock(lock);
-    if (code != ERR_OK) {
-        cli_complain(command, "%s", err.text);
-        exit_code = code == ERR_INVALID ? CLI_USAGE : CLI_FAILED;
-        goto out;
-    }
-    struct cli_client client = {.pd = file.pd, .deadline_ms = 1000};
-    exit_code = cli_open(command, &client, &polder);
-    if (exit_code == CLI_GO_ON)
-        exit_code = serve(command, options, dir, &file, polder, signals, started_us);
+    if (os_dir_make(options->dir, &err) == ERR_OK && os_path_absolute(options->dir, &dir, &err) == ERR_OK)
+        exit_code = plan_and_start(command, settings, options, dir, &file, &start);
     else
-        stop_all(dir, &file);
-out:
-    polder_close(polder);
+        cli_complain(command, "%s", err.text);
+    if (exit_code == CLI_GO_ON)
+        exit_code = serve(command, options, dir, &file, &start);
+    polder_close(start.polder);
     cluster_file_fini(&file);
     free(dir);
     return exit_code;

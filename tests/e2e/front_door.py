@@ -47,6 +47,15 @@ def pids_of(directory):
         return [p["pid"] for p in json.load(file)["processes"]]
 
 
+def show_store_ids(binary, directory):
+    """Who reads `store 2` somewhere may restart storenode 2."""
+    with open(os.path.join(directory, "cluster.json"), encoding="utf-8") as file:
+        planned = {str(p["id"]): p["address"] for p in json.load(file)["processes"] if p["role"] == "storenode"}
+    status = subprocess.run([binary, "status", "--dir", directory, "-o", "json"], capture_output=True, text=True, timeout=30, check=True)
+    known = {s["id"]: s["address"] for s in json.loads(status.stdout)["stores"]}
+    check(known == planned, f"pd numbers the stores as cluster.json does: {known} {planned}")
+
+
 def show_demo(binary, directory):
     demo = Reader([os.path.join(ROOT, "tools", "run_demo.sh"), binary, directory, "--port-offset", str(cluster.free_port_offset(3))])
     try:
@@ -62,6 +71,7 @@ def show_demo(binary, directory):
         check(ended.returncode in (0, 3), f"the first command to try: {ended}")
         pids = pids_of(directory)
         check(all(cluster.is_alive(pid) for pid in pids), "the cluster runs")
+        show_store_ids(binary, directory)
     finally:
         code = demo.interrupt()
     check(code == 0, f"Ctrl-C on the demo: exit code {code}")
