@@ -15,6 +15,11 @@ const char *cli_program(const struct command *command)
     return strncmp(command->name, "ctl ", 4) == 0 ? "pd-" : "polder ";
 }
 
+const char *cli_role_word(size_t n)
+{
+    return n == 0 ? "pd" : n == 1 ? "storenode" : NULL;
+}
+
 static void complain(const struct command *command, const char *format, va_list arguments)
 {
     char text[1024];

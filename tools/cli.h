@@ -50,6 +50,8 @@ void cli_help(const struct command *command);
 enum err cli_read_environment(struct settings *settings, struct error *err);
 enum err cli_read_file(struct settings *settings, const char *path, struct error *err);
 
+/* operand_word of commands that begin with pd or storenode. */
+const char *cli_role_word(size_t n);
 /* What stands in front of its name: "polder ", or "pd-" for verbs of pd-ctl. */
 const char *cli_program(const struct command *command);
 /* `polder NAME: text` to standard error. */

@@ -107,6 +107,7 @@ const struct command command_config_check = {
             "Exit codes: 0 right, 2 wrong.\n",
     .operand_min = 2,
     .operand_max = 2,
+    .operand_word = cli_role_word,
     .run = run_check,
 };
 
@@ -185,6 +186,7 @@ static int run_show(const struct command *command, int argc, char **argv)
 const struct command command_config_show = {
     .name = "config show",
     .operands = "pd|storenode",
+    .operand_word = cli_role_word,
     .summary = "which values would be used, and why",
     .text = "Shows every key after flags, POLDER_* variables and file have been weighed. All flags of `polder pd` or "
             "`polder\n"

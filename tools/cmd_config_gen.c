@@ -274,6 +274,7 @@ static int run_gen(const struct command *command, int argc, char **argv)
 const struct command command_config_gen = {
     .name = "config gen",
     .operands = "[pd|storenode]",
+    .operand_word = cli_role_word,
     .summary = "configuration files to start from",
     .text = "Prints a file with every key, its default and what it means; or writes a small file for each process of a "
             "cluster:\n"

@@ -36,6 +36,20 @@ static void print_flags(const struct command *command)
         printf(" --%s", table[i].key);
 }
 
+/* What flags may be, as FLAG:CHOICE|CHOICE. */
+static void print_choices(const struct command *command)
+{
+    size_t count;
+    const struct setting *table = cli_table(command, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!table[i].choices)
+            continue;
+        printf("--%s:%s ", table[i].key, table[i].choices);
+        if (table[i].letter)
+            printf("-%c:%s ", table[i].letter, table[i].choices);
+    }
+}
+
 /* All commands, and the verbs of pd-ctl, which has a table of its own. */
 static const struct command *command_at(size_t index)
 {
@@ -61,7 +75,12 @@ static void print_words(const char *group)
 {
     const char *last = "", *word;
     size_t last_size = 0;
-    printf("    \"%s\") COMPREPLY=($(compgen -W \"%s", group, group[0] ? "" : "help ");
+    printf("    \"%s\") _polder_offer \"%s\" \"", group, group);
+    /* Flags may stand in front of a verb of pd-ctl. */
+    bool takes_flags = strncmp(group, "ctl", 3) == 0;
+    if (takes_flags)
+        print_flags(ctl_command_at(0));
+    printf("\" \"%s", group[0] ? "" : "help ");
     for (size_t i = 0; command_at(i); i++) {
         size_t size = word_behind(command_at(i)->name, group, &word);
         if (size == 0 || (size == last_size && strncmp(word, last, size) == 0))
@@ -70,16 +89,81 @@ static void print_words(const char *group)
         last = word;
         last_size = size;
     }
-    printf("\" -- \"$word\"));;\n");
+    printf("\" \"");
+    if (takes_flags)
+        print_choices(ctl_command_at(0));
+    printf("\";;\n");
 }
 
+/* `line` are the words of the command that stand there already, without flags and their values; `flag` is the one whose value
+ * is being written. bash splits at `=`. */
 static const char functions[] =
+    "_polder_offer() { # command, its flags, what its first operand may be, what flags may be\n"
+    "    local pair\n"
+    "    for pair in $4; do\n"
+    "        [ \"${pair%%:*}\" = \"$flag\" ] || continue\n"
+    "        pair=${pair#*:}\n"
+    "        COMPREPLY=($(compgen -W \"${pair//|/ }\" -- \"$word\"))\n"
+    "        return\n"
+    "    done\n"
+    "    if [ -n \"$flag\" ]; then COMPREPLY=($(compgen -f -- \"$word\"))\n"
+    "    elif [ \"${word#-}\" != \"$word\" ]; then COMPREPLY=($(compgen -W \"$2\" -- \"$word\"))\n"
+    "    elif [ -n \"$3\" ] && [ \"$line\" = \"$1\" ]; then COMPREPLY=($(compgen -W \"$3\" -- \"$word\"))\n"
+    "    else COMPREPLY=($(compgen -f -W \"$2\" -- \"$word\")); fi\n"
+    "}\n"
     "_polder_words() {\n"
-    "    local word=${COMP_WORDS[COMP_CWORD]} rest=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\"\n"
-    "    local line=\"$1${1:+${rest:+ }}$rest\"\n"
-    "    case \"$line\" in\n";
+    "    local word=${COMP_WORDS[COMP_CWORD]} line=$1 flag= i=1 one\n"
+    "    COMPREPLY=()\n"
+    "    [ \"$word\" = '=' ] && word=\n"
+    "    while [ $i -lt $COMP_CWORD ]; do\n"
+    "        one=${COMP_WORDS[i]}\n"
+    "        i=$((i + 1))\n"
+    "        case \"$one\" in\n"
+    "        =) ;;\n";
+static const char words[] = "        help) [ -n \"$line\" ] && [ \"$line\" != \"$1\" ] && line=\"$line help\";;\n"
+                            "        -*=*) flag=;;\n"
+                            "        -*) flag=$one;;\n"
+                            "        *) if [ -n \"$flag\" ]; then flag=; else line=\"$line${line:+ }$one\"; fi;;\n"
+                            "        esac\n"
+                            "    done\n"
+                            "    case \"$line\" in\n";
 static const char ends[] = "    esac\n}\n_polder() { _polder_words ''; }\n_pd_ctl() { _polder_words ctl; }\n"
                            "complete -o filenames -F _polder polder\ncomplete -o filenames -F _pd_ctl pd-ctl\n";
+
+static const struct setting *flag_at(size_t command, size_t index)
+{
+    size_t count;
+    const struct setting *table = command_at(command) ? cli_table(command_at(command), &count) : NULL;
+    return table && index < count ? &table[index] : NULL;
+}
+
+/* The first of its name, and of none of that name is there a value. */
+static bool is_new_bare_flag(size_t command, const struct setting *flag)
+{
+    for (size_t i = 0; command_at(i); i++)
+        for (size_t j = 0; flag_at(i, j); j++)
+            if (strcmp(flag_at(i, j)->key, flag->key) == 0 && (i < command || flag_at(i, j)->type != SETTING_BOOL))
+                return false;
+    return true;
+}
+
+/* Flags that have no value: the word behind them is none. */
+static void print_bare_flags(void)
+{
+    bool letters[128] = {false};
+    printf("        --help|-h");
+    for (size_t i = 0; command_at(i); i++)
+        for (size_t j = 0; flag_at(i, j); j++) {
+            const struct setting *flag = flag_at(i, j);
+            if (is_new_bare_flag(i, flag))
+                printf("|--%s", flag->key);
+            if (flag->type == SETTING_BOOL && flag->letter > 0 && !letters[(size_t)flag->letter])
+                printf("|-%c", flag->letter);
+            if (flag->type == SETTING_BOOL && flag->letter > 0)
+                letters[(size_t)flag->letter] = true;
+        }
+    printf(") ;;\n");
+}
 
 static void print_groups(void)
 {
@@ -90,7 +174,8 @@ static void print_groups(void)
             snprintf(group, sizeof group, "%.*s", (int)(blank - name), name);
             bool known = false; /* groups of groups come again */
             for (size_t j = 0; j < i && !known; j++)
-                known = strncmp(command_at(j)->name, group, strlen(group)) == 0 && command_at(j)->name[strlen(group)] == ' ';
+                known = strncmp(command_at(j)->name, group, strlen(group)) == 0 &&
+                        command_at(j)->name[strlen(group)] == ' ';
             if (!known && strcmp(group, last) != 0)
                 print_words(group);
             snprintf(last, sizeof last, "%s", group);
@@ -114,18 +199,29 @@ static int run_completion(const struct command *command, int argc, char **argv)
     if (zsh) /* zsh runs functions of bash */
         printf("autoload -U +X compinit && compinit -u\nautoload -U +X bashcompinit && bashcompinit\n");
     printf("%s", functions);
+    print_bare_flags();
+    printf("%s", words);
     for (size_t i = 0; command_at(i); i++) {
         if (command_at(i) == &command_ctl)
             continue;
-        printf("    \"%s\"|\"%s \"*) COMPREPLY=($(compgen -f -W \"", command_at(i)->name, command_at(i)->name);
+        const char *name = command_at(i)->name;
+        printf("    \"%s\"|\"%s \"*) _polder_offer \"%s\" \"", name, name, name);
         print_flags(command_at(i));
+        printf("\" \"");
         for (size_t n = 0; command_at(i)->operand_word && command_at(i)->operand_word(n); n++)
-            printf(" %s", command_at(i)->operand_word(n));
-        printf("\" -- \"$word\"));;\n");
+            printf("%s%s", n ? " " : "", command_at(i)->operand_word(n));
+        printf("\" \"");
+        print_choices(command_at(i));
+        printf("\";;\n");
     }
     print_groups();
     printf("%s", ends);
     return CLI_OK;
+}
+
+static const char *shell_word(size_t n)
+{
+    return n == 0 ? "bash" : n == 1 ? "zsh" : NULL;
 }
 
 const struct command command_completion = {
@@ -141,5 +237,6 @@ const struct command command_completion = {
             "Exit codes: 0 ok, 2 wrong usage.\n",
     .operand_min = 1,
     .operand_max = 1,
+    .operand_word = shell_word,
     .run = run_completion,
 };

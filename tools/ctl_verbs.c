@@ -325,18 +325,36 @@ static int store_prepare_stop(struct ctl *ctl)
     return code == CLI_OK && ctl->options.wait && ctl->options.duration_ms > 0 ? wait_leads_nothing(ctl) : code;
 }
 
+static const struct {
+    const char *kind, *path, *body;
+    size_t operands;
+} kinds[] = {{"transfer-leader", "/pd/v1/regions/{1}/transfer-leader", "{\"store\":{2}}", 3},
+             {"add-peer", "/pd/v1/regions/{1}/add-peer", "{\"store\":{2}}", 3},
+             {"remove-peer", "/pd/v1/regions/{1}/remove-peer", "{\"store\":{2}}", 3},
+             {"move-peer", "/pd/v1/regions/{1}/move-peer", "{\"from\":{2},\"to\":{3}}", 4},
+             {"merge", "/pd/v1/regions/{1}/merge", "{\"target\":{2}}", 3},
+             {"split", "/pd/v1/regions/{1}/split", "", 2},
+             {"scatter", "/pd/v1/regions/{1}/scatter", "", 2}};
+
+static const char *kind_word(size_t n)
+{
+    return n < sizeof kinds / sizeof kinds[0] ? kinds[n].kind : NULL;
+}
+
+static const char *check_word(size_t n)
+{
+    static const char *const words[] = {"miss", "extra", "down", "pending", "empty", "oversized", "leaderless", "holes"};
+    return n < sizeof words / sizeof words[0] ? words[n] : NULL;
+}
+
+static const char *top_word(size_t n)
+{
+    static const char *const words[] = {"read", "write", "size"};
+    return n < sizeof words / sizeof words[0] ? words[n] : NULL;
+}
+
 static int operator_add(struct ctl *ctl)
 {
-    static const struct {
-        const char *kind, *path, *body;
-        size_t operands;
-    } kinds[] = {{"transfer-leader", "/pd/v1/regions/{1}/transfer-leader", "{\"store\":{2}}", 3},
-                 {"add-peer", "/pd/v1/regions/{1}/add-peer", "{\"store\":{2}}", 3},
-                 {"remove-peer", "/pd/v1/regions/{1}/remove-peer", "{\"store\":{2}}", 3},
-                 {"move-peer", "/pd/v1/regions/{1}/move-peer", "{\"from\":{2},\"to\":{3}}", 4},
-                 {"merge", "/pd/v1/regions/{1}/merge", "{\"target\":{2}}", 3},
-                 {"split", "/pd/v1/regions/{1}/split", "", 2},
-                 {"scatter", "/pd/v1/regions/{1}/scatter", "", 2}};
     struct nearest nearest;
     nearest_init(&nearest, ctl_operand(ctl, 0));
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -927,6 +945,7 @@ static const struct ctl_verb ctl_region_check = {
                 CLI_TABLE(ctl_list_rows),
                 .operand_min = 1,
                 .operand_max = 1,
+                .operand_word = check_word,
                 .run = ctl_run},
     .act = region_check,
 };
@@ -941,6 +960,7 @@ static const struct ctl_verb ctl_region_top = {
                 CLI_TABLE(ctl_list_rows),
                 .operand_min = 1,
                 .operand_max = 1,
+                .operand_word = top_word,
                 .run = ctl_run},
     .act = region_top,
 };
@@ -1091,6 +1111,7 @@ static const struct ctl_verb ctl_operator_add = {
                 CLI_TABLE(ctl_rows),
                 .operand_min = 2,
                 .operand_max = 4,
+                .operand_word = kind_word,
                 .run = ctl_run},
     .method = "POST",
     .act = operator_add,

@@ -66,7 +66,7 @@ static void print_commands(const char *group)
 {
     for (const struct command *const *at = commands; *at; at++)
         if (!group || in_group((*at)->name, group))
-            printf("  %-25s %s\n", (*at)->name, (*at)->summary);
+            printf("  %-26s %s\n", (*at)->name, (*at)->summary);
 }
 
 static int help(void)

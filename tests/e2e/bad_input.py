@@ -114,10 +114,22 @@ def show_command_line(polder):
     print(f"{len(COMMAND_LINE) + 2} command lines refused")
 
 
-def show_help(polder):
+COMPLETIONS = (
+    (["pd-ctl", "region", "check", "m"], ["miss"]),
+    (["pd-ctl", "--dir", "x", "-y", "region", "top", ""], ["read", "write", "size"]),
+    (["pd-ctl", "store", "list", "-o", ""], ["table", "json", "jsonl"]),
+    (["pd-ctl", "-o", "js"], ["json", "jsonl"]),
+    (["pd-ctl", "help", "unsafe", ""], ["recover"]),
+    (["polder", "kv", "scan", "--read-mode", "=", "l"], ["leader"]),
+    (["polder", "kv", "scan", "--read-mode", "stale", "--keys"], ["--keys-only"]),
+    (["polder", "config", "check", ""], ["pd", "storenode"]),
+)
+
+
+def show_help(binary, polder):
     """Every command that help names explains itself and tells its exit codes."""
-    names = re.findall(r"^  (\w+(?: \w+)?)  ", polder("help").stdout, re.M)
-    check(len(names) >= 20, f"help names only {names}")
+    names = re.findall(r"^  (\w[\w-]*(?: [\w-]+)*)  ", polder("help").stdout, re.M)
+    check(len(names) >= 40, f"help names only {names}")
     for name in names:
         ended = polder(*name.split(), "--help")
         check(ended.returncode == 0 and ended.stdout and not ended.stderr, f"{name} --help: {ended.returncode} {ended.stderr}")
@@ -125,6 +137,12 @@ def show_help(polder):
             check("Exit codes:" in ended.stdout, f"{name} --help does not tell exit codes")
     ended = subprocess.run(["bash", "-n"], input=polder("completion", "bash").stdout, capture_output=True, text=True, check=False)
     check(ended.returncode == 0, f"completion is not bash: {ended.stderr}")
+    for verb in names + ["ctl unsafe recover dry-run", "ctl store cancel-drain"]:
+        words = verb.split()
+        offered = cluster.completed(binary, "polder", *words[:-1], "")
+        check(words[-1] in offered, f"{verb} is not offered: {offered}")
+    for words, offered in COMPLETIONS:
+        check(cluster.completed(binary, *words) == offered, f"completion of {words}: {cluster.completed(binary, *words)}")
     check(polder().returncode == USAGE, "no command at all is wrong usage")
     print(f"{len(names)} commands explain themselves")
 
@@ -322,7 +340,7 @@ def body(options):
         return subprocess.run([binary, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=timeout,
                               env={**clean, **(env or {})}, stdin=subprocess.DEVNULL, check=False)
     try:
-        show_help(polder)
+        show_help(binary, polder)
         show_command_line(polder)
         show_config(polder, directory)
         with cluster.Cluster(options.build, stores=3, regions=8) as c:

@@ -63,6 +63,13 @@ def is_alive(pid):
         return False
 
 
+def completed(binary, *words):
+    """What bash would offer for the last of these words."""
+    script = """eval "$("$0" completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+                f=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f "$1"; printf '%s\\n' "${COMPREPLY[@]}" """
+    return subprocess.run(["bash", "-c", script, binary, *words], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+
+
 class Cluster:
     def __init__(self, build, stores=3, regions=16, directory=None, keep=False, timeout="60s", env=None, pds=1):
         self.build = os.path.abspath(build)
