@@ -219,6 +219,12 @@ static void on_reply(struct pd_asker *asker, const struct wire_pd_reply *reply)
     }
     enum err code = (enum err)reply->code;
     char text[256];
+    /* A key is in some region again soon; a number that the leader does not know is no region's. */
+    if (code == ERR_REGION_NOT_FOUND && ask->request.op == WIRE_PD_OP_GET_REGION_BY_ID && !reply->stale) {
+        snprintf(text, sizeof text, "there is no region %llu", (unsigned long long)ask->request.region_id);
+        finish(asker, ask, ERR_NOT_FOUND, NULL, text);
+        return;
+    }
     snprintf(text, sizeof text, "pd %s: %s%s%.*s", asker->endpoints[asker->current], err_name(code),
              reply->text.size > 0 ? ": " : "", (int)(reply->text.size < 160 ? reply->text.size : 160),
              reply->text.size > 0 ? (const char *)reply->text.data : "");

@@ -451,11 +451,11 @@ POLDER_API struct polder_result *polder_cluster_region_by_id(struct polder *pold
 /* The region that holds a raw user key, as pd knows it. */
 POLDER_API struct polder_result *polder_cluster_region_of(struct polder *polder, struct polder_bytes key,
                                                           const struct polder_call *call);
-/* A region begins at this raw user key from now on. If one did already, nothing happens. */
 /* Compares what the replicas of the region of `key` hold, as of one entry of its log. The value of the result is a line per
  * replica: region, peer, store, index, hash, rows, bytes, separated by blanks; a hash of - was not heard in time. */
 POLDER_API struct polder_result *polder_region_check(struct polder *polder, struct polder_bytes key,
                                                      const struct polder_call *call);
+/* A region begins at this raw user key from now on. If one did already, nothing happens. */
 POLDER_API struct polder_result *polder_region_split(struct polder *polder, struct polder_bytes key,
                                                      const struct polder_call *call);
 /* The same for several keys, all different, in any order. Regions at whose keys it was not done are told by the rows of

@@ -557,6 +557,10 @@ enum err pd_sched_remove_rule(struct pd_sched *sched, const char *group, const c
     int size = snprintf(name, sizeof(name), "rule/%s/%s", group, rule);
     if (size < 0 || (size_t)size >= sizeof(name) ||
         pd_settings_get(pd_fsm_settings(sched->fsm), bytes_of_string(name)).size == 0)
-        return error_set(err, ERR_NOT_FOUND, "there is no rule %s/%s", group, rule);
+        return error_set(err, ERR_NOT_FOUND,
+                         strcmp(group, "polder") == 0 && strcmp(rule, "default") == 0
+                             ? "rule %s/%s is as it is from the beginning: put another one of that name"
+                             : "there is no rule %s/%s",
+                         group, rule);
     return sched_put_setting(sched, name, bytes_empty(), ret_index, err);
 }

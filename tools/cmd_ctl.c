@@ -135,11 +135,16 @@ static int run_words(int argc, char **argv)
     rest -= wants_help;
     const struct ctl_verb *verb = find_verb(at, rest, &words);
     if (!verb) {
-        if (has_verbs(at[0]) && (rest == 1 || is_help(at[1]) || at[1][0] == '-')) {
-            help(at[0]);
-            return wants_help || rest > 1 ? CLI_OK : CLI_USAGE;
+        char noun[64]; /* of one word, or of two: unsafe recover */
+        snprintf(noun, sizeof noun, "%.20s %.20s", at[0], rest > 1 ? at[1] : "");
+        int used = rest > 1 && has_verbs(noun) ? 2 : 1;
+        if (used == 1)
+            snprintf(noun, sizeof noun, "%.60s", at[0]);
+        if (has_verbs(noun) && (rest == used || is_help(at[used]) || at[used][0] == '-')) {
+            help(noun);
+            return wants_help || rest > used ? CLI_OK : CLI_USAGE;
         }
-        return unknown(at[0], rest > 1 ? at[1] : "");
+        return unknown(noun, rest > used ? at[used] : "");
     }
     /* The verb is word 0 of what it gets: its operands, then the flags that stood in front. */
     char **all = calloc((size_t)argc + 3, sizeof *all);

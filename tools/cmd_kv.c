@@ -19,6 +19,13 @@ int kv_decode(const struct command *command, const struct kv_base *base, const c
     return code == ERR_OK ? CLI_GO_ON : cli_usage(command, "%s: %s", what, base->raw ? "too long" : err.text);
 }
 
+int kv_check_bounds(const struct command *command, struct bytes start, struct bytes end)
+{
+    if (end.size > 0 && bytes_compare(start, end) > 0)
+        return cli_usage(command, "the end comes before the start");
+    return CLI_GO_ON;
+}
+
 struct bytes kv_bytes(struct polder_bytes bytes)
 {
     return bytes_of(bytes.data, bytes.size);

@@ -333,8 +333,6 @@ static int load(struct loader *loader)
     struct error err;
     struct bytes key, value;
     int exit_code = CLI_GO_ON;
-    if (read_checkpoint(loader, &err) != ERR_OK)
-        return cli_usage(loader->command, "%s", err.text);
     progress_bar_init(&loader->progress, "load", "rows", loader->row_count);
     while (exit_code == CLI_GO_ON) {
         enum err code = row_reader_next(loader->reader, &key, &value, &err);
@@ -404,6 +402,8 @@ static int open_and_load(const struct command *command, const struct options *op
         CHECK(batch->pairs && batch->rows);
     }
     int code = cli_open(command, &options->base.client, &loader.polder);
+    if (code == CLI_GO_ON && read_checkpoint(&loader, &err) != ERR_OK)
+        code = cli_usage(command, "%s", err.text);
     if (code == CLI_GO_ON) {
         code = load(&loader);
         report(&loader, code);

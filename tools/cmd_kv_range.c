@@ -58,6 +58,8 @@ static int read_range(const struct command *command, const struct range_options 
         return cli_usage(command, "an empty prefix is all keys: say --all");
     if (options->prefix)
         after_prefix(&range->end);
+    if (code == CLI_GO_ON && end_code == CLI_GO_ON)
+        code = kv_check_bounds(command, buf_bytes(&range->start), buf_bytes(&range->end));
     return code == CLI_GO_ON ? end_code : code;
 }
 

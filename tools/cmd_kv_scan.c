@@ -185,6 +185,8 @@ static int run(const struct command *command, int argc, char **argv)
             code = decoded;
     }
     if (code == CLI_GO_ON)
+        code = kv_check_bounds(command, buf_bytes(&state.bounds[0]), buf_bytes(&state.bounds[1]));
+    if (code == CLI_GO_ON)
         code = cli_open(command, &options.base.client, &polder);
     if (code == CLI_GO_ON)
         code = scan(command, &options, polder, &state);

@@ -345,7 +345,7 @@ const struct command command_store_check = {
         "It does not look at OPTIONS-* and IDENTITY: RocksDB writes them for people, and nothing ever reads them.\n"
         "\n"
         "Examples:\n"
-        "  polder store check --data-dir polder-data/storenode-1\n"
+        "  polder store check --data-dir polder-data/storenode-1/data\n"
         "  polder store check --data-dir /var/lib/polder --progress -o json\n"
         "\n"
         "Exit codes: 0 sound, 1 findings, 2 wrong usage, in use by a process, or not a storenode's directory.\n\n",

@@ -89,7 +89,7 @@ const struct command command_store_compact = {
         "itself, where there are writes.\n"
         "\n"
         "Examples:\n"
-        "  polder store compact --data-dir polder-data/storenode-1\n"
+        "  polder store compact --data-dir polder-data/storenode-1/data\n"
         "\n"
         "Exit codes: 0 done, 1 something cannot be read or written, 2 wrong usage, or it cannot be opened.\n\n",
     CLI_TABLE(rows),

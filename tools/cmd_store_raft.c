@@ -313,7 +313,7 @@ const struct command command_store_raft_list = {
         "and not applied; COMMIT is as persisted: it may be older than APPLIED.\n"
         "\n"
         "Examples:\n"
-        "  polder store raft list --data-dir polder-data/storenode-1\n"
+        "  polder store raft list --data-dir polder-data/storenode-1/data\n"
         "  polder store raft list --address http://127.0.0.1:20180\n"
         "\n" EXIT_CODES ".\n\n",
     CLI_TABLE(online_rows),
@@ -327,7 +327,7 @@ const struct command command_store_raft_show = {
     .text = "Reads the data directory of a storenode that does not run, and changes nothing in it.\n"
             "\n"
             "Examples:\n"
-            "  polder store raft show 12 --data-dir polder-data/storenode-1\n"
+            "  polder store raft show 12 --data-dir polder-data/storenode-1/data\n"
             "  polder store raft show 12 --address http://127.0.0.1:20180\n"
             "\n" EXIT_CODES ",\n3 no such region.\n\n",
     CLI_TABLE(online_rows),
@@ -345,8 +345,8 @@ const struct command command_store_raft_log = {
             "directory of a storenode that does not run, and changes nothing in it.\n"
             "\n"
             "Examples:\n"
-            "  polder store raft log 12 --data-dir polder-data/storenode-1\n"
-            "  polder store raft log 12 --data-dir polder-data/storenode-1 --from 1000 -n 10 -o json\n"
+            "  polder store raft log 12 --data-dir polder-data/storenode-1/data\n"
+            "  polder store raft log 12 --data-dir polder-data/storenode-1/data --from 1000 -n 10 -o json\n"
             "\n" EXIT_CODES ",\n3 no such region.\n\n",
     CLI_TABLE(log_rows),
     .operand_min = 1,
@@ -366,7 +366,7 @@ const struct command command_store_raft_min_checkpoint = {
         "knows. Reads the data directory of a storenode that does not run, and changes nothing in it.\n"
         "\n"
         "Examples:\n"
-        "  polder store raft min-checkpoint --data-dir polder-data/storenode-1\n"
+        "  polder store raft min-checkpoint --data-dir polder-data/storenode-1/data\n"
         "\n" EXIT_CODES ".\n\n",
     CLI_TABLE(rows),
     .run = run_command,

@@ -204,7 +204,7 @@ const struct command command_store_region_list = {
             "of the bytes on disk, without what lies in the write-ahead log only; --count counts the rows themselves.\n"
             "\n"
             "Examples:\n"
-            "  polder store region list --data-dir polder-data/storenode-1\n"
+            "  polder store region list --data-dir polder-data/storenode-1/data\n"
             "  polder store region list --data-dir /var/lib/polder --count -o json\n"
             "\n"
             "Exit codes: 0 ok, 1 something is damaged (polder store check tells what), 2 wrong usage, or it cannot be "
@@ -220,7 +220,7 @@ const struct command command_store_region_show = {
     .text = "Reads the data directory of a storenode that does not run, and changes nothing in it.\n"
             "\n"
             "Examples:\n"
-            "  polder store region show 12 --data-dir polder-data/storenode-1 --count\n"
+            "  polder store region show 12 --data-dir polder-data/storenode-1/data --count\n"
             "\n"
             "Exit codes: 0 ok, 1 something is damaged, 2 wrong usage, or it cannot be opened, 3 no such region.\n\n",
     CLI_TABLE(rows),

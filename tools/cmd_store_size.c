@@ -131,7 +131,7 @@ const struct command command_store_size = {
         "what lies in the write-ahead log only; rows are RocksDB's estimate (polder store check counts).\n"
         "\n"
         "Examples:\n"
-        "  polder store size --data-dir polder-data/storenode-1\n"
+        "  polder store size --data-dir polder-data/storenode-1/data\n"
         "\n"
         "Exit codes: 0 ok, 1 something cannot be read, 2 wrong usage, or it cannot be opened.\n\n",
     CLI_TABLE(rows),

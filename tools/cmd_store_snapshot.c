@@ -117,7 +117,7 @@ const struct command command_store_snapshot_list = {
         "the next start. Reads the data directory of a storenode that does not run, and changes nothing in it.\n"
         "\n"
         "Examples:\n"
-        "  polder store snapshot list --data-dir polder-data/storenode-1\n"
+        "  polder store snapshot list --data-dir polder-data/storenode-1/data\n"
         "  polder store snapshot list --address http://127.0.0.1:20180      on their way now\n"
         "\n"
         "Exit codes: 0 ok, 1 something cannot be read or is damaged, 2 wrong usage, or it cannot be opened.\n\n",

@@ -1,4 +1,5 @@
 /* cmd_version: `polder version`, and `polder completion`, which knows all commands and their flags. */
+#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -6,14 +7,31 @@
 #include "commands.h"
 #include "rpc/frame_kind.h"
 
+struct version_options {
+    char *output;
+};
+
+static const struct setting version_rows[] = {CLI_OUTPUT_ROW(struct version_options, output)};
+
 static int run_version(const struct command *command, int argc, char **argv)
 {
     struct settings *settings;
-    char options;
+    struct version_options options;
     int code = cli_parse(command, argc, argv, &settings, &options);
     if (code != CLI_GO_ON)
         return code;
+    bool json = options.output[0] == 'j';
+    settings_fini_target(version_rows, command->table_count, &options);
     settings_free(settings);
+    if (json) {
+        cJSON *all = cJSON_CreateObject();
+        cJSON_AddStringToObject(all, "version", POLDER_VERSION);
+        cJSON_AddStringToObject(all, "libpolder", polder_version());
+        cJSON_AddNumberToObject(all, "protocol", PROTOCOL_VERSION);
+        cJSON_AddNumberToObject(all, "protocol_oldest", PROTOCOL_VERSION_MIN);
+        cli_json_print(all);
+        return CLI_OK;
+    }
     printf("polder %s\nlibpolder %s\nprotocol %d (oldest %d)\n", POLDER_VERSION, polder_version(), PROTOCOL_VERSION,
            PROTOCOL_VERSION_MIN);
     return CLI_OK;
@@ -23,7 +41,8 @@ const struct command command_version = {
     .name = "version",
     .operands = "",
     .summary = "which version this is",
-    .text = "Exit codes: 0 ok, 2 wrong usage.\n",
+    .text = "Exit codes: 0 ok, 2 wrong usage.\n\n",
+    CLI_TABLE(version_rows),
     .run = run_version,
 };
 

@@ -76,7 +76,8 @@ static int fetch_plan(struct ctl *ctl, const char *name, const char *text, cJSON
 {
     char path[TEXT_SIZE_MAX / 16];
     if (strspn(text, "0123456789abcdef.,-") != strlen(text))
-        return cli_usage(ctl->command, "\"%.60s\" is none", text);
+        return cli_usage(ctl->command, "\"%.60s\" is no %s", text,
+                         strcmp(name, "stores") == 0 ? "list of store ids: --stores 3,4" : "id of a plan");
     snprintf(path, sizeof path, "/pd/v1/recovery/plan?%s=%.3000s", name, text);
     return ctl_fetch(ctl, NULL, path, NULL, ret_json, NULL);
 }

@@ -45,6 +45,8 @@ struct kv_base {
 /* The bytes that `text` means. CLI_GO_ON, or CLI_USAGE after saying what is wrong. `out` is initialised here. */
 int kv_decode(const struct command *command, const struct kv_base *base, const char *what, const char *text,
               struct buf *out);
+/* An empty `end` is after all keys. Bounds in the wrong order are a slip, not a range in which there is nothing. */
+int kv_check_bounds(const struct command *command, struct bytes start, struct bytes end);
 /* To standard output: escaped, or as they are. */
 void kv_print(const struct kv_base *base, struct polder_bytes bytes);
 bool kv_json(const struct kv_base *base);

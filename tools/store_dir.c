@@ -27,12 +27,23 @@ static int check_role(const struct command *command, const char *path)
     return exit_code;
 }
 
+/* Can it ask a storenode that runs? */
+static bool has_address(const struct command *command)
+{
+    size_t count;
+    const struct setting *table = cli_table(command, &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(table[i].key, "address") == 0)
+            return true;
+    return false;
+}
+
 static int lock_as(const struct command *command, const char *path, bool shared, struct store_dir *ret_dir)
 {
     struct error err;
     *ret_dir = (struct store_dir){.command = command};
     if (!path)
-        return cli_usage(command, "wants --data-dir DIR");
+        return cli_usage(command, "wants --data-dir DIR%s", has_address(command) ? ", or --address URL" : "");
     if (!os_is_dir(path))
         return cli_usage(command, "%s: there is no such directory", path);
     int code = check_role(command, path);
@@ -41,7 +52,10 @@ static int lock_as(const struct command *command, const char *path, bool shared,
     enum err lock_code =
         shared ? os_lock_dir_shared(path, &ret_dir->lock, &err) : os_lock_dir(path, &ret_dir->lock, &err);
     if (lock_code != ERR_OK && lock_code != ERR_NOT_FOUND)
-        return cli_usage(command, "%s", err.text);
+        return cli_usage(command, "%s%s", err.text,
+                         lock_code != ERR_LOCKED ? ""
+                         : has_address(command)  ? "; one that runs is asked with --address"
+                                                 : "; stop it first");
     ret_dir->engine_path = os_path_join(path, "engine");
     if (!os_is_dir(ret_dir->engine_path))
         return cli_usage(command, "%s: there is no database", ret_dir->engine_path);

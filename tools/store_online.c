@@ -145,34 +145,25 @@ static int each_region(const struct command *command, const char *address, regio
     return code;
 }
 
-static void print_or_add(void *context, cJSON *take_item)
+static void add_to(void *context, cJSON *take_item)
 {
-    cJSON *all = context; /* NULL: text */
-    if (all) {
-        cJSON_AddItemToArray(all, take_item);
-        return;
-    }
-    print_line(take_item);
-    cJSON_Delete(take_item);
+    cJSON_AddItemToArray(context, take_item);
 }
 
 int store_online_raft_list(const struct command *command, const char *address, bool json)
 {
-    cJSON *all = json ? cJSON_CreateArray() : NULL;
-    if (!all)
+    cJSON *all = cJSON_CreateArray(), *item;
+    int code = each_region(command, address, 0, 0, add_to, all);
+    if (code == CLI_GO_ON && !json)
         printf("  REGION  ROLE             TERM      COMMIT     APPLIED       FIRST        LAST   ENTRIES        SIZE  "
                "   LAG\n");
-    int code = each_region(command, address, 0, 0, print_or_add, all);
-    if (all && code == CLI_GO_ON)
+    if (!json && code == CLI_GO_ON)
+        cJSON_ArrayForEach(item, all) print_line(item);
+    if (json && code == CLI_GO_ON)
         cli_json_print(all);
     else
         cJSON_Delete(all);
     return code == CLI_GO_ON ? CLI_OK : code;
-}
-
-static void add_to(void *context, cJSON *take_item)
-{
-    cJSON_AddItemToArray(context, take_item);
 }
 
 int store_online_raft_show(const struct command *command, const char *address, bool json, region_id id)

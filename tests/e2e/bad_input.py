@@ -30,7 +30,7 @@ def complaint(ended, code, pattern, what):
     lines = [line for line in ended.stderr.splitlines() if " info " not in line and " warn " not in line]
     check(len(lines) == 1, f"{what}: {len(lines)} lines on standard error, not 1: {ended.stderr}")
     check(re.search(pattern, lines[0]), f"{what}: \"{lines[0]}\" does not match {pattern}")
-    check(lines[0].startswith("polder"), f"{what}: \"{lines[0]}\" does not say who speaks")
+    check(lines[0].startswith(("polder", "pd-ctl")), f"{what}: \"{lines[0]}\" does not say who speaks")
 
 
 # ---- command line
@@ -86,6 +86,13 @@ COMMAND_LINE = [
     (["config", "gen", "--nodes", "4", "--pds", "2"], r"1, 3 or 5"),
     (["config", "show"], r"wants pd or storenode"),
     (["completion", "fish"], r"only bash"),
+    (["kv", "scan", "--start", "b", "--end", "a"], r"the end comes before the start"),
+    (["kv", "delete-range", "b", "a", "--yes"], r"the end comes before the start"),
+    (["kv", "checksum", "b", "a"], r"the end comes before the start"),
+    (["store", "raft", "list"], r"wants --data-dir DIR, or --address URL"),
+    (["store", "size"], r"wants --data-dir DIR$"),
+    (["ctl", "unsafe", "recover", "paln"], r'there is no "unsafe recover paln"; did you mean "pd-ctl unsafe recover plan"'),
+    (["ctl", "unsafe", "recover", "plan", "--stores", "x"], r'"x" is no list of store ids'),
 ]
 
 CONFIG_FILES = [
@@ -135,6 +142,8 @@ def show_help(binary, polder):
         check(ended.returncode == 0 and ended.stdout and not ended.stderr, f"{name} --help: {ended.returncode} {ended.stderr}")
         if name != "sim":
             check("Exit codes:" in ended.stdout, f"{name} --help does not tell exit codes")
+        for example in re.findall(r"--data-dir (polder-data\S*)", ended.stdout):
+            check(example.endswith("/data"), f"an example of {name} names no data directory of polder up: {example}")
     ended = subprocess.run(["bash", "-n"], input=polder("completion", "bash").stdout, capture_output=True, text=True, check=False)
     check(ended.returncode == 0, f"completion is not bash: {ended.stderr}")
     for verb in names + ["ctl unsafe recover dry-run", "ctl store cancel-drain"]:
@@ -234,6 +243,12 @@ def show_foreign_store(c, polder, directory):
 
 
 # ---- keys and values
+
+def show_absent_region(c):
+    began = time.monotonic()
+    ended = c.run("region", "show", 99999, "--pd", c.pd(), check_code=3)
+    check("there is no region 99999" in ended.stderr and time.monotonic() - began < 5, f"a region that is none: {ended}")
+
 
 def show_keys(c):
     def kv(*args, **options):
@@ -347,6 +362,7 @@ def body(options):
             show_directories(c, polder, directory)
             show_foreign_directory(c, polder, directory)
             show_keys(c)
+            show_absent_region(c)
             show_junk(c)
             show_foreign_store(c, polder, directory)
     finally:

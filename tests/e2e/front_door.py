@@ -143,6 +143,11 @@ def show_resume(c):
     check(report["complete"] and report["rows"] == count - line and report["rows_total"] == count, f"resumed at {line}: {report}")
     report = json.loads(c.client("kv", "verify", rows, "-o", "json", timeout=120))
     check(report == {"rows": count, "missing": 0, "different": 0, "complete": True}, f"verify: {report}")
+    shorter = os.path.join(c.directory, "shorter.tsv")
+    with open(shorter, "w", encoding="utf-8") as file:
+        file.write("row\tvalue\n")
+    ended = c.run("kv", "load", shorter, "--resume", state, "--pd", c.pd(), check_code=2)
+    check("belongs to" in ended.stderr and not ended.stdout, f"a state of another file: {ended}")
     again = json.loads(c.client("kv", "load", rows, "--resume", state, "-o", "json"))
     check(again["rows"] == 0 and again["complete"], f"a load that is complete does nothing: {again}")
     c.client("kv", "put", "row0000005", "changed")

@@ -217,6 +217,10 @@ static void answer_pd(struct fake_cluster *cluster, conn_id conn, const struct w
         if (reply.routes_count == 0)
             reply.code = ERR_NOT_FOUND;
     }
+    if (request->op == WIRE_PD_OP_GET_REGION_BY_ID) { /* knows none, like one that follows at first */
+        reply.code = ERR_REGION_NOT_FOUND;
+        reply.stale = cluster->pd_by_id_count++ == 0;
+    }
     if (request->op == WIRE_PD_OP_TIMESTAMP)
         reply.timestamp = 1000, reply.count = request->count;
     if (cluster->pd_code != ERR_OK) {

@@ -93,7 +93,8 @@ struct fake_cluster {
     fake_hook hook;
     void *hook_state;
     uint32_t hook_count;
-    bool pd_lists_nothing; /* a question for the stores gets no answer */
+    bool pd_lists_nothing;
+    uint32_t pd_by_id_count; /* a question for the stores gets no answer */
     enum err pd_code; /* not ERR_OK: what pd answers to everything */
 
     struct fake_row rows[FAKE_ROWS_MAX];

@@ -1297,6 +1297,11 @@ static void pd_answers_are_passed_on(void **state)
     result = fake_call(cluster, region_of);
     assert_int_equal(result->cluster->regions[0].id, 2);
     polder_result_free(result);
+    uint64_t asked_us = cluster->now_us;
+    expect(cluster, (struct client_call){.op = CLIENT_CLUSTER_REGION_BY_ID, .region_id = 99}, POLDER_NOT_DONE,
+           POLDER_NOT_FOUND);
+    assert_int_equal(cluster->pd_by_id_count, 2); /* a follower may not know it yet */
+    assert_in_range(cluster->now_us - asked_us, 0, 1000 * MS);
     result = fake_call(cluster, (struct client_call){.op = CLIENT_CLUSTER_TIMESTAMP, .count = 5});
     assert_int_equal(result->cluster->timestamp, 1000);
     polder_result_free(result);
