@@ -2,12 +2,13 @@
 BUILD ?= build
 BUILDTYPE ?= release
 
-.PHONY: help run test build setup check coverage format clean
+.PHONY: help run test build install setup check coverage format clean
 
 help:
 	@echo 'make run       build, start a cluster of 3 stores, load and verify real data, stay until Ctrl-C'
 	@echo 'make test      build, run all tests'
 	@echo 'make build     leaves $(BUILD)/polder'
+	@echo 'make install   polder, pd-ctl, libpolder, polder.h, polder.pc into /usr/local (as root; or DESTDIR=...)'
 	@echo 'make check     everything that CI does: tests, gcc and clang -Werror, sanitizers, tidy'
 	@echo 'make coverage  line coverage; common/raft and common/group must reach 95 %; into $(BUILD)-coverage'
 	@echo 'make format    clang-format of what differs from HEAD'
@@ -36,6 +37,10 @@ coverage:
 
 format:
 	@git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h' | xargs -r clang-format -i
+
+install: build
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
+	@test -n "$(DESTDIR)" || ldconfig
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
