@@ -154,6 +154,9 @@ void pd_api_schedulers(struct api_call *call)
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "name", scheduler_policy_name((enum scheduler_policy)i));
         cJSON_AddBoolToObject(item, "on", state->on);
+        uint64_t paused_ms = pd_sched_paused_ms(api->sched, (enum scheduler_policy)i);
+        if (paused_ms > 0)
+            api_put_u64(item, "paused_ms", paused_ms);
         api_put_u64(item, "started_count", state->started_count);
         put_stores(api, item, (enum scheduler_policy)i);
         put_reason(item, &state->reason);

@@ -147,6 +147,7 @@ enum err pd_sched_switch_store(struct pd_sched *sched, const char *policy, store
                                raft_index *ret_index, struct error *err);
 /* Not before so long has passed; not a setting. */
 enum err pd_sched_pause(struct pd_sched *sched, const char *policy, uint64_t duration_ms, struct error *err);
+uint64_t pd_sched_paused_ms(const struct pd_sched *sched, enum scheduler_policy policy); /* what is left of it; 0: none */
 /* One of the keys that can be set online (pd_config_is_online); NULL: as in the file again. */
 enum err pd_sched_set_config(struct pd_sched *sched, const char *key, const char *text, raft_index *ret_index,
                              struct error *err);

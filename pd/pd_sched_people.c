@@ -496,6 +496,12 @@ enum err pd_sched_pause(struct pd_sched *sched, const char *policy, uint64_t dur
     return code;
 }
 
+uint64_t pd_sched_paused_ms(const struct pd_sched *sched, enum scheduler_policy policy)
+{
+    uint64_t now_ms = pd_sched_now_ms(sched), until_ms = sched->paused_until_ms[policy];
+    return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
 enum err pd_sched_set_config(struct pd_sched *sched, const char *key, const char *text, raft_index *ret_index,
                              struct error *err)
 {

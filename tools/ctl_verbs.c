@@ -52,6 +52,7 @@ static const struct ctl_column operator_columns[] = {{"operator", "OPERATOR", CT
                                                      {0}};
 static const struct ctl_column scheduler_columns[] = {{"name", "NAME", CTL_TEXT},
                                                       {"on", "ON", CTL_BOOL},
+                                                      {"paused_ms", "PAUSED FOR", CTL_MS},
                                                       {"started_count", "BEGAN", CTL_NUMBER},
                                                       {"stores", "STORES", CTL_TEXT},
                                                       {0}};
@@ -400,11 +401,15 @@ static int scheduler_explain(struct ctl *ctl)
     } else {
         bool scheduling = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "scheduling"));
         bool ready = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ready"));
+        char paused[64] = "on", left[32];
+        cli_print_duration((uint64_t)ctl_number(found, "paused_ms"), left);
+        if (ctl_number(found, "paused_ms") > 0)
+            snprintf(paused, sizeof paused, "paused for another %s", left);
         printf("%s: %s, began %.0f operators\n", ctl_text(found, "name"),
                !scheduling ? "waits, scheduling is off (pd-ctl config set scheduling true)"
                : !ready    ? "waits, pd has not heard of most regions yet"
-               : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "on")) ? "on"
-                                                                             : "off or paused",
+               : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "on")) ? paused
+                                                                             : "off",
                ctl_number(found, "started_count"));
         const cJSON *quiet = cJSON_GetObjectItemCaseSensitive(found, "quiet_because");
         if (cJSON_IsObject(quiet)) {

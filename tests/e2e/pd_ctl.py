@@ -186,7 +186,13 @@ def let_pd_decide(ctl, regions, seconds):
     check("leads nothing" in ctl.run("store", "prepare-stop", 2, "--wait", timeout=seconds), "prepare-stop --wait")
     check(ctl.json("store", "show", 2)["leader_count"] == 0, "a store that is to stop leads nothing")
     ctl.run("store", "prepare-stop", 2, "--for", "0ms")
+    def paused_ms():
+        return next(s for s in ctl.json("scheduler", "list")["schedulers"] if s["name"] == "balance-region").get("paused_ms", 0)
+
     ctl.run("scheduler", "pause", "balance-region", "--for", "1h")
+    check(3500000 < paused_ms() <= 3600000, f"paused for an hour, said: {paused_ms()} ms")
+    check("PAUSED FOR" in ctl.run("scheduler", "list") and re.search(r"balance-region +yes +59 min", ctl.run("scheduler", "list")), "scheduler list")
+    check("paused for another 59 min" in ctl.run("scheduler", "explain", "balance-region"), "explain of what is paused")
     ctl.run("scheduler", "resume", "balance-region")
     ctl.run("scheduler", "remove", "balance-leader")
     ctl.run("scheduler", "add", "balance-leader")
