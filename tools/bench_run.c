@@ -35,8 +35,11 @@ struct run {
     const struct command *command;
     const struct bench_options *options;
     struct bench_result *result;
-    struct polder **handles; /* owned */
-    struct slot *slots;      /* owned */
+    struct polder **handles;    /* owned */
+    struct slot *slots;         /* owned */
+    struct os_signals *signals; /* owned by listen_and_drive */
+    uint64_t signal_look_us;
+    bool interrupted;
     uint64_t value_base;    /* the same in all values of this run, another one in the next: old values are told apart */
     struct os_event *wake;  /* parked or ended */
     struct os_mutex *mutex; /* guards what follows */
@@ -45,6 +48,16 @@ struct run {
     struct slot *parked;
     struct bench_truth *truth;
 };
+
+/* Ctrl-C was heard. Looks now and then only: it is asked between any two operations. */
+static bool is_interrupted(struct run *run, uint64_t now_us)
+{
+    if (now_us >= run->signal_look_us) {
+        run->signal_look_us = now_us + POLL_US;
+        run->interrupted = run->interrupted || os_signals_wait(run->signals, 0) == OS_SIGNAL_STOP;
+    }
+    return run->interrupted;
+}
 
 /* ---- one operation */
 
@@ -328,7 +341,7 @@ static int drive(struct run *run)
     bool warming = options->warmup_ms > 0;
     int code = CLI_OK;
     bench_stats_start(&run->result->stats, started_us);
-    while (now_us < end_us && code == CLI_OK) {
+    while (now_us < end_us && code == CLI_OK && !is_interrupted(run, now_us)) {
         uint64_t wake_us = now_us + POLL_US;
         if (options->rate) {
             wake_us = pace(run, &next_due_us);
@@ -365,6 +378,8 @@ static int drive(struct run *run)
     bench_stats_end(&run->result->stats, os_monotonic_us());
     run->result->run_us = os_monotonic_us() - run->result->stats.started_us;
     os_mutex_unlock(run->mutex);
+    if (run->interrupted)
+        cli_complain(run->command, "interrupted; this is what was measured");
     return code;
 }
 
@@ -437,11 +452,31 @@ static void close_run(struct run *run)
     os_mutex_free(run->mutex);
 }
 
+static int listen_and_drive(struct run *run)
+{
+    struct error err;
+    if (os_signals_open(&run->signals, &err) != ERR_OK) {
+        cli_complain(run->command, "%s", err.text);
+        return CLI_FAILED;
+    }
+    int code = drive(run);
+    os_signals_close(run->signals);
+    return code;
+}
+
 int bench_run(const struct command *command, const struct bench_options *options, struct bench_result *result)
 {
     struct run run = {.command = command, .options = options, .result = result};
     struct error err;
+    /* The client's threads inherit that Ctrl-C is not for them. This one hears it as ever, and dies of it, but for the
+     * measurement. */
+    struct os_signals *signals;
+    if (os_signals_open(&signals, &err) != ERR_OK) {
+        cli_complain(command, "%s", err.text);
+        return CLI_FAILED;
+    }
     int code = open_run(&run);
+    os_signals_close(signals);
     if (code == CLI_GO_ON && options->history && os_file_write(options->history, bytes_empty(), &err) != ERR_OK) {
         cli_complain(command, "history: %s", err.text);
         code = CLI_FAILED;
@@ -449,7 +484,7 @@ int bench_run(const struct command *command, const struct bench_options *options
     if (code == CLI_GO_ON)
         code = options->no_load ? CLI_OK : load(&run);
     if (code == CLI_OK) {
-        code = drive(&run);
+        code = listen_and_drive(&run);
         wait_idle(&run);
         int verified = code == CLI_OK && options->verify ? verify(&run) : CLI_OK;
         int written = write_history(&run);

@@ -272,7 +272,8 @@ const struct command command_bench = {
     .summary = "measure a cluster",
     .text = "Writes the keys first (--no-load leaves that out), then keeps --concurrency operations under way and "
             "tells how fast they\n"
-            "were answered, what failed, and the longest time in which nothing succeeded.\n"
+            "were answered, what failed, and the longest time in which nothing succeeded. Ctrl-C ends it early, with what "
+            "was measured.\n"
             "\n"
             "Examples:\n"
             "  polder bench --op put --concurrency 64 --seconds 10\n"

@@ -157,6 +157,17 @@ def show_resume(c):
     print(f"load interrupted at line {line} of {count} and resumed: ok")
 
 
+def show_bench_interrupted(c):
+    """Who stops a measurement sees what was measured."""
+    bench = Reader([c.binary, "bench", "--pd", c.pd(), "--keys", "100", "--seconds", "60", "--progress"])
+    bench.until(r"^ *\d")
+    began = time.monotonic()
+    code = bench.interrupt()
+    said = "".join(bench.lines)
+    check(code == 0 and "ops/s" in said and "interrupted" in said and time.monotonic() - began < 20, f"Ctrl-C on bench: {code} {said}")
+    print("bench stopped early: ok")
+
+
 def body(options):
     binary = os.path.join(os.path.abspath(options.build), "polder")
     directory = tempfile.mkdtemp(prefix="polder-door-")
@@ -166,6 +177,7 @@ def body(options):
         show_recycled_pid(binary, directory)
         with cluster.Cluster(options.build, stores=3, regions=8) as c:
             show_resume(c)
+            show_bench_interrupted(c)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
