@@ -218,21 +218,28 @@ static const char *complete_operand(const char *before, const char *start, size_
 /* The n-th of the nouns, of the verbs of the noun that stands there already, or of the words behind noun and verb. */
 static const char *complete(const char *before, const char *start, size_t n)
 {
-    char noun[32];
+    char noun[64] = "";
     const char *first = before + strspn(before, " ");
-    size_t size = strcspn(first, " ");
     if (first[0] == '\0') {
         for (size_t i = 0; i < NOUN_COUNT; i++)
             if (strncmp(nouns[i], start, strlen(start)) == 0 && n-- == 0)
                 return nouns[i];
         return NULL;
     }
-    if (size >= sizeof noun || first[size + strspn(first + size, " ")] != '\0')
+    if (strncmp(first, "help ", 5) == 0)
+        return complete(first + 5, start, n);
+    for (const char *at = first; *at; at += strspn(at, " ")) { /* of one word, or of two: unsafe recover */
+        size_t used = strlen(noun), size = strcspn(at, " ");
+        snprintf(noun + used, sizeof noun - used, "%s%.*s", used ? " " : "", (int)size, at);
+        at += size;
+    }
+    if (!has_verbs(noun))
         return complete_operand(first, start, n);
-    snprintf(noun, sizeof noun, "%.*s", (int)size, first);
     for (const struct ctl_verb *const *at = ctl_verbs; *at; at++) {
-        const char *verb = verb_name(*at) + size + 1;
-        if (is_noun_of(verb_name(*at), noun) && strncmp(verb, start, strlen(start)) == 0 && n-- == 0)
+        if (!is_noun_of(verb_name(*at), noun))
+            continue;
+        const char *verb = verb_name(*at) + strlen(noun) + 1;
+        if (strncmp(verb, start, strlen(start)) == 0 && n-- == 0)
             return verb;
     }
     return NULL;

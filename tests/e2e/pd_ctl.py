@@ -355,7 +355,8 @@ def shell(ctl):
 
     read_until("pd-ctl> ")
     for typed, wanted in ((b"sto\tsh\t2\r", "heartbeat_age_ms"), (b"region key 'hello world'\r", "start_key"),
-                          (b"\x1b[A\r", "start_key"), (b"sch\texp\tgra\t\r", "grant-leader: "), (b"store show 77\r", "no store 77")):
+                          (b"\x1b[A\r", "start_key"), (b"sch\texp\tgra\t\r", "grant-leader: "), (b"store show 77\r", "no store 77"),
+                          (b"unsafe recover dry\t --help\r", "Usage: pd-ctl unsafe recover dry-run"), (b"help sched\t\r", "scheduler explain")):
         os.write(terminal, typed)
         read_until(wanted)
         read_until("pd-ctl> ")
