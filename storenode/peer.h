@@ -90,7 +90,7 @@ struct peer {
         bool counted, estimated;
         bool holds_deleted;           /* its rows take more room on the disk than they should */
         bool due;                     /* when it was counted it was too large: to be split, unless that is done */
-        struct region_extent extent;  /* as it was counted; estimated: its size only */
+        struct region_extent extent;  /* as it was counted, or estimated */
         struct region_extent written; /* committed (keys: applied) since then */
         uint64_t look_at_us;          /* it could not be split: not counted again before */
     } split;

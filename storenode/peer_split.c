@@ -173,12 +173,13 @@ struct region_extent peer_known_extent(const struct peer *peer)
 static bool may_be_too_large(const struct peer *peer)
 {
     const struct store_config *config = region_worker_store(peer->worker)->config;
+    const struct region_extent *written = &peer->split.written;
     bool counted = peer->split.counted;
-    uint64_t keys = peer->split.extent.keys + peer->split.written.keys;
-    if (config->region_size_max > 0 && (peer_size(peer) >= config->region_size_max ||
-                                        (!counted && peer->split.written.size >= config->region_split_size / 8)))
+    if (config->region_size_max > 0 &&
+        (peer_size(peer) >= config->region_size_max || (!counted && written->size >= config->region_split_size / 8)))
         return true;
-    return config->region_keys_max > 0 && keys >= (counted ? config->region_keys_max : config->region_split_keys / 8);
+    return config->region_keys_max > 0 && (peer->split.extent.keys + written->keys >= config->region_keys_max ||
+                                           (!counted && written->keys >= config->region_split_keys / 8));
 }
 
 static void split_for_load(struct peer *peer, struct bytes key)

@@ -12,7 +12,6 @@ enum {
     PORTION_SIZE = 1024 * 1024,
     PORTION_COUNT = 4096,
     SAMPLE_SIZE = 64 * 1024,
-    SAMPLE_COUNT = 256,
     SAMPLE_DEAD_TIMES = 4, /* it takes so many times as much room on the disk as it should: much of it is deleted */
     ROW_SIZE = 24,
 };
@@ -36,11 +35,11 @@ static bool is_piece_whole(const struct split_check *check)
     return by_keys || (config->region_size_max > 0 && check->piece.size >= config->region_split_size);
 }
 
-static bool is_too_large(const struct split_check *check)
+static bool is_too_large(const struct split_check *check, const struct region_extent *extent)
 {
     const struct store_config *config = check->store->config;
-    bool by_keys = config->region_keys_max > 0 && check->extent.keys >= config->region_keys_max;
-    return by_keys || (config->region_size_max > 0 && check->extent.size >= config->region_size_max);
+    bool by_keys = config->region_keys_max > 0 && extent->keys >= config->region_keys_max;
+    return by_keys || (config->region_size_max > 0 && extent->size >= config->region_size_max);
 }
 
 static void count_row(struct split_check *check, struct bytes key, struct bytes value)
@@ -91,7 +90,7 @@ static void choose(struct split_check *check)
     bool small = check->piece.size < config->region_split_size / 2 && check->piece.keys < config->region_split_keys / 2;
     if (check->kind == SPLIT_CHECK_MIDDLE)
         return;
-    if (!is_too_large(check))
+    if (!is_too_large(check, &check->extent))
         check->ask->key_count = 0;
     else if (check->ask->key_count > 1 && small)
         check->ask->key_count--;
@@ -102,18 +101,30 @@ static uint64_t size_on_disk(const struct split_check *check, struct bytes end_k
     return engine_approximate_size(check->store->env->engine, ENGINE_DEFAULT, check->region->start_key, end_key);
 }
 
-/* What is large on the disk need not be known better: it is not small. Unless what lies there is deleted, for the most
- * part, and no compaction has come by yet: its first rows tell. */
+/* As if all of it were like the first rows, which were counted and take `sample_size` of `size` on the disk. */
+static struct region_extent extrapolate(const struct region_extent *first, uint64_t sample_size, uint64_t size)
+{
+    double times = (double)size / (double)sample_size;
+    return (struct region_extent){.size = (uint64_t)((double)first->size * times),
+                                  .keys = (uint64_t)((double)first->keys * times)};
+}
+
+/* What is large on the disk need not be known better: it is not small. Unless its first rows say that most of what lies
+ * there is deleted, and no compaction has come by yet, or that it is too large. */
 static bool is_large(struct split_check *check, bool *ret_all)
 {
     uint64_t size = size_on_disk(check, check->region->end_key);
     if (size < check->store->config->region_split_size / 4)
         return false;
-    *ret_all = count_portion(check, SAMPLE_SIZE, SAMPLE_COUNT);
-    if (*ret_all || size_on_disk(check, buf_bytes(&check->position)) > SAMPLE_DEAD_TIMES * check->extent.size)
+    *ret_all = count_portion(check, SAMPLE_SIZE, PORTION_COUNT);
+    uint64_t sample_size = *ret_all ? 0 : size_on_disk(check, buf_bytes(&check->position));
+    if (sample_size == 0 || sample_size > SAMPLE_DEAD_TIMES * check->extent.size)
+        return false;
+    struct region_extent whole = extrapolate(&check->extent, sample_size, size);
+    if (is_too_large(check, &whole))
         return false;
     check->estimated = true;
-    check->extent = (struct region_extent){.size = size};
+    check->extent = whole;
     return true;
 }
 

@@ -21,8 +21,8 @@ struct region_extent {
 };
 
 enum split_check_kind {
-    SPLIT_CHECK_GROWN,  /* it may be too large */
-    SPLIT_CHECK_SIZE,   /* nothing is known of it: what is large, not only on the disk, is not counted */
+    SPLIT_CHECK_GROWN, /* it may be too large */
+    SPLIT_CHECK_SIZE, /* nothing is known of it: counted, unless its first rows say that it is large, and not too large */
     SPLIT_CHECK_MIDDLE, /* somebody wants it split: cut once `piece_size` is passed, however small it is */
 };
 
@@ -38,7 +38,7 @@ struct split_check {
     enum err code;                /* it could not be read */
     enum split_check_kind kind;
     uint64_t piece_size;   /* SPLIT_CHECK_MIDDLE: of the first piece */
-    bool estimated;        /* the engine says that it is large: `extent.size`, and nothing was counted */
+    bool estimated;        /* the engine says that it is large: `extent` is what its first rows make of that */
     struct split_ask *ask; /* owned; where each further piece begins, if it is too large */
 };
 

@@ -825,6 +825,28 @@ static void engine_mem_space(struct engine *engine, struct engine_space *ret_spa
                                                     : (struct engine_space){0}; /* memory: nobody counts */
 }
 
+/* Of the rows with keys < `key`. */
+static uint64_t size_below(const struct node *node, struct bytes key)
+{
+    uint64_t size = 0;
+    while (node) {
+        if (bytes_compare(row_key(node->row), key) < 0) {
+            size += node->row_size - (node->right ? node->right->row_size : 0);
+            node = node->right;
+        } else
+            node = node->left;
+    }
+    return size;
+}
+
+static uint64_t engine_mem_approximate_size(struct engine *engine, enum engine_cf cf, struct bytes start,
+                                            struct bytes end)
+{
+    const struct node *root = self_of(engine)->version.roots[cf];
+    uint64_t to = end.size > 0 ? size_below(root, end) : root ? root->row_size : 0, from = size_below(root, start);
+    return to > from ? to - from : 0;
+}
+
 static const struct engine_ops ops = {
     .space = engine_mem_space,
     .batch_new = engine_mem_batch_new,
@@ -852,6 +874,7 @@ static const struct engine_ops ops = {
     .iter_value = engine_mem_iter_value,
     .iter_error = engine_mem_iter_error,
     .set_expiry = engine_mem_set_expiry,
+    .approximate_size = engine_mem_approximate_size,
 };
 
 enum err engine_mem_new(struct engine **ret_engine)

@@ -392,6 +392,41 @@ static void a_region_that_was_too_large_before_a_restart_is_found(void **unused)
     sim_cluster_free(cluster, false);
 }
 
+/* Large enough not to be counted: what its first rows take says how many there are. */
+static void found_after_a_start(uint64_t size_max, uint64_t keys_max, uint32_t regions)
+{
+    enum { ROWS = 350, VALUE_SIZE = 200 }; /* 80 kB; a sample is 64 KiB */
+    struct sim_cluster *cluster = make(3, 2, 0);
+    char key[16], value[VALUE_SIZE + 1];
+    memset(value, 'v', VALUE_SIZE);
+    value[VALUE_SIZE] = '\0';
+    for (int i = 0; i < ROWS; i++) {
+        snprintf(key, sizeof key, "%05d", i);
+        sim_cluster_put(cluster, key, value);
+    }
+    assert_true(sim_cluster_run_until(cluster, 5000, NULL));
+    for (uint32_t i = 1; i <= 3; i++)
+        world_kill(cluster->world, world_store(cluster->world, i), true);
+    set_keys_max(cluster, keys_max);
+    for (uint32_t i = 1; i <= 3; i++) {
+        world_store(cluster->world, i)->store_config.region_split_size = size_max / 2;
+        world_store(cluster->world, i)->store_config.region_size_max = size_max;
+        sim_cluster_start(cluster, world_store(cluster->world, i));
+    }
+    assert_true(sim_cluster_run_until(cluster, 60000, NULL));
+    assert_int_equal(leader_count(cluster), regions);
+    assert_int_equal(count_rows(cluster), ROWS);
+    sim_cluster_free(cluster, false);
+}
+
+static void so_is_one_that_a_start_does_not_count(void **unused)
+{
+    (void)unused;
+    found_after_a_start(256 << 10, 200, 4);
+    found_after_a_start(60000, 1000, 3);
+    found_after_a_start(256 << 10, 1000, 1);
+}
+
 /* ---- a load that goes on meanwhile */
 
 enum { LOAD_REGIONS = 100, LOAD_SPLIT_EVERY_MS = 20, LOAD_WRITES_MAX = 16384 };
@@ -559,6 +594,7 @@ int main(void)
         cmocka_unit_test(so_is_one_of_too_many_keys),
         cmocka_unit_test(a_region_is_split_at_many_keys_in_one_call),
         cmocka_unit_test(a_region_that_was_too_large_before_a_restart_is_found),
+        cmocka_unit_test(so_is_one_that_a_start_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
