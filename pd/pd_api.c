@@ -71,11 +71,15 @@ static void count_stores(const struct pd_api *api, struct state_count *count)
     }
 }
 
+/* Who was a leader before its store went is none: as `region check leaderless` has it. */
 static uint64_t count_led(const struct pd_api *api)
 {
     uint64_t led = 0;
-    for (uint32_t i = 0; i < pd_fsm_store_count(api->fsm); i++)
-        led += region_tree_sums(pd_fsm_regions(api->fsm), pd_fsm_store_at(api->fsm, i)->id).leader_count;
+    for (uint32_t i = 0; i < pd_fsm_store_count(api->fsm); i++) {
+        store_id id = pd_fsm_store_at(api->fsm, i)->id;
+        if (cluster_store_state(api->cluster, id, api->now_us) == WIRE_STORE_STATE_UP)
+            led += region_tree_sums(pd_fsm_regions(api->fsm), id).leader_count;
+    }
     return led;
 }
 
@@ -96,9 +100,10 @@ const char *pd_api_health(const struct pd_api *api, char *reason, size_t size)
                  api->config->bootstrap_stores);
         health = "down";
     } else if (stores.states[WIRE_STORE_STATE_UP] == 0 || led == 0) {
-        snprintf(reason, size, "%s", led == 0 ? "no region has a leader" : "no store is up");
+        snprintf(reason, size, "%s",
+                 stores.states[WIRE_STORE_STATE_UP] == 0 ? "no store is up" : "no region has a leader");
         health = "down";
-    } else if (stores.states[WIRE_STORE_STATE_UP] < stores.all) {
+    } else if (stores.states[WIRE_STORE_STATE_UP] < stores.all && led == regions) {
         snprintf(reason, size, "%u of %u stores are not up, first: %" PRIu64, stores.all - stores.states[1], stores.all,
                  stores.first_not_up);
     } else if (led < regions) {

@@ -59,15 +59,15 @@ static void count_region(struct view *view, const struct polder_region *region)
         if (index != SIZE_MAX)
             view->region_counts[index]++;
     }
-    if (region->leader_store == 0) {
+    /* Who was a leader before its store went is none. */
+    size_t index = region->leader_store ? store_index(view, region->leader_store) : SIZE_MAX;
+    if (index == SIZE_MAX || view->stores->cluster->stores[index].state != POLDER_STORE_UP) {
         if (view->leaderless_count < VIEW_LEADERLESS_MAX)
             view->leaderless[view->leaderless_count] = region->id;
         view->leaderless_count++;
         return;
     }
-    size_t index = store_index(view, region->leader_store);
-    if (index != SIZE_MAX)
-        view->leader_counts[index]++;
+    view->leader_counts[index]++;
 }
 
 static bool same_key(struct polder_bytes a, struct polder_bytes b)
@@ -106,13 +106,8 @@ static void load_regions(struct polder *polder, const struct polder_call *call, 
 static void judge(struct view *view)
 {
     const struct polder_cluster *stores = view->stores->cluster;
-    for (size_t i = 0; i < stores->store_count; i++) {
-        const struct polder_store *store = &stores->stores[i];
-        view->up_count += store->state == POLDER_STORE_UP;
-        if (store->state != POLDER_STORE_UP && !store->lost)
-            set_health(view, VIEW_DEGRADED, "store %" PRIu64 " (%s) is %s", store->id, store->address,
-                       state_name(store));
-    }
+    for (size_t i = 0; i < stores->store_count; i++)
+        view->up_count += stores->stores[i].state == POLDER_STORE_UP;
     if (!view->info->cluster->bootstrapped) {
         set_health(view, VIEW_DOWN, "waiting for stores: %zu of %u have registered", stores->store_count,
                    view->info->cluster->store_count_wanted);
@@ -125,6 +120,12 @@ static void judge(struct view *view)
     else if (view->leaderless_count)
         set_health(view, VIEW_DEGRADED, "%" PRIu64 " regions have no leader (first: %" PRIu64 ")",
                    view->leaderless_count, view->leaderless[0]);
+    for (size_t i = 0; i < stores->store_count; i++) {
+        const struct polder_store *store = &stores->stores[i];
+        if (store->state != POLDER_STORE_UP && !store->lost)
+            set_health(view, VIEW_DEGRADED, "store %" PRIu64 " (%s) is %s", store->id, store->address,
+                       state_name(store));
+    }
     if (!view->covers)
         set_health(view, VIEW_DEGRADED, "the regions do not cover the key space");
 }

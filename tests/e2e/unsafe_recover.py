@@ -85,11 +85,23 @@ def refusals(ctl, lost):
     check("there was none" in ctl.recover("report"), "no recovery")
 
 
+def status_counts(ctl, lost):
+    """Who led before its store went does not lead: neither status says so."""
+    def count():
+        orphans = sum(r["leader_store"] in (*lost, 0) for r in ctl.json("region", "list")["regions"])
+        by_pd = ctl.json("status")
+        seen = json.loads(ctl.cluster.run("status", "-o", "json", "--pd", ctl.cluster.pd(), check_code=None).stdout)
+        return orphans, by_pd["region_count"] - by_pd["region_led_count"], seen["regions_without_leader"]
+    ctl.wait(f"as many regions without a leader as lost leaders: {count()}", 20, lambda: len(set(count())) == 1)
+    print(f"{count()[0]} regions were led by a lost store")
+
+
 def plan(ctl, lost, regions):
     """The plan, once the stores are silent for long enough."""
     ctl.wait("the lost stores are silent", 20,
              lambda: all(s["state"] != "up" for s in ctl.json("store", "list")["stores"] if s["id"] in lost))
     check("not heard either" in ctl.recover("plan", "--stores", lost[0], code=CONDITION), "half of the lost stores")
+    status_counts(ctl, lost)
     made = ctl.json("unsafe", "recover", "plan", "--stores", ",".join(map(str, lost)))
     without = {r["id"] for r in regions if not has_majority(r, lost)}
     check(without, f"no region has lost its majority: {regions}")
