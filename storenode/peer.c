@@ -744,7 +744,8 @@ void peer_shrink(struct peer *peer)
     peer->pending_capacity = 0;
 }
 
-/* Followers that learnt of it with the next heartbeat would make the children's voters late. */
+/* Followers that learnt of it with the next heartbeat would make the children's voters late: a round at once says how
+ * far all is committed. Nobody waits for its read. */
 static void announce_split(struct peer *peer)
 {
     enum { HURRY_TICKS = 4 };
@@ -752,7 +753,7 @@ static void announce_split(struct peer *peer)
         return;
     peer->split.announce = false;
     peer->split.hurry_ticks = HURRY_TICKS;
-    raft_announce(peer->group->raft);
+    (void)raft_read(peer->group->raft, ++peer->read_context);
 }
 
 void peer_end(struct peer *peer)

@@ -53,7 +53,7 @@ struct raft {
     uint8_t peer_count;
     bool auto_leave;
     bool told_timeout_now; /* in this term: somebody may campaign past our lease at any time */
-    bool round_wanted;     /* reads wait for a heartbeat round, or somebody announces */
+    bool round_wanted;     /* reads wait for a heartbeat round */
     bool forced;           /* see raft_force */
     uint8_t handed_role;
     uint32_t election_elapsed, heartbeat_elapsed, election_timeout;

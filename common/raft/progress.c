@@ -87,7 +87,7 @@ void progress_reset(struct progress *progress, struct raft_pool *pool, raft_inde
     progress->acked_round = progress->sent_round = 0;
     progress->queued = 0;
     progress->vote = PROGRESS_NO_ANSWER;
-    progress->recent_active = progress->announce = false;
+    progress->recent_active = false;
 }
 
 void progress_become_probe(struct progress *progress, struct raft_pool *pool)

@@ -41,7 +41,6 @@ struct progress {
     uint8_t vote;    /* enum progress_vote */
     bool paused : 1; /* wait for an answer (or heartbeat answer) before the next append */
     bool recent_active : 1;
-    bool announce : 1;      /* with its next acknowledgement it is told how far all is committed (raft_announce) */
     bool want_snapshot : 1; /* the disk does not have what it needs, whatever the log says */
 };
 

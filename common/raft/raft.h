@@ -255,10 +255,6 @@ enum err raft_propose_conf(struct raft *raft, const struct raft_conf_change *cha
  * ERR_NOT_LEADER: no leader known; ERR_BUSY: read_count_max. */
 enum err raft_read(struct raft *raft, uint64_t context);
 
-/* With lazy_commit: all that is committed here by now, followers shall know at once. Who has it hears so in a round of
- * heartbeats, who has not as soon as he acknowledges it. Nothing if we do not lead. */
-void raft_announce(struct raft *raft);
-
 /* Starts an election (a pre-vote first, if configured). ERR_NOT_READY: not a voter, a snapshot or an unapplied conf
  * change in the way, or a promise (leases) that is not over. ERR_EXISTS: we lead already. */
 enum err raft_campaign(struct raft *raft);

@@ -129,7 +129,6 @@ static void note_sent(struct raft *raft, struct progress *peer, uint32_t count, 
 {
     progress_sent(peer, raft->pool, raft->config, count, size, merged);
     peer->sent_commit = raft->log.commit;
-    peer->announce = false;
 }
 
 bool replicate_to_peer(struct raft *raft, struct progress *peer, bool if_empty)
@@ -207,15 +206,6 @@ void raft_fetched(struct raft *raft, const struct raft_fetch *request, enum err 
         send_fetched(raft, peer, term_before, entries, count);
     while (replicate_to_peer(raft, peer, false))
         continue;
-}
-
-void raft_announce(struct raft *raft)
-{
-    if (raft->role != RAFT_LEADER)
-        return;
-    for (uint32_t i = 0; i < raft->peer_count; i++)
-        raft->peers[i].announce = raft->peers[i].match < raft->log.commit;
-    raft->round_wanted = true;
 }
 
 void replicate_broadcast(struct raft *raft)
@@ -305,10 +295,11 @@ static void on_ack(struct raft *raft, struct progress *peer, raft_index index)
     }
     bool own = peer->id == raft->id;
     bool committed = replicate_commit(raft);
-    bool lazy = raft->config->lazy_commit; /* what follows tells them */
-    if (committed && !lazy)
+    if (raft->config->lazy_commit)
+        ; /* what follows tells them */
+    else if (committed)
         replicate_broadcast(raft);
-    else if (!own && (!lazy || peer->announce) && progress_can_bump_commit(peer, raft->log.commit))
+    else if (!own && progress_can_bump_commit(peer, raft->log.commit))
         replicate_to_peer(raft, peer, true);
     while (!own && replicate_to_peer(raft, peer, false))
         continue;

@@ -5,7 +5,7 @@
  * queues of their own, and so are the completions; without, process-ready does all of it at once, and the core is told
  * that it may hand out what is not durable yet.
  *
- * Beyond the commands that etcd-io/raft's files use there are ours: read, announce, evict, process-fetch, restart, tick,
+ * Beyond the commands that etcd-io/raft's files use there are ours: read, evict, process-fetch, restart, tick,
  * leader-lost, wake, report-snapshot, rounds, sleepy, deadline, and options of add-nodes (uncommitted, inflight-bytes,
  * max-size, refuse, coalesce, lazy-commit, vote-hint, read-max). */
 #include <stdlib.h>
@@ -1032,14 +1032,6 @@ static void run_read(struct world *world, const struct directive *directive, str
     }
 }
 
-static void run_announce(struct world *world, const struct directive *directive, struct text *out)
-{
-    struct node *node = first_node(world, directive);
-    (void)out;
-    if (node)
-        raft_announce(node->raft);
-}
-
 static void run_evict(struct world *world, const struct directive *directive, struct text *out)
 {
     struct node *node = first_node(world, directive);
@@ -1196,7 +1188,6 @@ static const struct {
     {"log-level", run_log_level},
     {"_breakpoint", run_nothing},
     {"read", run_read},
-    {"announce", run_announce},
     {"evict", run_evict},
     {"process-fetch", run_process_fetch},
     {"restart", run_restart},
