@@ -28,7 +28,7 @@ def start(options, directory, port):
 
 
 def load(options, port, pid, *args):
-    ended = subprocess.run([os.path.join(options.build, "tests", "pd_load"), f"tcp://127.0.0.1:{port}", str(pid), *map(str, args)],
+    ended = subprocess.run([cluster.program(options.build, "pd_load"), f"tcp://127.0.0.1:{port}", str(pid), *map(str, args)],
                            stdout=subprocess.PIPE, text=True, timeout=900, check=False)
     if ended.returncode != 0:
         raise cluster.Failed(f"pd_load {' '.join(map(str, args))}: exit code {ended.returncode}: {ended.stdout}")

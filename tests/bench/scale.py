@@ -12,7 +12,7 @@ load     three stores, --load-regions, killed (kill -9, all three) under load: u
 loss     three stores, --regions, asleep: one of them is killed; then all three are, and are started again
 
 Times are wall clock from the moment of the kill (loss) or the start of the process (the others). A write to each region
-is begun at that moment. build/tests/each_region must be there (ninja tests/each_region).
+is begun at that moment.
 """
 import argparse
 import json
@@ -35,8 +35,7 @@ class EachRegion:
     """Learns the regions when made, writes to all of them when told to go."""
 
     def __init__(self, c, deadline_seconds=120):
-        program = os.path.join(c.build, "tests", "each_region")
-        self.process = subprocess.Popen([program, c.pd(), str(deadline_seconds)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([cluster.program(c.build, "each_region"), c.pd(), str(deadline_seconds)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         check("regions" in self.process.stdout.readline(), "each_region did not learn the regions")
 

@@ -9,8 +9,6 @@ For each round and build (in turns, so that a noisy machine is unfair to neither
 peace, and of those that were due while regions split; of these, such that were sent once (no region refused them), twice,
 more often; and for each split the longest write to its region. --gate: exit code 1 if the p99 of the writes while regions
 split is above --limit-ms.
-
-    ninja -C BUILD polder tests/split_bench
 """
 import argparse
 import json

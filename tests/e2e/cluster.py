@@ -70,6 +70,14 @@ def completed(binary, *words):
     return subprocess.run(["bash", "-c", script, binary, *words], capture_output=True, text=True, timeout=30, check=True).stdout.split()
 
 
+def program(build, name):
+    """The path of a program of build/tests; one that is not built by default is built now."""
+    path = os.path.join(build, "tests", name)
+    if not os.path.exists(path):
+        subprocess.run(["ninja", "-C", build, f"tests/{name}"], stdout=subprocess.DEVNULL, check=True)
+    return path
+
+
 class Cluster:
     def __init__(self, build, stores=3, regions=16, directory=None, keep=False, timeout="60s", env=None, pds=1):
         self.build = os.path.abspath(build)
@@ -144,7 +152,7 @@ class Cluster:
 
     def tool(self, name, *args, check_code=0, timeout=300):
         """A program of build/tests."""
-        command = self.prefix + [os.path.join(self.build, "tests", name)] + [str(arg) for arg in args]
+        command = self.prefix + [program(self.build, name)] + [str(arg) for arg in args]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         if check_code is not None and ended.returncode != check_code:
             raise Failed(f"{' '.join(command)[:300]}: exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
